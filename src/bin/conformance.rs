@@ -1,0 +1,234 @@
+//! The server that the official test suites ask for: `conformance engine|socket|client|engine-client [--port N]`.
+//!
+//! Each mode is what one suite expects of its server; built on the library alone. One thread: the suites start requests on several
+//! connections at once and expect them to be taken in the order in which they were started.
+
+use rill::proto::handshake::Offered;
+use rill::server::Message;
+use rill::{Ack, Args, ConnectError, Event, Events, Limits, Options, Recovery, Server, Socket};
+use serde_json::{Value, json};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let (mode, port) = match args[..] {
+        [mode] => (mode, Some(3000)),
+        [mode, "--port", port] => (mode, port.parse::<u16>().ok()),
+        _ => ("", None),
+    };
+    match (server(mode), port) {
+        (Some(server), Some(port)) => serve(server, mode, port),
+        _ => {
+            eprintln!("usage: conformance engine|socket|client|engine-client [--port N]");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn serve(server: Server, mode: &str, port: u16) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("can't start: {error}")),
+    };
+    runtime.block_on(async {
+        let listener = match tokio::net::TcpListener::bind(("127.0.0.1", port)).await {
+            Ok(listener) => listener,
+            Err(error) => return failed(&format!("can't listen on 127.0.0.1:{port}: {error}")),
+        };
+        println!("[SERVER] conformance {mode} listens on 127.0.0.1:{port}");
+        rill::run(listener, server, std::future::pending()).await;
+        ExitCode::SUCCESS
+    })
+}
+
+fn failed(message: &str) -> ExitCode {
+    eprintln!("[SERVER] {message}");
+    ExitCode::FAILURE
+}
+
+fn server(mode: &str) -> Option<Server> {
+    match mode {
+        "engine" => Some(engine()),
+        "socket" => Some(socket()),
+        "client" => Some(client()),
+        "engine-client" => Some(engine_client()),
+        _ => None,
+    }
+}
+
+/// Short heartbeats, as both protocol suites expect them.
+fn short() -> Options {
+    Options { ping_interval_ms: 300, ping_timeout_ms: 200, recovery: None, ..Options::default() }
+}
+
+/// The Engine.IO protocol suite: every message comes back.
+fn engine() -> Server {
+    Server::in_memory(Options {
+        path: "/engine.io/".to_owned(),
+        engine: Some(Arc::new(|connection, message| match message {
+            Message::Opened => {}
+            Message::Text(text) => connection.send_text(text),
+            Message::Binary(data) => connection.send_binary(data),
+        })),
+        ..short()
+    })
+}
+
+/// The Socket.IO protocol suite.
+fn socket() -> Server {
+    let limits = Limits { connect_ms: 1_000, ..Limits::default() };
+    let server = Server::in_memory(Options { limits, ..short() });
+    let greet = |socket: &Socket| emit(socket, "auth", auth(socket));
+    server.of("/").handle(
+        Events::new()
+            .on_connect(greet)
+            .on("message", |socket, event| emit(socket, "message-back", event.args))
+            .on("message-with-ack", |_, event| acknowledge(event.ack, event.args)),
+    );
+    server.of("/custom").handle(Events::new().on_connect(greet));
+    server
+}
+
+/// The suite of the engine.io client: small payloads, cookies, headers on demand.
+fn engine_client() -> Server {
+    Server::in_memory(Options {
+        path: "/engine.io/".to_owned(),
+        ping_interval_ms: 500,
+        limits: Limits { max_payload: 100, ..Limits::default() },
+        offered: Offered { polling: true, websocket: true },
+        recovery: None,
+        allow_request: Some(Arc::new(|head| {
+            let denied = rill::codec::query::Query::parse(head.query()).get("deny").is_some();
+            Box::pin(std::future::ready(!denied))
+        })),
+        initial_headers: Some(Arc::new(|_| {
+            let cookies = ["1=1; Max-Age=86400", "2=2; Path=/; HttpOnly; Secure; SameSite=Strict", "3=3; Max-Age=0"];
+            let expired = "4=4; Expires=Thu, 01 Jan 1970 00:00:00 GMT";
+            cookies.into_iter().chain([expired]).map(|cookie| ("Set-Cookie", cookie.to_owned())).collect()
+        })),
+        engine: Some(Arc::new(|connection, message| match message {
+            Message::Opened => connection.send_text("hi"),
+            Message::Text("give binary") => connection.send_binary(&[0, 1, 2, 3, 4]),
+            Message::Text("give utf8") => connection.send_text("пойду спать всем спокойной ночи"),
+            Message::Text("sendHeaders") => connection.send_text(&connection.post_headers().to_string()),
+            Message::Text(text) => connection.send_text(text),
+            Message::Binary(data) => connection.send_binary(data),
+        })),
+        ..Options::default()
+    })
+}
+
+/// The suite of the socket.io client.
+fn client() -> Server {
+    let server = Server::in_memory(Options {
+        ping_interval_ms: 2_000,
+        // One test wants a client that has received nothing to get a new id.
+        recovery: Some(Recovery { without_offset: false, ..Recovery::default() }),
+        // The delay makes the tests of a connect time-out certain.
+        allow_request: Some(Arc::new(|_| {
+            Box::pin(async {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                true
+            })
+        })),
+        ..Options::default()
+    });
+    let main = server.of("/");
+    main.use_middleware(|socket, next| match socket.connection().handshake.query().get("fail") {
+        Some(fail) if !fail.is_empty() => next.refuse(ConnectError::new("Auth failed (main namespace)")),
+        _ => next.accept(),
+    });
+    main.handle(client_events());
+    server.of("/foo").handle(Events::new().on("getId", answer_id));
+    server.of("/abc").handle(Events::new().on_connect(|socket| emit(socket, "handshake", socket.handshake())));
+    server.of("/no").use_middleware(|_, next| next.refuse(ConnectError::new("Auth failed (custom namespace)")));
+    for name in ["/asd", "/valid", "/timeout_socket"] {
+        server.of(name).handle(());
+    }
+    server
+}
+
+fn client_events() -> Events {
+    Events::new()
+        .on("hi", |socket, _| emit(socket, "hi", ()))
+        .on("echo", |_, event| {
+            let args = event.args.select(0).unwrap_or_default();
+            acknowledge(event.ack, args);
+        })
+        .on("ack", |socket, _| {
+            let asker = socket.clone();
+            let _ = socket.emit_with_ack("ack", (), None, move |answer| {
+                let expected = |args: &Args| args.value(0) == Some(json!(5)) && args.value(1) == Some(json!({"test": true}));
+                if answer.is_ok_and(|args| expected(&args)) {
+                    emit(&asker, "got it", ());
+                }
+            });
+        })
+        .on("getAckDate", |socket, event| acknowledge(event.ack, date(socket)))
+        .on("getDate", |socket, _| emit(socket, "takeDate", date(socket)))
+        .on("getDateObj", |socket, _| emit(socket, "takeDateObj", json!({"date": date(socket)})))
+        .on("getUtf8", |socket, _| {
+            for text in ["てすと", "Я Б Г Д Ж Й", "Ä ä Ü ü ß", "utf8 — string", "utf8 — string"] {
+                emit(socket, "takeUtf8", text);
+            }
+        })
+        .on("false", |socket, _| emit(socket, "false", false))
+        .on("doge", |socket, _| emit(socket, "doge", Args::new().with_binary(&b"asdfasdf"[..])))
+        .on("getbin", |socket, _| emit(socket, "takebin", Args::new().with_binary(&b"asdfasdf"[..])))
+        .on("buffa", |socket, event| emit_if(event.args.binary(0).is_some(), socket, "buffack"))
+        .on("blob", |socket, event| {
+            if event.args.binary(0).is_some() {
+                emit(socket, "back", event.args);
+            }
+        })
+        .on("jsonbuff", |socket, event| emit_if(is_greeting(&event.args), socket, "jsonbuff-ack"))
+        .on("jsonblob", |socket, event| emit_if(is_greeting(&event.args), socket, "jsonblob-ack"))
+        .on("abuff1", |socket, event| socket.set_data(json!(u8::from(event.args.binary(0).is_some()))))
+        .on("abuff2", |socket, event| {
+            emit_if(*socket.data() == json!(1) && event.args.string(0).is_some(), socket, "abuff2-ack");
+        })
+        .on("blob1", |socket, _| socket.set_data(json!("blob1")))
+        .on("blob2", |socket, _| socket.set_data(json!("blob2")))
+        .on("blob3", |socket, _| emit_if(*socket.data() == json!("blob2"), socket, "blob3-ack"))
+        .on("getHandshake", |socket, event| acknowledge(event.ack, socket.handshake()))
+        .on("getId", answer_id)
+}
+
+fn answer_id(socket: &Socket, event: Event<'_>) {
+    acknowledge(event.ack, socket.id().as_str());
+}
+
+/// A client that is gone does not miss anything: the suites never look.
+fn emit(socket: &Socket, name: &str, args: impl Into<Args>) {
+    let _ = socket.emit(name, args);
+}
+
+fn emit_if(condition: bool, socket: &Socket, name: &str) {
+    if condition {
+        emit(socket, name, ());
+    }
+}
+
+fn acknowledge(ack: Option<Ack>, args: impl Into<Args>) {
+    if let Some(ack) = ack {
+        ack.send(args);
+    }
+}
+
+fn auth(socket: &Socket) -> Value {
+    serde_json::from_str(socket.auth()).unwrap_or_default()
+}
+
+fn date(socket: &Socket) -> String {
+    socket.connection().server().now().iso()
+}
+
+/// `{hello: "lol", message: <binary>, goodbye: "gotcha"}`
+fn is_greeting(args: &Args) -> bool {
+    let Some(greeting) = args.value(0) else { return false };
+    let binary = greeting.get("message").and_then(|message| message.get("_placeholder")) == Some(&json!(true));
+    greeting.get("hello") == Some(&json!("lol")) && binary && greeting.get("goodbye") == Some(&json!("gotcha"))
+}

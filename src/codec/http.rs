@@ -1,0 +1,320 @@
+//! The head of an HTTP request, and responses.
+//!
+//! RFC 9112 (HTTP/1.1) and RFC 9110. httparse reads names, values and the request line; here are the rules about the
+//! whole, above all those that say where a request ends: where we and a proxy in front of us could disagree about
+//! that, one client could smuggle a request into another's connection, so such a head is refused.
+//!
+//! A body has a `Content-Length`; chunked ones are answered 411, which no client of ours notices.
+
+use std::fmt;
+use std::io::Write as _;
+
+/// What the client wants done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// GET.
+    Get,
+    /// POST.
+    Post,
+    /// OPTIONS.
+    Options,
+    /// Any other.
+    Other,
+}
+
+/// The headers of a request, names in lower case, in the order in which they came; all in one allocation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Headers {
+    /// `name:value\n` for each. A name has no colon and a value no line feed.
+    text: Box<str>,
+}
+
+impl Headers {
+    /// The first header of this name, which is in lower case.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    /// All headers of this name, which is in lower case.
+    pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.text.split_terminator('\n').filter_map(move |line| line.strip_prefix(name)?.strip_prefix(':'))
+    }
+
+    /// All headers: name in lower case, value.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.text.split_terminator('\n').filter_map(|line| line.split_once(':'))
+    }
+
+    /// Whether a comma-separated header, such as `connection`, has this element. Case doesn't matter in the element.
+    #[must_use]
+    pub fn has_token(&self, name: &str, token: &str) -> bool {
+        self.all(name).flat_map(|value| value.split(',')).any(|t| t.trim().eq_ignore_ascii_case(token))
+    }
+}
+
+/// The head of a request: request line and headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The method.
+    pub method: Method,
+    /// What the request is about, as it was sent.
+    pub target: Box<str>,
+    /// The headers.
+    pub headers: Headers,
+    /// The size of the body that follows; 0 without one. A number beyond measure is `usize::MAX`.
+    pub content_length: usize,
+    /// Whether the client lets the connection stay open after the response.
+    pub keep_alive: bool,
+}
+
+impl Head {
+    /// The path of the target, not decoded.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.split_target().0
+    }
+
+    /// The query of the target, without its `?`, not decoded.
+    #[must_use]
+    pub fn query(&self) -> &str {
+        self.split_target().1
+    }
+
+    /// RFC 9112 section 3.2: `/path?query`, or as to a proxy `http://host/path?query`, which a server must accept too.
+    fn split_target(&self) -> (&str, &str) {
+        let target = match self.target.split_once("://") {
+            Some((scheme, rest)) if ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => {
+                rest.find(['/', '?']).and_then(|at| rest.get(at..)).unwrap_or("/")
+            }
+            _ => &self.target,
+        };
+        match target.split_once('?').unwrap_or((target, "")) {
+            ("", query) => ("/", query),
+            split => split,
+        }
+    }
+}
+
+/// Why a head is refused. The connection can't be used any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadError {
+    /// Too many headers.
+    TooLarge,
+    /// Against the grammar, or with an end on which not everyone would agree.
+    Malformed,
+    /// A body without `Content-Length`.
+    LengthRequired,
+    /// Neither HTTP/1.1 nor HTTP/1.0.
+    Version,
+}
+
+impl HeadError {
+    /// The status code to answer.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            HeadError::TooLarge => 431,
+            HeadError::Malformed => 400,
+            HeadError::LengthRequired => 411,
+            HeadError::Version => 505,
+        }
+    }
+}
+
+impl fmt::Display for HeadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(reason(self.status()))
+    }
+}
+
+impl std::error::Error for HeadError {}
+
+/// Where the head ends, behind its empty line. `from` is how much of the buffer an earlier call has seen in vain, so
+/// that a head that arrives byte by byte takes linear time.
+#[must_use]
+pub fn find_end(buffer: &[u8], from: usize) -> Option<usize> {
+    // 2.2: "a server [...] SHOULD ignore at least one empty line (CRLF) received prior to the request-line".
+    let empty = match buffer {
+        [b'\r', b'\n', ..] => 2,
+        [b'\n', ..] => 1,
+        _ => 0,
+    };
+    // A line feed that was seen may have had too little after it.
+    let from = from.saturating_sub(2).max(empty);
+    let mut rest = buffer.get(from..)?;
+    while let Some(at) = rest.iter().position(|b| *b == b'\n') {
+        rest = rest.get(at.saturating_add(1)..)?;
+        let line = match rest {
+            [b'\n', ..] => 1,
+            [b'\r', b'\n', ..] => 2,
+            _ => continue,
+        };
+        return Some(buffer.len().saturating_sub(rest.len()).saturating_add(line));
+    }
+    None
+}
+
+/// Reads a head: what comes before the place that [`find_end`] gave.
+///
+/// # Errors
+/// See [`HeadError`].
+pub fn parse(head: &[u8], max_headers: usize) -> Result<Head, HeadError> {
+    // 2.2: "a recipient MAY recognize a single LF as a line terminator". Not all do, so we don't.
+    let mut lines: usize = 0;
+    for line in head.split_inclusive(|b| *b == b'\n') {
+        if !line.ends_with(b"\r\n") {
+            return Err(HeadError::Malformed);
+        }
+        lines = lines.saturating_add(1);
+    }
+    let mut headers = vec![httparse::EMPTY_HEADER; max_headers.min(lines)];
+    let mut request = httparse::Request::new(&mut headers);
+    match request.parse(head) {
+        Ok(httparse::Status::Complete(size)) if size == head.len() => {}
+        Ok(_) => return Err(HeadError::Malformed),
+        Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
+        Err(httparse::Error::Version) => return Err(HeadError::Version),
+        Err(_) => return Err(HeadError::Malformed),
+    }
+    let headers = collect(request.headers, head.len());
+    let http11 = request.version == Some(1);
+    // 3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message that lacks a
+    // Host header field and to any request message that contains more than one Host header field line".
+    match headers.all("host").count() {
+        1 => {}
+        0 if !http11 => {}
+        _ => return Err(HeadError::Malformed),
+    }
+    Ok(Head {
+        method: match request.method {
+            Some("GET") => Method::Get,
+            Some("POST") => Method::Post,
+            Some("OPTIONS") => Method::Options,
+            _ => Method::Other,
+        },
+        target: request.path.unwrap_or_default().into(),
+        content_length: content_length(&headers)?,
+        // 9.3.
+        keep_alive: match http11 {
+            true => !headers.has_token("connection", "close"),
+            false => headers.has_token("connection", "keep-alive"),
+        },
+        headers,
+    })
+}
+
+/// What is not UTF-8 in a value is replaced.
+fn collect(headers: &[httparse::Header<'_>], size: usize) -> Headers {
+    let mut text = String::with_capacity(size);
+    for header in headers {
+        let name = text.len();
+        text.push_str(header.name);
+        text.get_mut(name..).unwrap_or_default().make_ascii_lowercase();
+        text.push(':');
+        text.push_str(&String::from_utf8_lossy(header.value));
+        text.push('\n');
+    }
+    Headers { text: text.into() }
+}
+
+/// The size of the body, by RFC 9112 section 6.3.
+fn content_length(headers: &Headers) -> Result<usize, HeadError> {
+    let mut lengths = headers.all("content-length");
+    let length = match (lengths.next(), lengths.next()) {
+        (None, _) => None,
+        // "If a message is received without Transfer-Encoding and with an invalid Content-Length header field, then
+        // the message framing is invalid". A list of equal numbers could be let pass; nobody sends one.
+        (Some(value), None) if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) => {
+            Some(value.parse().unwrap_or(usize::MAX))
+        }
+        _ => return Err(HeadError::Malformed),
+    };
+    match (headers.get("transfer-encoding"), length) {
+        // "Such a message might indicate an attempt to perform request smuggling".
+        (Some(_), Some(_)) => Err(HeadError::Malformed),
+        (Some(_), None) => Err(HeadError::LengthRequired),
+        (None, length) => Ok(length.unwrap_or(0)),
+    }
+}
+
+/// A response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// The headers, without `Content-Length` and `Connection: close`, which are added when it is written.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// A response without headers and body.
+    #[must_use]
+    pub fn new(status: u16) -> Response {
+        Response { status, headers: Vec::new(), body: Vec::new() }
+    }
+
+    /// Adds a header. Control characters in its value are dropped, so that no value can end its line.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Response {
+        let mut value = value.into();
+        value.retain(|c| !c.is_control());
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Sets the body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Response {
+        self.body = body.into();
+        self
+    }
+
+    /// Writes status line and headers with the empty line after them; the body is to follow. A 101 has its own
+    /// `Connection` header; neither it nor a 204 or 304 says how long its missing body is (RFC 9110 section 8.6).
+    pub fn write_head(&self, out: &mut Vec<u8>, keep_alive: bool) {
+        // Writing to memory can't fail.
+        let _ = write!(out, "HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
+        for (name, value) in &self.headers {
+            let _ = write!(out, "{name}: {value}\r\n");
+        }
+        if !matches!(self.status, 101 | 204 | 304) {
+            let _ = write!(out, "Content-Length: {}\r\n", self.body.len());
+        }
+        out.extend_from_slice(match (self.status, keep_alive) {
+            (101, _) => b"\r\n",
+            (_, true) => b"Connection: keep-alive\r\n\r\n",
+            (_, false) => b"Connection: close\r\n\r\n",
+        });
+    }
+}
+
+/// The words for a status code (RFC 9110 section 15).
+fn reason(status: u16) -> &'static str {
+    match status {
+        101 => "Switching Protocols",
+        200 => "OK",
+        204 => "No Content",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        411 => "Length Required",
+        413 => "Payload Too Large",
+        426 => "Upgrade Required",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "Unknown",
+    }
+}
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

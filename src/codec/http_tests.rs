@@ -1,0 +1,225 @@
+//! Vectors of request heads and responses.
+
+use super::HeadError::*;
+use super::*;
+use proptest::prelude::*;
+use std::time::Instant;
+
+/// Finds the head whole, byte by byte, and with bytes of the next request behind it, and reads it.
+fn read(request: &[u8]) -> Result<Head, HeadError> {
+    let end = find_end(request, 0).expect("an end");
+    let mut seen = 0;
+    while find_end(&request[..seen], seen.saturating_sub(1)).is_none() {
+        seen += 1;
+    }
+    assert_eq!(seen, end, "byte by byte");
+    assert_eq!(find_end(&[request, b"\r\n\r\nGET / HTTP/1.1\r\n\r\n"].concat(), 0), Some(end), "with trailing bytes");
+    parse(&request[..end], 100)
+}
+
+#[test]
+fn a_poll() {
+    let head = read(b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: a:1\r\nX-Empty:\r\nCookie: a=b:c\r\nx-two: 1\r\nX-TWO:  2 \r\n\r\n");
+    let head = head.unwrap();
+    assert_eq!((head.method, head.path(), head.query()), (Method::Get, "/socket.io/", "EIO=4&transport=polling"));
+    assert_eq!((head.content_length, head.keep_alive), (0, true));
+    assert_eq!(head.headers.get("host"), Some("a:1"));
+    assert_eq!(head.headers.get("x-empty"), Some(""));
+    assert_eq!(head.headers.get("cookie"), Some("a=b:c"));
+    assert_eq!(head.headers.get("absent"), None);
+    assert_eq!(head.headers.all("x-two").collect::<Vec<_>>(), ["1", "2"]);
+    assert_eq!(
+        head.headers.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        ["host", "x-empty", "cookie", "x-two", "x-two"]
+    );
+}
+
+#[test]
+fn a_post() {
+    let head =
+        read(b"POST /engine.io/?sid=x HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\nExpect: 100-continue\r\n\r\n")
+            .unwrap();
+    assert_eq!((head.method, head.content_length), (Method::Post, 12));
+    assert_eq!(head.headers.get("expect"), Some("100-continue"));
+}
+
+/// The client's part of the example in RFC 6455 section 1.2.
+#[test]
+fn an_upgrade() {
+    let head = read(b"GET /chat HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOrigin: http://example.com\r\nSec-WebSocket-Version: 13\r\n\r\n").unwrap();
+    assert!(head.headers.has_token("connection", "upgrade") && head.headers.has_token("upgrade", "WebSocket"));
+    assert!(!head.headers.has_token("connection", "up") && !head.headers.has_token("absent", "upgrade"));
+}
+
+#[test]
+fn targets() {
+    for (target, path, query) in [
+        ("/", "/", ""),
+        ("/a?b=c?d", "/a", "b=c?d"),
+        ("/a?", "/a", ""),
+        ("/a%2fb/../c", "/a%2fb/../c", ""),
+        ("http://example.com/a?b", "/a", "b"),
+        ("http://example.com", "/", ""),
+        ("https://example.com?b", "/", "b"),
+        ("/a?url=http://x/y?z", "/a", "url=http://x/y?z"),
+        ("HTTPS://example.com/", "/", ""),
+        ("/a://b", "/a://b", ""),
+        ("://a/b", "://a/b", ""),
+        ("*", "*", ""),
+        ("?a", "/", "a"),
+    ] {
+        let head = read(format!("OPTIONS {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).unwrap();
+        assert_eq!((&*head.target, head.path(), head.query()), (target, path, query));
+    }
+}
+
+#[test]
+fn methods_and_connections() {
+    for (line, headers, method, keep_alive) in [
+        ("HEAD / HTTP/1.1", "Host: a\r\n", Method::Other, true),
+        ("PUT / HTTP/1.1", "Host: a\r\nConnection: close\r\n", Method::Other, false),
+        ("get / HTTP/1.1", "Host: a\r\nConnection: x, Close\r\n", Method::Other, false),
+        ("GET / HTTP/1.1", "Host: a\r\nConnection: x\r\nConnection: close\r\n", Method::Get, false),
+        ("GET / HTTP/1.0", "", Method::Get, false),
+        ("GET / HTTP/1.0", "Host: a\r\nConnection: Keep-Alive\r\n", Method::Get, true),
+        ("\r\nGET / HTTP/1.1", "Host: a\r\n", Method::Get, true),
+    ] {
+        let head = read(format!("{line}\r\n{headers}\r\n").as_bytes()).unwrap();
+        assert_eq!((head.method, head.keep_alive), (method, keep_alive), "{line} {headers}");
+    }
+}
+
+#[test]
+fn values() {
+    let head = read(b"GET / HTTP/1.1\r\nHost: a\r\nUtf: \xe2\x82\xac\r\nLatin: \xe4\r\nTab: a\tb\r\n\r\n").unwrap();
+    assert_eq!(head.headers.get("utf"), Some("€"));
+    assert_eq!(head.headers.get("latin"), Some("\u{fffd}"));
+    assert_eq!(head.headers.get("tab"), Some("a\tb"));
+}
+
+#[test]
+fn bodies() {
+    let long = "9".repeat(100);
+    for (name, headers, want) in [
+        ("none", "", Ok(0)),
+        ("nothing", "Content-Length: 0", Ok(0)),
+        ("a body", "content-length: 007", Ok(7)),
+        ("beyond measure", &format!("Content-Length: {long}"), Ok(usize::MAX)),
+        ("twice the same", "Content-Length: 1\r\nContent-Length: 1", Err(Malformed)),
+        ("twice", "Content-Length: 1\r\nContent-Length: 2", Err(Malformed)),
+        ("a list", "Content-Length: 1, 1", Err(Malformed)),
+        ("empty", "Content-Length:", Err(Malformed)),
+        ("signed", "Content-Length: +1", Err(Malformed)),
+        ("negative", "Content-Length: -1", Err(Malformed)),
+        ("hexadecimal", "Content-Length: 0x1", Err(Malformed)),
+        ("two numbers", "Content-Length: 1 1", Err(Malformed)),
+        ("chunked", "Transfer-Encoding: chunked", Err(LengthRequired)),
+        ("identity", "Transfer-Encoding: identity", Err(LengthRequired)),
+        ("both", "Content-Length: 1\r\nTransfer-Encoding: chunked", Err(Malformed)),
+        ("both, the other way", "Transfer-Encoding: chunked\r\nContent-Length: 1", Err(Malformed)),
+        ("space before the colon", "Content-Length : 1", Err(Malformed)),
+        ("continued line", "Content-Length: 1\r\n 2", Err(Malformed)),
+    ] {
+        let request = format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n\r\n").replace("\r\n\r\n\r\n", "\r\n\r\n");
+        assert_eq!(read(request.as_bytes()).map(|head| head.content_length), want, "{name}");
+    }
+}
+
+#[test]
+fn refused() {
+    for (name, request, want) in [
+        ("no host", &b"GET / HTTP/1.1\r\n\r\n"[..], Malformed),
+        ("two hosts", b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", Malformed),
+        ("two hosts in 1.0", b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", Malformed),
+        ("HTTP/2", b"PRI * HTTP/2.0\r\n\r\n", Version),
+        ("HTTP/1.2", b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", Version),
+        ("no version", b"GET /\r\n\r\n", Malformed),
+        ("no target", b"GET HTTP/1.1\r\nHost: a\r\n\r\n", Malformed),
+        ("nothing but empty lines", b"\r\n\r\n\r\n", Malformed),
+        ("bare line feeds", b"GET / HTTP/1.1\nHost: a\n\n", Malformed),
+        ("one bare line feed", b"GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", Malformed),
+        ("bare carriage return", b"GET / HTTP/1.1\r\nHost: a\rX: b\r\n\r\n", Malformed),
+        ("NUL in a value", b"GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n", Malformed),
+        ("NUL in the target", b"GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", Malformed),
+        ("space in a name", b"GET / HTTP/1.1\r\nHo st: a\r\n\r\n", Malformed),
+        ("no colon", b"GET / HTTP/1.1\r\nHost\r\n\r\n", Malformed),
+        ("empty name", b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", Malformed),
+        ("binary", b"\x16\x03\x01\x02\n\r\n", Malformed),
+        ("a WebSocket frame", b"\x81\x85\x01\x02\r\n\r\n", Malformed),
+    ] {
+        assert_eq!(read(request).unwrap_err(), want, "{name}");
+    }
+    let statuses: Vec<_> = [TooLarge, Malformed, LengthRequired, Version].iter().map(HeadError::status).collect();
+    assert_eq!(statuses, [431, 400, 411, 505]);
+    assert_eq!(LengthRequired.to_string(), "Length Required");
+}
+
+/// CVE-2024-37890: the limit of headers, one over it, and far over it.
+#[test]
+fn number_of_headers() {
+    for (count, want) in [(100, Ok(())), (101, Err(TooLarge)), (2000, Err(TooLarge))] {
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(count - 1));
+        assert_eq!(read(request.as_bytes()).map(|_| ()), want, "{count}");
+    }
+}
+
+/// CVE-2023-43669, CVE-2021-32640: a head without end that arrives byte by byte, or of spaces, takes linear time.
+#[test]
+fn no_end() {
+    let start = Instant::now();
+    for byte in [b"a", b"\n" as &[u8], b"\r", b" "] {
+        let buffer = [b"GET / HTTP/1.1\r\nSec-WebSocket-Protocol: ", &byte.repeat(16 * 1024)[..]].concat();
+        let ends = (0..buffer.len()).filter_map(|seen| find_end(&buffer[..seen], seen.saturating_sub(1)));
+        assert_eq!(ends.count() > 0, byte == b"\n");
+        assert!(parse(&buffer, 100).is_err());
+    }
+    assert!(start.elapsed().as_millis() < 1_000);
+    assert_eq!(find_end(b"", 0), None);
+    assert_eq!(find_end(b"abc", 9), None);
+}
+
+fn written(response: &Response, keep_alive: bool) -> String {
+    let mut out = Vec::new();
+    response.write_head(&mut out, keep_alive);
+    out.extend_from_slice(&response.body);
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn responses() {
+    let ok = Response::new(200).header("Content-Type", "text/html").body("ok");
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\nConnection:";
+    assert_eq!(written(&ok, true), format!("{head} keep-alive\r\n\r\nok"));
+    assert_eq!(written(&ok, false), format!("{head} close\r\n\r\nok"));
+    assert_eq!(written(&Response::new(204), true), "HTTP/1.1 204 No Content\r\nConnection: keep-alive\r\n\r\n");
+    assert_eq!(written(&Response::new(304), true), "HTTP/1.1 304 Not Modified\r\nConnection: keep-alive\r\n\r\n");
+    assert_eq!(
+        written(&Response::new(413), false),
+        "HTTP/1.1 413 Payload Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    let upgrade = Response::new(101).header("Upgrade", "websocket").header("Connection", "Upgrade");
+    assert_eq!(
+        written(&upgrade, true),
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+    );
+}
+
+#[test]
+fn a_header_can_not_end_its_line() {
+    let response = Response::new(200).header("X", "a\r\nSet-Cookie: b\r\n\r\n\0c".to_owned());
+    assert_eq!(response.headers, [("X", "aSet-Cookie: bc".to_owned())]);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_survived(bytes in prop::collection::vec(prop_oneof![
+        Just(b"\r\n".to_vec()), Just(b"GET / HTTP/1.1\r\n".to_vec()), Just(b"Host:".to_vec()), any::<u8>().prop_map(|b| vec![b]),
+    ], 0..40)) {
+        let bytes = bytes.concat();
+        if let Some(end) = find_end(&bytes, 0) {
+            prop_assert!((2..=bytes.len()).contains(&end));
+            let _ = parse(&bytes[..end], 100);
+        }
+        let _ = parse(&bytes, 1);
+    }
+}

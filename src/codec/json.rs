@@ -1,0 +1,257 @@
+//! Walks JSON text that has been validated, without a tree: how deep it is, where an argument ends, where
+//! placeholders of attachments stand.
+//!
+//! RFC 8259 for the text; Socket.IO protocol 5, "Packet encoding", for placeholders. A walk over the text, because a
+//! visitor of serde would refuse what must pass unchanged (lone surrogates, `1e999`) and one of raw values would read
+//! each level anew. Nothing here recurses. Text that is not JSON gives wrong answers, never a panic.
+
+/// Levels of nesting, as many as serde_json gives a tree: a text that is deeper would fail in the receiver's parser.
+const MAX_DEPTH: usize = 127;
+
+/// JSON's white space, which is less than Unicode's.
+pub(super) const SPACE: [char; 4] = [' ', '\n', '\r', '\t'];
+
+/// Whether the text is nested deeper than 127 levels. Nearly always it is enough to count the brackets.
+pub(super) fn is_too_deep(text: &str) -> bool {
+    if text.bytes().filter(|b| matches!(b, b'[' | b'{')).count() <= MAX_DEPTH {
+        return false;
+    }
+    let mut depth = 0;
+    tokens(text).any(|(_, token)| {
+        depth = nest(depth, token);
+        depth > MAX_DEPTH
+    })
+}
+
+/// The values of a list without its brackets, each without the space around it.
+pub(super) fn items(text: &str) -> impl Iterator<Item = &str> {
+    let mut tokens = tokens(text);
+    let mut start = match text.trim_matches(SPACE).is_empty() {
+        true => None,
+        false => Some(0),
+    };
+    std::iter::from_fn(move || {
+        let from = start.take()?;
+        let mut depth = 0;
+        let comma = tokens.find(|(_, token)| {
+            depth = nest(depth, token);
+            depth == 0 && *token == ","
+        });
+        let item = match comma {
+            Some((at, _)) => {
+                start = Some(at.saturating_add(1));
+                text.get(from..at)
+            }
+            None => text.get(from..),
+        };
+        item.map(|item| item.trim_matches(SPACE))
+    })
+}
+
+/// An object that stands for an attachment: `{"_placeholder":true,"num":0}`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Placeholder {
+    /// Where its `{` stands.
+    pub(super) start: usize,
+    /// Behind its `}`.
+    pub(super) end: usize,
+    /// Which attachment.
+    pub(super) num: usize,
+}
+
+/// The placeholders of a text, in order, at any depth; one inside another is not counted. Nothing, if the number of
+/// any (also of one inside another) is missing, not an integer, or not below `count`.
+pub(super) fn placeholders(text: &str, count: usize) -> Option<Vec<Placeholder>> {
+    let mut found: Vec<Placeholder> = Vec::new();
+    let mut open: Vec<Level> = Vec::new();
+    let mut last = "";
+    for (at, token) in tokens(text) {
+        match token {
+            "," => {}
+            ":" => open.last_mut()?.key = Key::read(last),
+            "}" | "]" => {
+                let level = open.pop()?;
+                if level.marked {
+                    let num = level.num.filter(|num| *num < count)?;
+                    while found.pop_if(|inner| inner.start > level.start).is_some() {}
+                    found.push(Placeholder { start: level.start, end: at.saturating_add(1), num });
+                }
+            }
+            value => {
+                if let Some(level) = open.last_mut() {
+                    level.take(value);
+                }
+                if matches!(value, "{" | "[") {
+                    open.push(Level { start: at, key: Key::Other, marked: false, num: None });
+                }
+                last = value;
+            }
+        }
+    }
+    Some(found)
+}
+
+/// An object or array that is not closed yet. Of repeated keys the last counts, as in JavaScript.
+struct Level {
+    start: usize,
+    key: Key,
+    marked: bool,
+    num: Option<usize>,
+}
+
+impl Level {
+    /// Notes the value of the key before it. A key itself comes by here too, while no key waits for its value.
+    fn take(&mut self, value: &str) {
+        match self.key {
+            Key::Placeholder => self.marked = value == "true",
+            Key::Num => self.num = value.parse().ok(),
+            Key::Other => {}
+        }
+        self.key = Key::Other;
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Key {
+    Placeholder,
+    Num,
+    Other,
+}
+
+impl Key {
+    /// A key may be written with escapes: `"n\u0075m"`.
+    fn read(token: &str) -> Key {
+        match token {
+            "\"_placeholder\"" => Key::Placeholder,
+            "\"num\"" => Key::Num,
+            _ if !token.contains('\\') => Key::Other,
+            _ => match serde_json::from_str::<String>(token).as_deref() {
+                Ok("_placeholder") => Key::Placeholder,
+                Ok("num") => Key::Num,
+                _ => Key::Other,
+            },
+        }
+    }
+}
+
+/// The level after a token.
+fn nest(depth: usize, token: &str) -> usize {
+    match token {
+        "{" | "[" => depth.saturating_add(1),
+        "}" | "]" => depth.saturating_sub(1),
+        _ => depth,
+    }
+}
+
+/// Brackets, commas, colons, strings with their quotes, and numbers or words; each with the place where it begins.
+fn tokens(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut at: usize = 0;
+    std::iter::from_fn(move || {
+        let rest = text.get(at..)?;
+        let trimmed = rest.trim_start_matches(SPACE);
+        let start = at.saturating_add(rest.len().saturating_sub(trimmed.len()));
+        let size = match trimmed.bytes().next()? {
+            b'"' => string(trimmed),
+            b'{' | b'}' | b'[' | b']' | b',' | b':' => 1,
+            _ => trimmed.find([',', ']', '}', ':', ' ', '\n', '\r', '\t']).unwrap_or(trimmed.len()),
+        };
+        at = start.saturating_add(size);
+        Some((start, trimmed.get(..size)?))
+    })
+}
+
+/// The size of the string that a text begins with, its quotes included.
+fn string(text: &str) -> usize {
+    let mut escaped = false;
+    for (i, byte) in text.bytes().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return i.saturating_add(1),
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    #[test]
+    fn items_of_a_list() {
+        for (text, want) in [
+            ("", &[][..]),
+            (" \n", &[]),
+            ("1", &["1"]),
+            (" 1 , \"a,b\" ", &["1", "\"a,b\""]),
+            (r#"{"a":[1,2]},[3,{"b":4}],null"#, &[r#"{"a":[1,2]}"#, r#"[3,{"b":4}]"#, "null"]),
+            (r#""\"","\\",",]""#, &[r#""\"""#, r#""\\""#, r#"",]""#]),
+            (r#""€",true"#, &["\"€\"", "true"]),
+        ] {
+            assert_eq!(items(text).collect::<Vec<_>>(), want, "{text}");
+        }
+    }
+
+    /// Exactly as deep as serde_json makes trees, and one over it.
+    #[test]
+    fn depth() {
+        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+            for (levels, want) in [(1, false), (127, false), (128, true), (100_000, true)] {
+                let text = format!("{}1{}", open.repeat(levels), close.repeat(levels));
+                assert_eq!(is_too_deep(&text), want, "{levels}");
+                assert_eq!(serde_json::from_str::<Value>(&text).is_err(), want, "{levels}");
+            }
+        }
+        assert!(!is_too_deep(&format!("[\"{}\"]", "[".repeat(1000))));
+        assert!(!is_too_deep(&format!("[{}1]", "[],".repeat(1000))));
+    }
+
+    #[test]
+    fn placeholders_at_any_depth() {
+        let whole = |text: &str, num| Some(vec![Placeholder { start: 0, end: text.len(), num }]);
+        for (name, text) in [
+            ("as the clients write it", r#"{"_placeholder":true,"num":1}"#),
+            ("keys the other way", r#"{"num":1,"_placeholder":true}"#),
+            ("with space", "{ \"_placeholder\" : true , \"num\"\t:\n1 }"),
+            ("more keys", r#"{"a":[2],"_placeholder":true,"b":{"num":7},"num":1,"c":null}"#),
+            ("escaped keys", r#"{"\u005fplaceholder":true,"n\u0075m":1}"#),
+            ("last of repeated keys", r#"{"_placeholder":0,"num":9,"_placeholder":true,"num":1}"#),
+            ("one in another", r#"{"_placeholder":true,"a":{"_placeholder":true,"num":0},"num":1}"#),
+        ] {
+            assert_eq!(placeholders(text, 2), whole(text, 1), "{name}");
+            assert_eq!(placeholders(text, 1), None, "{name}: no such attachment");
+        }
+        let text = r#"["_placeholder",true],{"_placeholder":true,"num":0},{"a":[{"_placeholder":true,"num":1}]}"#;
+        let found: Vec<_> = placeholders(text, 2).unwrap().iter().map(|p| (p.start, p.num)).collect();
+        assert_eq!(found, [(22, 0), (58, 1)]);
+    }
+
+    #[test]
+    fn not_placeholders() {
+        for text in [
+            r#"{"_placeholder":false,"num":9}"#,
+            r#"{"_placeholder":"true","num":9}"#,
+            r#"{"_placeholder":1,"num":9}"#,
+            r#"{"_placeholder":[true],"num":9}"#,
+            r#"{"_placeholder":true,"_placeholder":{},"num":9}"#,
+            r#""{\"_placeholder\":true,\"num\":9}""#,
+            r#"["_placeholder",true,"num",9]"#,
+            r#"{"a":"_placeholder","b":true,"num":9}"#,
+            r#"{"\ud800":true}"#,
+        ] {
+            assert_eq!(placeholders(text, 1), Some(vec![]), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_survived(text in r#"([\[\]{},:"\\ 0-9a]|"num"|"_placeholder"|true|€){0,40}"#) {
+            is_too_deep(&text);
+            items(&text).count();
+            placeholders(&text, 1);
+        }
+    }
+}

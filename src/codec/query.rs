@@ -1,0 +1,121 @@
+//! The query of a request's target.
+//!
+//! URL Standard section 5.1, `application/x-www-form-urlencoded`: `&` between pairs, `=` after the key, `+` is a space,
+//! `%` and two hexadecimal digits are a byte. As in Node the last of repeated keys counts, invalid UTF-8 is replaced
+//! and a `%` without its digits stands for itself. The limit of a request's head limits all loops here.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// The pairs of a query, each key once. A tree, because a head has room for thousands of keys: comparing each with
+/// each would cost milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    pairs: BTreeMap<String, String>,
+}
+
+impl Query {
+    /// Reads what stands behind the `?`. Every text is a query.
+    #[must_use]
+    pub fn parse(text: &str) -> Query {
+        let pairs = text.split('&').filter(|pair| !pair.is_empty());
+        let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        Query { pairs: pairs.map(|(key, value)| (decode(key), decode(value))).collect() }
+    }
+
+    /// The value of a key: the last one, if there are several.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.pairs.get(key).map(String::as_str)
+    }
+
+    /// All pairs, each key once, in alphabetical order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+}
+
+fn decode(text: &str) -> String {
+    if !text.contains(['%', '+']) {
+        return text.to_owned();
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        match (byte, escaped(after)) {
+            (b'+', _) => bytes.push(b' '),
+            (b'%', Some((escaped, after))) => {
+                bytes.push(escaped);
+                rest = after;
+            }
+            _ => bytes.push(byte),
+        }
+    }
+    match String::from_utf8_lossy(&bytes) {
+        Cow::Borrowed(text) => text.to_owned(),
+        Cow::Owned(text) => text,
+    }
+}
+
+/// The byte that two hexadecimal digits stand for, and what follows them.
+fn escaped(text: &[u8]) -> Option<(u8, &[u8])> {
+    let ([high, low], after) = text.split_first_chunk()?;
+    let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    Some((digit(*high)? << 4 | digit(*low)?, after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn vectors() {
+        for (text, want) in [
+            ("EIO=4&transport=polling&t=abc", &[("EIO", "4"), ("t", "abc"), ("transport", "polling")][..]),
+            ("a=1&a=2&a=3", &[("a", "3")]),
+            ("a=b+c%20d%2Be", &[("a", "b c d+e")]),
+            ("a%3Db=c=d", &[("a=b", "c=d")]),
+            ("a", &[("a", "")]),
+            ("=a", &[("", "a")]),
+            ("&&a=1&", &[("a", "1")]),
+            ("", &[]),
+            ("a=%e2%82%AC", &[("a", "€")]),
+            ("a=€", &[("a", "€")]),
+            ("a=%ff", &[("a", "\u{fffd}")]),
+            ("a=%&b=%4&c=%zz&d=%%41", &[("a", "%"), ("b", "%4"), ("c", "%zz"), ("d", "%A")]),
+            ("a=%+1", &[("a", "% 1")]),
+            ("a=%00%0a", &[("a", "\0\n")]),
+            ("transport=__proto__&constructor=1", &[("constructor", "1"), ("transport", "__proto__")]),
+        ] {
+            let query = Query::parse(text);
+            assert_eq!(query.iter().collect::<Vec<_>>(), want, "{text}");
+            for (key, value) in want {
+                assert_eq!(query.get(key), Some(*value), "{text}");
+            }
+            assert_eq!(query.get("absent"), None);
+        }
+    }
+
+    /// `sid` repeated in the query: the last one, everywhere.
+    #[test]
+    fn repeated_sid() {
+        let query = Query::parse("sid=first&EIO=4&sid=second");
+        assert_eq!((query.get("sid"), query.iter().count()), (Some("second"), 2));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_query(text in ".*") {
+            let _ = Query::parse(&text);
+        }
+
+        #[test]
+        fn round_trip(key in "[^\0]{1,9}", value in ".{0,9}") {
+            let escape = |text: &str| text.bytes().map(|b| format!("%{b:02x}")).collect::<String>();
+            let query = Query::parse(&format!("x=&{}={}", escape(&key), escape(&value)));
+            prop_assert_eq!(query.get(&key), Some(value.as_str()));
+        }
+    }
+}

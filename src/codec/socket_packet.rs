@@ -1,0 +1,370 @@
+//! A Socket.IO packet: connections to namespaces, events, acknowledgements.
+//!
+//! Socket.IO protocol 5, "Packet encoding". Without the `4` of the Engine.IO message that carries it:
+//!
+//! ```text
+//! packet = type [attachments "-"] [namespace ","] [id] [payload]
+//! type   = 0 CONNECT, 1 DISCONNECT, 2 EVENT, 3 ACK, 4 CONNECT_ERROR, 5 BINARY_EVENT, 6 BINARY_ACK
+//! ```
+//!
+//! The comma may be missing when nothing follows; no namespace means `/`. A payload is checked to be JSON, at most
+//! 127 levels deep, and passed on as the text it is.
+
+use super::args::Args;
+use super::frame::{Frame, FrameBuilder};
+use super::json;
+use crate::id::Offset;
+use serde_core::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::{RawValue, Value};
+use std::borrow::Cow;
+use std::fmt;
+
+/// The largest id that every client can hold: JavaScript's greatest safe integer.
+const MAX_ID: u64 = (1 << 53) - 1;
+
+/// A packet as a client may send it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SocketPacket<'a> {
+    /// The client asks for a namespace.
+    Connect {
+        /// The namespace.
+        nsp: &'a str,
+        /// A JSON object, if any.
+        auth: Option<&'a str>,
+    },
+    /// The client leaves a namespace.
+    Disconnect {
+        /// The namespace.
+        nsp: &'a str,
+    },
+    /// An event, plain or binary.
+    Event {
+        /// The namespace.
+        nsp: &'a str,
+        /// If there, the client waits for an acknowledgement under this id.
+        id: Option<u64>,
+        /// The event's name; of a name that is a number, its text.
+        name: Cow<'a, str>,
+        /// The JSON text of what follows the name, without brackets.
+        args: &'a str,
+        /// How many binary messages follow and belong to the packet; 0 if it is plain.
+        attachments: usize,
+    },
+    /// An acknowledgement, plain or binary.
+    Ack {
+        /// The namespace.
+        nsp: &'a str,
+        /// The id of the event.
+        id: u64,
+        /// The JSON text of the arguments, without brackets.
+        args: &'a str,
+        /// How many binary messages follow and belong to the packet; 0 if it is plain.
+        attachments: usize,
+    },
+}
+
+/// Why a text is no packet: one variant per rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketError {
+    /// The type is not 0 to 3, 5 or 6. Only a server sends 4.
+    UnknownType,
+    /// The number of attachments is missing, not an integer, 0 or over the limit.
+    Attachments,
+    /// The id of an acknowledgement is missing, or an id is over 2^53 - 1.
+    Id,
+    /// The payload is missing, or of the wrong kind: an object for CONNECT, nothing for DISCONNECT, else an array.
+    Payload,
+    /// The payload is not JSON, or too deep.
+    Json,
+    /// The name is missing, neither string nor number, or reserved.
+    EventName,
+    /// The number of a placeholder is missing, not an integer, or that of no attachment.
+    Placeholder,
+}
+
+impl fmt::Display for SocketError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SocketError::UnknownType => "unknown packet type",
+            SocketError::Attachments => "illegal number of attachments",
+            SocketError::Id => "illegal acknowledgement id",
+            SocketError::Payload => "invalid payload",
+            SocketError::Json => "invalid JSON",
+            SocketError::EventName => "illegal event name",
+            SocketError::Placeholder => "illegal attachments",
+        })
+    }
+}
+
+impl std::error::Error for SocketError {}
+
+/// Reads one packet: the text of an Engine.IO message, without its `4`. Takes time linear in the text.
+///
+/// # Errors
+/// See [`SocketError`]; the official server closes the connection on each of them.
+pub fn decode(text: &str, max_attachments: usize) -> Result<SocketPacket<'_>, SocketError> {
+    let mut chars = text.chars();
+    let kind = chars.next();
+    let rest = chars.as_str();
+    match kind {
+        Some('0') => decode_connect(rest),
+        Some('1') => match namespace(rest) {
+            (nsp, "") => Ok(SocketPacket::Disconnect { nsp }),
+            _ => Err(SocketError::Payload),
+        },
+        Some('2') => decode_event(rest, 0),
+        Some('3') => decode_ack(rest, 0),
+        Some('5') => attachments(rest, max_attachments).and_then(|(count, rest)| decode_event(rest, count)),
+        Some('6') => attachments(rest, max_attachments).and_then(|(count, rest)| decode_ack(rest, count)),
+        _ => Err(SocketError::UnknownType),
+    }
+}
+
+fn decode_connect(text: &str) -> Result<SocketPacket<'_>, SocketError> {
+    let (nsp, payload) = namespace(text);
+    if payload.is_empty() {
+        return Ok(SocketPacket::Connect { nsp, auth: None });
+    }
+    if !payload.trim_start_matches(json::SPACE).starts_with('{') {
+        return Err(SocketError::Payload);
+    }
+    serde_json::from_str::<IgnoredAny>(payload).map_err(|_| SocketError::Json)?;
+    match json::is_too_deep(payload) {
+        true => Err(SocketError::Json),
+        false => Ok(SocketPacket::Connect { nsp, auth: Some(payload) }),
+    }
+}
+
+fn decode_event(text: &str, attachments: usize) -> Result<SocketPacket<'_>, SocketError> {
+    let (nsp, text) = namespace(text);
+    let (id, payload) = id(text)?;
+    let (first, list) = array(payload)?;
+    let first = first.ok_or(SocketError::EventName)?.get();
+    let name = event_name(first)?;
+    let args = list.strip_prefix(first).ok_or(SocketError::Json)?.trim_start_matches(json::SPACE);
+    let args = args.strip_prefix(',').unwrap_or(args).trim_start_matches(json::SPACE);
+    check_placeholders(args, attachments)?;
+    Ok(SocketPacket::Event { nsp, id, name, args, attachments })
+}
+
+fn decode_ack(text: &str, attachments: usize) -> Result<SocketPacket<'_>, SocketError> {
+    let (nsp, text) = namespace(text);
+    let (id, payload) = id(text)?;
+    let id = id.ok_or(SocketError::Id)?;
+    let (_, args) = array(payload)?;
+    check_placeholders(args, attachments)?;
+    Ok(SocketPacket::Ack { nsp, id, args, attachments })
+}
+
+/// `<count>-`: 1 to `max`. A count of 0 would leave the packet waiting for ever (CVE-2026-69185).
+fn attachments(text: &str, max: usize) -> Result<(usize, &str), SocketError> {
+    let (count, rest) = text.split_once('-').ok_or(SocketError::Attachments)?;
+    match number(count).and_then(|count| usize::try_from(count).ok()) {
+        Some(count) if (1..=max).contains(&count) => Ok((count, rest)),
+        _ => Err(SocketError::Attachments),
+    }
+}
+
+/// `/<name>,` or `/<name>` at the end; without it the main namespace.
+fn namespace(text: &str) -> (&str, &str) {
+    match text.starts_with('/') {
+        true => text.split_once(',').unwrap_or((text, "")),
+        false => ("/", text),
+    }
+}
+
+/// The digits of an acknowledgement id, if any.
+fn id(text: &str) -> Result<(Option<u64>, &str), SocketError> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, rest) = text.split_at_checked(end).unwrap_or((text, ""));
+    if digits.is_empty() {
+        return Ok((None, rest));
+    }
+    match number(digits) {
+        Some(id) if id <= MAX_ID => Ok((Some(id), rest)),
+        _ => Err(SocketError::Id),
+    }
+}
+
+/// Decimal digits and nothing else.
+fn number(digits: &str) -> Option<u64> {
+    match digits.bytes().all(|b| b.is_ascii_digit()) {
+        true => digits.parse().ok(),
+        false => None,
+    }
+}
+
+/// Checks that the payload is a JSON array; gives its first element and its text without brackets and outer space.
+fn array(payload: &str) -> Result<(Option<&RawValue>, &str), SocketError> {
+    let list = payload.trim_matches(json::SPACE).strip_prefix('[').ok_or(SocketError::Payload)?;
+    let Array(first) = serde_json::from_str(payload).map_err(|_| SocketError::Json)?;
+    if json::is_too_deep(payload) {
+        return Err(SocketError::Json);
+    }
+    let list = list.strip_suffix(']').ok_or(SocketError::Json)?;
+    Ok((first, list.trim_matches(json::SPACE)))
+}
+
+/// A string, or a number; the official parser refuses its own events' names.
+fn event_name(json: &str) -> Result<Cow<'_, str>, SocketError> {
+    let name = match json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(plain) if !plain.contains('\\') => Cow::Borrowed(plain),
+        Some(_) => Cow::Owned(serde_json::from_str(json).map_err(|_| SocketError::EventName)?),
+        None if json.starts_with(|c: char| c.is_ascii_digit() || c == '-') => Cow::Borrowed(json),
+        None => return Err(SocketError::EventName),
+    };
+    match &*name {
+        "connect" | "connect_error" | "disconnect" | "disconnecting" | "newListener" | "removeListener" => {
+            Err(SocketError::EventName)
+        }
+        _ => Ok(name),
+    }
+}
+
+/// In a plain packet what looks like a placeholder is an object like any other.
+fn check_placeholders(args: &str, attachments: usize) -> Result<(), SocketError> {
+    match attachments == 0 || json::placeholders(args, attachments).is_some() {
+        true => Ok(()),
+        false => Err(SocketError::Placeholder),
+    }
+}
+
+/// A JSON array, its first element as text and the rest only checked.
+struct Array<'a>(Option<&'a RawValue>);
+
+impl<'de> Deserialize<'de> for Array<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ArrayVisitor)
+    }
+}
+
+struct ArrayVisitor;
+
+impl<'de> Visitor<'de> for ArrayVisitor {
+    type Value = Array<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Array<'de>, A::Error> {
+        let first = seq.next_element()?;
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Array(first))
+    }
+}
+
+/// A packet on its way out: a text frame and its attachments, in the order in which they must go.
+#[derive(Clone, Debug)]
+pub struct Frames {
+    /// The packet itself.
+    pub first: Frame,
+    /// Its attachments.
+    pub rest: Vec<Frame>,
+}
+
+/// An event: `42["name",args…]`. The offset, for a client that may recover, is one more argument at the end.
+#[must_use]
+pub fn event(nsp: &str, id: Option<u64>, name: &str, args: &Args, offset: Option<Offset>) -> Frames {
+    let mut packet = start("42", "45", nsp, id, args, name.len());
+    packet.push("[");
+    push_string(&mut packet, name);
+    if !args.is_empty() {
+        packet.push(",");
+        packet.push(args.text());
+    }
+    if let Some(offset) = offset {
+        packet.push(",\"");
+        packet.push_number(offset.ms);
+        packet.push("-");
+        packet.push_number(offset.seq);
+        packet.push("\"");
+    }
+    finish(packet, args)
+}
+
+/// An acknowledgement: `43<id>[args…]`.
+#[must_use]
+pub fn ack(nsp: &str, id: u64, args: &Args) -> Frames {
+    let mut packet = start("43", "46", nsp, Some(id), args, 0);
+    packet.push("[");
+    packet.push(args.text());
+    finish(packet, args)
+}
+
+/// The client is in the namespace: `40{"sid":"…"}`, with its private id if it may recover.
+#[must_use]
+pub fn connect(nsp: &str, sid: &str, pid: Option<&str>) -> Frame {
+    let mut packet = start("40", "40", nsp, None, &Args::new(), sid.len());
+    packet.push("{\"sid\":");
+    push_string(&mut packet, sid);
+    if let Some(pid) = pid {
+        packet.push(",\"pid\":");
+        push_string(&mut packet, pid);
+    }
+    packet.push("}");
+    packet.finish()
+}
+
+/// The client is not let into the namespace: `44{"message":"…"}`, with data if there is any.
+#[must_use]
+pub fn connect_error(nsp: &str, message: &str, data: Option<&RawValue>) -> Frame {
+    let mut packet = start("44", "44", nsp, None, &Args::new(), message.len());
+    packet.push("{\"message\":");
+    push_string(&mut packet, message);
+    if let Some(data) = data {
+        packet.push(",\"data\":");
+        packet.push(data.get());
+    }
+    packet.push("}");
+    packet.finish()
+}
+
+/// The server ends the client's connection to the namespace: `41`.
+#[must_use]
+pub fn disconnect(nsp: &str) -> Frame {
+    start("41", "41", nsp, None, &Args::new(), 0).finish()
+}
+
+/// Everything before the payload, with room for all of the packet: `extra` is what comes beside the arguments.
+fn start(plain: &str, binary: &str, nsp: &str, id: Option<u64>, args: &Args, extra: usize) -> FrameBuilder {
+    // Type, id, brackets, quotes and an offset.
+    const AROUND: usize = 64;
+    let size = args.text().len().saturating_add(nsp.len()).saturating_add(extra).saturating_add(AROUND);
+    let mut packet = FrameBuilder::with_capacity(size);
+    match args.attachments().len() {
+        0 => packet.push(plain),
+        count => {
+            packet.push(binary);
+            packet.push_number(u64::try_from(count).unwrap_or(u64::MAX));
+            packet.push("-");
+        }
+    }
+    if nsp != "/" {
+        packet.push(nsp);
+        packet.push(",");
+    }
+    if let Some(id) = id {
+        packet.push_number(id);
+    }
+    packet
+}
+
+fn finish(mut packet: FrameBuilder, args: &Args) -> Frames {
+    packet.push("]");
+    Frames { first: packet.finish(), rest: args.attachments().iter().map(|data| Frame::binary(data)).collect() }
+}
+
+/// A JSON string; most need no escapes.
+fn push_string(packet: &mut FrameBuilder, text: &str) {
+    if text.bytes().any(|b| b < b' ' || b == b'"' || b == b'\\') {
+        return packet.push(&Value::from(text).to_string());
+    }
+    packet.push("\"");
+    packet.push(text);
+    packet.push("\"");
+}
+
+#[cfg(test)]
+#[path = "socket_packet_tests.rs"]
+mod tests;

@@ -1,0 +1,153 @@
+//! The key of a WebSocket's opening handshake, and the frames that the server writes.
+//!
+//! RFC 6455 sections 4.2.2 (key) and 5.2 (frames). A server's frames are never masked and never fragmented here. The
+//! receiving side is a state machine: `proto::websocket`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use sha1::{Digest as _, Sha1};
+
+/// "The string "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"" of section 1.3, the same for all.
+const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// "All control frames MUST have a payload length of 125 bytes or less" (5.5).
+const CONTROL: usize = 125;
+
+/// What kind of frame follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opcode {
+    /// A whole text message.
+    Text,
+    /// A whole binary message.
+    Binary,
+    /// The end of the connection.
+    Close,
+    /// The answer to a ping.
+    Pong,
+}
+
+/// `Sec-WebSocket-Accept` for a client's `Sec-WebSocket-Key`.
+#[must_use]
+pub fn accept_key(key: &str) -> String {
+    STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize())
+}
+
+/// "A base64-encoded value that, when decoded, is 16 bytes in length" (4.2.1).
+#[must_use]
+pub fn is_valid_key(key: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
+    key.strip_suffix("==").is_some_and(|digits| digits.len() == 22 && digits.bytes().all(legal))
+}
+
+/// The head of a frame that is whole (FIN) and not masked; the second value says how many of the bytes are used.
+#[must_use]
+pub fn head(opcode: Opcode, len: usize) -> ([u8; 10], u8) {
+    let first = 0x80
+        | match opcode {
+            Opcode::Text => 0x1,
+            Opcode::Binary => 0x2,
+            Opcode::Close => 0x8,
+            Opcode::Pong => 0xa,
+        };
+    match (u8::try_from(len), u16::try_from(len)) {
+        (Ok(short @ 0..=125), _) => ([first, short, 0, 0, 0, 0, 0, 0, 0, 0], 2),
+        (_, Ok(medium)) => {
+            let [a, b] = medium.to_be_bytes();
+            ([first, 126, a, b, 0, 0, 0, 0, 0, 0], 4)
+        }
+        _ => {
+            let [a, b, c, d, e, f, g, h] = u64::try_from(len).unwrap_or(u64::MAX).to_be_bytes();
+            ([first, 127, a, b, c, d, e, f, g, h], 10)
+        }
+    }
+}
+
+/// A whole close frame. A reason that doesn't fit is cut between two characters.
+#[must_use]
+pub fn close(code: u16, reason: &str) -> Bytes {
+    let mut payload = code.to_be_bytes().to_vec();
+    for char in reason.chars() {
+        if payload.len().saturating_add(char.len_utf8()) > CONTROL {
+            break;
+        }
+        payload.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+    control(Opcode::Close, &payload)
+}
+
+/// A whole pong frame: "identical "Application data" as found in the message body of the Ping frame" (5.5.3).
+#[must_use]
+pub fn pong(data: &[u8]) -> Bytes {
+    control(Opcode::Pong, data.get(..CONTROL).unwrap_or(data))
+}
+
+fn control(opcode: Opcode, payload: &[u8]) -> Bytes {
+    let (head, size) = head(opcode, payload.len());
+    head.iter().take(usize::from(size)).chain(payload).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of sections 1.3 and 4.2.2.
+    #[test]
+    fn key_of_the_specification() {
+        assert_eq!(accept_key("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn keys() {
+        for (name, key, want) in [
+            ("of the specification", "dGhlIHNhbXBsZSBub25jZQ==", true),
+            ("all of the alphabet", "+/AZaz09+/AZaz09+/AZaQ==", true),
+            ("empty", "", false),
+            ("15 bytes", "dGhlIHNhbXBsZSBub25j", false),
+            ("17 bytes", "dGhlIHNhbXBsZSBub25jZXM=", false),
+            ("without padding", "dGhlIHNhbXBsZSBub25jZQ", false),
+            ("url-safe alphabet", "-_hlIHNhbXBsZSBub25jZQ==", false),
+            ("spaces", "dGhlIHNhbXBs ZSBub25jZQ==", false),
+            ("not ASCII", "dGhlIHNhbXBsZSBub25€==", false),
+        ] {
+            assert_eq!(is_valid_key(key), want, "{name}");
+        }
+    }
+
+    /// The unmasked examples of section 5.7, and the lengths where the form changes.
+    #[test]
+    fn heads() {
+        for (opcode, len, want) in [
+            (Opcode::Text, 5, &[0x81, 0x05][..]),
+            (Opcode::Binary, 256, &[0x82, 0x7e, 0x01, 0x00]),
+            (Opcode::Binary, 65_536, &[0x82, 0x7f, 0, 0, 0, 0, 0, 1, 0, 0]),
+            (Opcode::Text, 0, &[0x81, 0]),
+            (Opcode::Text, 125, &[0x81, 125]),
+            (Opcode::Text, 126, &[0x81, 126, 0, 126]),
+            (Opcode::Text, 65_535, &[0x81, 126, 0xff, 0xff]),
+            (Opcode::Close, 2, &[0x88, 2]),
+            (Opcode::Pong, 0, &[0x8a, 0]),
+        ] {
+            let (bytes, size) = head(opcode, len);
+            assert_eq!(&bytes[..usize::from(size)], want, "{opcode:?} {len}");
+        }
+    }
+
+    #[test]
+    fn control_frames() {
+        assert_eq!(close(1000, "")[..], [0x88, 2, 0x03, 0xe8]);
+        assert_eq!(close(1009, "no")[..], [0x88, 4, 0x03, 0xf1, b'n', b'o']);
+        assert_eq!(pong(b"Hello")[..], *b"\x8a\x05Hello");
+        assert_eq!(pong(&[])[..], [0x8a, 0]);
+    }
+
+    /// One over the limit of 125 bytes.
+    #[test]
+    fn control_frames_stay_short() {
+        assert_eq!(close(1000, &"x".repeat(123)).len(), 2 + 125);
+        assert_eq!(close(1000, &"x".repeat(124)).len(), 2 + 125);
+        assert_eq!(close(1000, &"€".repeat(42))[4..], *"€".repeat(41).as_bytes());
+        assert_eq!(pong(&[0; 125]).len(), 2 + 125);
+        assert_eq!(pong(&[0; 126]).len(), 2 + 125);
+    }
+}

@@ -1,0 +1,251 @@
+//! One TCP connection: reads requests one after the other, keeps it alive, and ends as WebSocket if a request asks for that.
+//!
+//! RFC 9112. A quiet connection owns no buffer. Bounds: the head (size, headers, time), the body (size, time), the answer (time), rest
+//! between requests; a client that breaks one gets a complete answer where one is possible, and its connection is closed.
+
+use super::Stopping;
+use super::routes;
+use super::websocket;
+use crate::codec::http::{self, Head, HeadError, Response};
+use crate::server::Server;
+use crate::server::connection::Connection;
+use std::future::{Future, poll_fn};
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// What happens to the connection after a request.
+pub(super) enum Flow {
+    /// The next request may come.
+    KeepAlive,
+    /// It is closed.
+    Close,
+    /// It carries frames now: of a new session, or of a probe.
+    WebSocket(Arc<Connection>, websocket::Begin),
+}
+
+/// The connection can't be used any more: the peer is gone, too slow, or broke a bound.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+/// A TCP connection that carries HTTP.
+pub struct Http {
+    stream: TcpStream,
+    /// What has been read and not used: the next request, or a part of it.
+    buffer: Vec<u8>,
+    pub(super) server: Server,
+    pub(super) peer: IpAddr,
+}
+
+impl Http {
+    /// A connection that was just accepted.
+    #[must_use]
+    pub fn new(stream: TcpStream, server: Server, peer: IpAddr) -> Http {
+        Http { stream, buffer: Vec::new(), server, peer }
+    }
+
+    /// Answers requests until the connection ends; `full`: there are too many connections already.
+    pub(super) async fn serve(mut self, mut stopping: Stopping, full: bool) {
+        loop {
+            let head = match self.read_head(&mut stopping).await {
+                Ok(Some(head)) => head,
+                Ok(None) | Err(Gone) => return,
+            };
+            if full {
+                self.server.metrics().refused_full.one();
+                let _ = self.answer(&routes::unavailable(), false).await;
+                return;
+            }
+            // A server that stops answers what it has, and nothing after that.
+            let keep_alive = head.keep_alive && !*stopping.borrow();
+            match routes::respond(&mut self, head, keep_alive).await {
+                Ok(Flow::KeepAlive) if keep_alive => {}
+                Ok(Flow::KeepAlive | Flow::Close) | Err(Gone) => return self.hang_up().await,
+                Ok(Flow::WebSocket(connection, begin)) => {
+                    let Http { stream, buffer, .. } = self;
+                    return websocket::serve(stream, buffer, connection, begin).await;
+                }
+            }
+        }
+    }
+
+    /// The next request's head. `None`: the peer has nothing more to ask, or the server stops.
+    async fn read_head(&mut self, stopping: &mut Stopping) -> Result<Option<Head>, Gone> {
+        let limits = self.server.options().limits.clone();
+        if self.buffer.is_empty() {
+            let rest = timeout(Duration::from_millis(limits.idle_ms), first(self.fill(1024), stopping.wait_for(|stop| *stop)));
+            match rest.await {
+                Ok(Some(Ok(n))) if n > 0 => {}
+                _ => return Ok(None),
+            }
+        }
+        match timeout(Duration::from_millis(limits.request_ms), self.finish_head(limits.head_bytes)).await {
+            Ok(Ok(Some(end))) => self.parse_head(end, limits.headers).await,
+            Ok(Ok(None)) => self.refuse(431).await,
+            Ok(Err(Gone)) => Err(Gone),
+            Err(_) => self.refuse(408).await,
+        }
+    }
+
+    /// Reads until the head is whole; `None`: it is larger than it may be.
+    async fn finish_head(&mut self, most: usize) -> Result<Option<usize>, Gone> {
+        let mut looked = 0;
+        loop {
+            if let Some(end) = http::find_end(&self.buffer, looked) {
+                return Ok((end <= most).then_some(end));
+            }
+            looked = self.buffer.len();
+            if looked > most {
+                return Ok(None);
+            }
+            if self.fill(1024).await? == 0 {
+                return Err(Gone);
+            }
+        }
+    }
+
+    async fn parse_head(&mut self, end: usize, most_headers: usize) -> Result<Option<Head>, Gone> {
+        let rest = self.buffer.split_off(end);
+        let parsed = http::parse(&self.buffer, most_headers);
+        self.buffer = rest;
+        match parsed {
+            Ok(head) => Ok(Some(head)),
+            Err(error) => self.refuse(HeadError::status(&error)).await,
+        }
+    }
+
+    /// Answers a request that is no request, and gives the connection up.
+    async fn refuse(&mut self, status: u16) -> Result<Option<Head>, Gone> {
+        self.server.metrics().refused_http.one();
+        self.answer(&Response::new(status), false).await?;
+        self.hang_up().await;
+        Err(Gone)
+    }
+
+    /// The body, which has `length` bytes; the caller has checked that it may be that long.
+    pub(super) async fn read_body(&mut self, length: usize) -> Result<Vec<u8>, Gone> {
+        let time = Duration::from_millis(self.server.options().limits.request_ms);
+        let complete = async {
+            while self.buffer.len() < length {
+                // Room grows with what has arrived, not with what was announced.
+                let missing = length - self.buffer.len();
+                if self.fill(missing.min(16 * 1024)).await? == 0 {
+                    return Err(Gone);
+                }
+            }
+            Ok(())
+        };
+        timeout(time, complete).await.map_err(|_| Gone)??;
+        let rest = self.buffer.split_off(length);
+        Ok(std::mem::replace(&mut self.buffer, rest))
+    }
+
+    /// Tells a client that waits for permission to send its body.
+    pub(super) async fn invite_body(&mut self) -> Result<(), Gone> {
+        self.write(b"HTTP/1.1 100 Continue\r\n\r\n").await
+    }
+
+    /// Writes a response: head and body in one piece.
+    pub(super) async fn answer(&mut self, response: &Response, keep_alive: bool) -> Result<(), Gone> {
+        let mut bytes = Vec::with_capacity(256 + response.body.len());
+        response.write_head(&mut bytes, keep_alive);
+        bytes.extend_from_slice(&response.body);
+        self.server.metrics().bytes_out.add(bytes.len());
+        self.write(&bytes).await
+    }
+
+    async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Gone> {
+        let time = Duration::from_millis(self.server.options().limits.idle_ms);
+        let complete = async {
+            while !bytes.is_empty() {
+                self.stream.writable().await.map_err(|_| Gone)?;
+                match self.stream.try_write(bytes) {
+                    Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                    Err(_) => return Err(Gone),
+                }
+            }
+            Ok(())
+        };
+        timeout(time, complete).await.map_err(|_| Gone)?
+    }
+
+    /// Reads what is there, making room for `room` bytes; 0 is the end.
+    async fn fill(&mut self, room: usize) -> Result<usize, Gone> {
+        poll_fn(|cx| self.poll_fill(cx, room)).await
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Result<usize, Gone>> {
+        loop {
+            match self.stream.poll_read_ready(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Gone)),
+                Poll::Pending => return Poll::Pending,
+            }
+            self.buffer.reserve(room);
+            match self.stream.try_read_buf(&mut self.buffer) {
+                Ok(n) => {
+                    self.server.metrics().bytes_in.add(n);
+                    return Poll::Ready(Ok(n));
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    if self.buffer.is_empty() {
+                        self.buffer = Vec::new();
+                    }
+                }
+                Err(_) => return Poll::Ready(Err(Gone)),
+            }
+        }
+    }
+
+    /// Waits for `ready`, and watches the connection meanwhile: `None` if the peer hangs up, or sends more than a pipelined request.
+    pub(super) async fn while_open<T>(&mut self, mut ready: impl FnMut(&mut Context<'_>) -> Option<T>) -> Option<T> {
+        let most = self.server.options().limits.head_bytes;
+        poll_fn(|cx| {
+            if let Some(value) = ready(cx) {
+                return Poll::Ready(Some(value));
+            }
+            loop {
+                match self.poll_fill(cx, 1024) {
+                    Poll::Ready(Ok(n)) if n > 0 && self.buffer.len() <= most => {}
+                    Poll::Ready(_) => return Poll::Ready(None),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+
+    /// Ends the connection so that its peer sees the last answer: the end is announced, and what the peer still sends is read for a moment,
+    /// because a socket closed with unread data sends a reset that can destroy the answer on its way.
+    async fn hang_up(&mut self) {
+        let _ = poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await;
+        let drain = async {
+            let mut left: usize = 256 * 1024;
+            while left > 0 {
+                self.buffer.clear();
+                match self.fill(16 * 1024).await {
+                    Ok(n) if n > 0 => left = left.saturating_sub(n),
+                    _ => return,
+                }
+            }
+        };
+        let _ = timeout(Duration::from_millis(500), drain).await;
+    }
+}
+
+/// What `work` gives, or `None` if `stop` is ready first.
+async fn first<T, U>(work: impl Future<Output = T>, stop: impl Future<Output = U>) -> Option<T> {
+    let (mut work, mut stop) = (pin!(work), pin!(stop));
+    poll_fn(|cx| match (work.as_mut().poll(cx), stop.as_mut().poll(cx)) {
+        (Poll::Ready(value), _) => Poll::Ready(Some(value)),
+        (Poll::Pending, Poll::Ready(_)) => Poll::Ready(None),
+        (Poll::Pending, Poll::Pending) => Poll::Pending,
+    })
+    .await
+}

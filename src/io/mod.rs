@@ -1,0 +1,132 @@
+//! Floor 4: the shells. Sockets, tokio, the clock and the operating system's randomness; everything that is decided is decided below.
+//!
+//! [`run`] accepts connections and gives each a task: [`http`] answers requests, and a connection that upgrades becomes a [`websocket`].
+//! One more task sleeps until the server's next deadline.
+
+mod cors;
+pub mod http;
+mod routes;
+pub mod websocket;
+
+use crate::id::{Clock, Random, Time};
+use crate::server::memory::MemoryStreams;
+use crate::server::{Options, Server};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+/// How long connections have to take their goodbye.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// The timers look at the clock at least this often.
+const TICK: u64 = 1_000;
+
+/// Milliseconds since 1970 when the clock was made, and from then on as time really passes: never backwards, whatever is done to the
+/// system's clock.
+#[must_use]
+pub fn clock() -> Clock {
+    let begin = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = Instant::now();
+    Arc::new(move || Time((begin + since.elapsed()).as_millis() as u64))
+}
+
+/// The operating system's randomness. Where there is none no id can be made that nobody guesses: the process ends.
+#[must_use]
+pub fn random() -> Random {
+    Arc::new(|bytes| {
+        if let Err(error) = getrandom::fill(bytes) {
+            eprintln!("[SERVER] the operating system gives no random numbers: {error}");
+            std::process::abort();
+        }
+    })
+}
+
+impl Server {
+    /// A server that keeps its log in memory: one server, no Redis. The real clock, the operating system's randomness.
+    #[must_use]
+    pub fn in_memory(options: Options) -> Server {
+        let streams = Arc::new(MemoryStreams::new(&options.limits));
+        Server::new(options, streams, clock(), random())
+    }
+}
+
+/// Whether the server stops, for tasks that wait for requests.
+pub(crate) type Stopping = watch::Receiver<bool>;
+
+/// Serves until `shutdown` is ready, then closes every connection without a DISCONNECT packet and returns when they are gone (at most 5 s).
+///
+/// ```no_run
+/// # async fn example() -> std::io::Result<()> {
+/// let server = rill::Server::in_memory(rill::Options::default());
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+/// rill::run(listener, server, std::future::pending()).await;
+/// # Ok(())
+/// # }
+/// ```
+pub async fn run(listener: TcpListener, server: Server, shutdown: impl Future<Output = ()>) {
+    let (stop, stopping) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    let timers = tokio::spawn(keep_time(server.clone()));
+    let mut shutdown = pin!(shutdown);
+    while let Some(accepted) = next_connection(&listener, &mut tasks, shutdown.as_mut()).await {
+        match accepted {
+            Ok((stream, peer)) => {
+                // Small packets leave at once: the protocol is a dialogue.
+                let _ = stream.set_nodelay(true);
+                let full = tasks.len() >= server.options().limits.connections;
+                let connection = http::Http::new(stream, server.clone(), peer.ip());
+                tasks.spawn(connection.serve(stopping.clone(), full));
+            }
+            Err(error) => {
+                server.log(&format!("[SERVER] can't accept a connection: {error}"));
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    drop(listener);
+    let _ = stop.send(true);
+    server.close();
+    let _ = tokio::time::timeout(GOODBYE, async { while tasks.join_next().await.is_some() {} }).await;
+    tasks.abort_all();
+    timers.abort();
+}
+
+type Accepted = std::io::Result<(TcpStream, std::net::SocketAddr)>;
+
+/// The next connection; `None` when it is time to stop. Clears away tasks that have ended.
+async fn next_connection(
+    listener: &TcpListener,
+    tasks: &mut JoinSet<()>,
+    mut shutdown: std::pin::Pin<&mut impl Future<Output = ()>>,
+) -> Option<Accepted> {
+    poll_fn(|cx| {
+        if shutdown.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        while let Poll::Ready(Some(_)) = tasks.poll_join_next(cx) {}
+        listener.poll_accept(cx).map(Some)
+    })
+    .await
+}
+
+/// Sleeps from deadline to deadline.
+async fn keep_time(server: Server) {
+    let mut nap = pin!(sleep(Duration::ZERO));
+    poll_fn(|cx| {
+        loop {
+            let now = server.now();
+            server.handle_timeouts(now);
+            let next = server.timers().next(cx.waker()).map_or(TICK, |next| next.since(now).min(TICK));
+            nap.as_mut().reset(tokio::time::Instant::now() + Duration::from_millis(next));
+            if nap.as_mut().poll(cx).is_pending() {
+                return Poll::<()>::Pending;
+            }
+        }
+    })
+    .await;
+}

@@ -1,0 +1,236 @@
+//! What each request is answered with. Engine.IO protocol 4, "HTTP long-polling" and "Upgrade"; codes and statuses are the official server's.
+
+use super::cors;
+use super::http::{Flow, Gone, Http};
+use super::websocket::Begin;
+use crate::codec::http::{Head, Method, Response};
+use crate::codec::query::Query;
+use crate::codec::{engine_packet, payload, websocket};
+use crate::proto::handshake::{self, Intent, Refusal, Request, Transport};
+use crate::proto::session::{GetAnswer, Input, Via};
+use crate::server::connection::{Connection, Outcome};
+use crate::server::handshake::Handshake;
+use std::sync::Arc;
+
+/// Answers one request.
+pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Result<Flow, Gone> {
+    if !head.path().starts_with(&http.server.options().path) {
+        return page(http, &head, keep_alive).await;
+    }
+    let cors = http.server.options().cors.clone();
+    if head.method == Method::Options && cors != crate::server::Cors::Off {
+        return send(http, &head, cors::preflight(&head), keep_alive).await;
+    }
+    let query = Query::parse(head.query());
+    let upgrade = head.headers.has_token("upgrade", "websocket") && head.headers.has_token("connection", "upgrade");
+    let session = query.get("sid").and_then(|sid| http.server.find(sid));
+    let request = Request {
+        method: head.method,
+        query: &query,
+        origin: head.headers.get("origin"),
+        upgrade,
+        known: session.is_some(),
+    };
+    match (handshake::verify(&request, http.server.options().offered), session) {
+        (Ok(Intent::Open(transport)), _) => open(http, &head, transport, query.get("b64").is_some(), keep_alive).await,
+        (Ok(Intent::Poll), Some(session)) => poll(http, &head, &session, Vec::new(), keep_alive).await,
+        (Ok(Intent::Post), Some(session)) => post(http, &head, &session, keep_alive).await,
+        (Ok(Intent::Upgrade), Some(session)) => probe(http, &head, session).await,
+        (Ok(Intent::Meaningless), _) => send(http, &head, Response::new(500), false).await,
+        (Err(refusal), _) => refuse(http, &head, refusal, keep_alive).await,
+        (Ok(Intent::Poll | Intent::Post | Intent::Upgrade), None) => {
+            refuse(http, &head, Refusal::UnknownSid, keep_alive).await
+        }
+    }
+}
+
+/// A request outside the protocol's path.
+async fn page(http: &mut Http, head: &Head, keep_alive: bool) -> Result<Flow, Gone> {
+    let page = match head.method {
+        Method::Get => http.server.options().pages.as_ref().and_then(|pages| pages(head)),
+        Method::Post | Method::Options | Method::Other => Some(Response::new(405).header("Allow", "GET")),
+    };
+    let response = page.unwrap_or_else(|| Response::new(404).header("Content-Type", "text/plain").body("Not found\n"));
+    send(http, head, response, keep_alive).await
+}
+
+/// The answer of a server that has as many connections as it may have.
+pub(super) fn unavailable() -> Response {
+    Response::new(503).header("Content-Type", "text/plain").header("Retry-After", "5").body("Too many connections\n")
+}
+
+/// Refuses a request with the official code: as JSON, or, where a WebSocket was asked for, as text.
+async fn refuse(http: &mut Http, head: &Head, refusal: Refusal, keep_alive: bool) -> Result<Flow, Gone> {
+    http.server.metrics().refuse(refusal);
+    if head.headers.has_token("upgrade", "websocket") {
+        let response = Response::new(400).header("Content-Type", "text/html").body(refusal.message());
+        return send(http, head, response, false).await;
+    }
+    let response = Response::new(refusal.status()).header("Content-Type", "application/json").body(refusal.body());
+    send(http, head, response, keep_alive).await
+}
+
+/// Writes an answer. A body that was not read, or the answer to HEAD, would be taken for the next message: the connection ends.
+async fn send(http: &mut Http, head: &Head, response: Response, keep_alive: bool) -> Result<Flow, Gone> {
+    let response = cors::allow(&http.server.options().cors, head, response);
+    let clean = head.content_length == 0 && head.method != Method::Other;
+    let keep_alive = keep_alive && clean;
+    http.answer(&response, keep_alive).await?;
+    Ok(if keep_alive { Flow::KeepAlive } else { Flow::Close })
+}
+
+async fn open(http: &mut Http, head: &Head, transport: Transport, base64: bool, keep_alive: bool) -> Result<Flow, Gone> {
+    // One absolute deadline: the heartbeat begins when the request is handled.
+    let now = http.server.now();
+    let allow = http.server.options().allow_request.clone();
+    let allowed = match allow {
+        Some(allow) => allow(head).await,
+        None => true,
+    };
+    if !allowed || !cors::permits(&http.server.options().cors, head) {
+        return refuse(http, head, Refusal::Forbidden, keep_alive).await;
+    }
+    let accept = match transport {
+        Transport::Polling => None,
+        Transport::WebSocket => match accept(head) {
+            Some(accept) => Some(accept),
+            None => return refuse(http, head, Refusal::BadRequest, false).await,
+        },
+    };
+    let kept = Handshake { headers: head.headers.clone(), url: head.target.clone(), address: http.peer.to_string().into() };
+    let Some(session) = http.server.open(now, transport, base64, kept) else {
+        http.server.metrics().refused_full.one();
+        return send(http, head, unavailable(), false).await;
+    };
+    let more = http.server.options().initial_headers.as_ref().map(|headers| headers(head)).unwrap_or_default();
+    match accept {
+        None => poll(http, head, &session, more, keep_alive).await,
+        Some(accept) => switch(http, accept, more, session, Begin::Session).await,
+    }
+}
+
+/// The `Sec-WebSocket-Accept` of an opening handshake that is in order. RFC 6455 section 4.2.1.
+fn accept(head: &Head) -> Option<String> {
+    let key = head.headers.get("sec-websocket-key").filter(|key| websocket::is_valid_key(key))?;
+    (head.headers.get("sec-websocket-version") == Some("13")).then(|| websocket::accept_key(key))
+}
+
+async fn switch(
+    http: &mut Http,
+    accept: String,
+    more: Vec<(&'static str, String)>,
+    session: Arc<Connection>,
+    begin: Begin,
+) -> Result<Flow, Gone> {
+    let response = Response::new(101).header("Upgrade", "websocket").header("Sec-WebSocket-Accept", accept);
+    let response = more.into_iter().fold(response, |response, (name, value)| response.header(name, value));
+    if http.answer(&response, true).await.is_err() {
+        let via = begin.via();
+        session.handle(http.server.now(), Input::SocketClosed(via));
+        return Err(Gone);
+    }
+    Ok(Flow::WebSocket(session, begin))
+}
+
+/// A WebSocket that wants to take a polling session over.
+async fn probe(http: &mut Http, head: &Head, session: Arc<Connection>) -> Result<Flow, Gone> {
+    let Some(accept) = accept(head) else {
+        return refuse(http, head, Refusal::BadRequest, false).await;
+    };
+    match session.handle(http.server.now(), Input::ProbeOpens) {
+        Outcome::Refused(refusal) => refuse(http, head, refusal, false).await,
+        Outcome::Handled | Outcome::Reply(_) | Outcome::Upgraded => {
+            switch(http, accept, Vec::new(), session, Begin::Probe).await
+        }
+    }
+}
+
+/// GET of a session: answered when something waits.
+async fn poll(
+    http: &mut Http,
+    head: &Head,
+    session: &Arc<Connection>,
+    more: Vec<(&'static str, String)>,
+    keep_alive: bool,
+) -> Result<Flow, Gone> {
+    if let Outcome::Refused(refusal) = session.handle(http.server.now(), Input::Get) {
+        return refuse(http, head, refusal, keep_alive).await;
+    }
+    let Some(answer) = http.while_open(|cx| session.poll_get(cx.waker())).await else {
+        session.handle(http.server.now(), Input::GetAborted);
+        return Err(Gone);
+    };
+    let frames = match answer {
+        GetAnswer::Packets(frames) => frames,
+        GetAnswer::Refused(refusal) => return refuse(http, head, refusal, keep_alive).await,
+    };
+    let response = Response::new(200)
+        .header("Content-Type", "text/plain; charset=UTF-8")
+        .header("Cache-Control", "no-store")
+        .body(payload::encode(&Vec::from_iter(frames.iter().cloned())));
+    let response = more.into_iter().fold(response, |response, (name, value)| response.header(name, value));
+    let flow = send(http, head, response, keep_alive).await;
+    match flow {
+        Ok(_) => session.sent(frames.iter().map(|frame| frame.websocket().len()).sum()),
+        // The packets are lost: the session ends, and its client recovers what it missed.
+        Err(Gone) => {
+            session.handle(http.server.now(), Input::GetAborted);
+        }
+    }
+    flow
+}
+
+/// POST of a session: packets from the client.
+async fn post(http: &mut Http, head: &Head, session: &Arc<Connection>, keep_alive: bool) -> Result<Flow, Gone> {
+    if let Outcome::Refused(refusal) = session.handle(http.server.now(), Input::PostBegins) {
+        return refuse(http, head, refusal, keep_alive).await;
+    }
+    session.note_post(&head.headers);
+    if head.content_length > http.server.options().limits.max_payload {
+        http.server.metrics().refused_http.one();
+        session.handle(http.server.now(), Input::PostEnds);
+        return send(http, head, Response::new(413), false).await;
+    }
+    if head.headers.get("content-type") == Some("application/octet-stream") {
+        session.handle(http.server.now(), Input::Garbage(Via::Polling));
+        return send(http, head, Response::new(400), false).await;
+    }
+    let waits = head.headers.get("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue"));
+    if waits && http.invite_body().await.is_err() {
+        session.handle(http.server.now(), Input::PostAborted);
+        return Err(Gone);
+    }
+    let Ok(body) = http.read_body(head.content_length).await else {
+        session.handle(http.server.now(), Input::PostAborted);
+        http.server.metrics().refused_http.one();
+        let _ = http.answer(&Response::new(408), false).await;
+        return Err(Gone);
+    };
+    deliver(http, session, &body);
+    session.handle(http.server.now(), Input::PostEnds);
+    let response = Response::new(200).header("Content-Type", "text/html").body("ok");
+    let response = cors::allow(&http.server.options().cors, head, response);
+    http.answer(&response, keep_alive).await?;
+    Ok(Flow::KeepAlive)
+}
+
+/// Hands the packets of a body to their session, up to the first that is none.
+fn deliver(http: &Http, session: &Arc<Connection>, body: &[u8]) {
+    let now = http.server.now();
+    let most = http.server.options().limits.packets_per_payload;
+    let Ok(text) = std::str::from_utf8(body) else {
+        session.handle(now, Input::Garbage(Via::Polling));
+        return;
+    };
+    for (i, packet) in payload::packets(text).enumerate() {
+        match engine_packet::decode(packet) {
+            Ok(packet) if i < most => {
+                session.handle(now, Input::Packet(Via::Polling, packet));
+            }
+            Ok(_) | Err(_) => {
+                session.handle(now, Input::Garbage(Via::Polling));
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! One WebSocket: frames in, frames out, one task. RFC 6455; its rules are checked by [`Receiver`].
+//!
+//! All frames that one read returned are handled, handlers inline and in order; then what waits leaves in one vectored write. Reads go into
+//! one buffer per thread; a quiet WebSocket owns none, and nothing to write either.
+
+use crate::codec::engine_packet::{self, EnginePacket};
+use crate::codec::frame::Frame;
+use crate::codec::websocket;
+use crate::proto::session::{Input, Reason, Via};
+use crate::proto::websocket::{Received, Receiver, WebSocketError};
+use crate::server::connection::{Connection, Outcome, Write};
+use bytes::Bytes;
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// Bytes read at once.
+const SCRATCH: usize = 64 * 1024;
+/// Frames written at once.
+const BATCH: usize = 64;
+
+thread_local! {
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// How a WebSocket begins its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// It carries its session.
+    Session,
+    /// It wants to take a polling session over.
+    Probe,
+}
+
+impl Begin {
+    /// Where its packets come from.
+    #[must_use]
+    pub fn via(self) -> Via {
+        match self {
+            Begin::Session => Via::WebSocket,
+            Begin::Probe => Via::Probe,
+        }
+    }
+}
+
+/// Carries frames until the WebSocket ends; `early` is what came in the same segment as the opening handshake.
+pub async fn serve(stream: TcpStream, early: Vec<u8>, connection: Arc<Connection>, begin: Begin) {
+    let limits = &connection.server().options().limits;
+    let mut socket = Socket {
+        receiver: Receiver::new(limits.max_payload, limits.fragments),
+        stream,
+        connection,
+        via: begin.via(),
+        queue: VecDeque::new(),
+        written: 0,
+        last: false,
+    };
+    let mut early = Some(early).filter(|early| !early.is_empty());
+    poll_fn(|cx| {
+        if let Some(mut early) = early.take()
+            && socket.receive(&mut early) == Step::End
+        {
+            socket.last = true;
+        }
+        socket.poll(cx)
+    })
+    .await;
+    // Also where the task ends otherwise: the session must not wait for a WebSocket that is gone.
+    let Socket { connection, via, .. } = socket;
+    connection.handle(connection.server().now(), Input::SocketClosed(via));
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Something was done: look again.
+    Again,
+    /// Nothing to do until woken.
+    Wait,
+    /// What is queued still goes out, then the WebSocket ends.
+    End,
+    /// The WebSocket ends now.
+    Gone,
+}
+
+/// What is written: a shared packet of the session, or a control frame of our own.
+enum Queued {
+    Packet(Frame),
+    Control(Bytes),
+}
+
+impl Queued {
+    fn bytes(&self) -> &Bytes {
+        match self {
+            Queued::Packet(frame) => frame.websocket(),
+            Queued::Control(bytes) => bytes,
+        }
+    }
+}
+
+struct Socket {
+    stream: TcpStream,
+    connection: Arc<Connection>,
+    receiver: Receiver,
+    via: Via,
+    queue: VecDeque<Queued>,
+    /// Bytes of the queue's first entry that are written.
+    written: usize,
+    /// After the queue comes the end.
+    last: bool,
+}
+
+impl Socket {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let wrote = self.write(cx);
+            if wrote == Step::Gone {
+                return Poll::Ready(());
+            }
+            let read = if self.last { Step::Wait } else { self.read(cx) };
+            match (read, wrote) {
+                (Step::Gone, _) => return Poll::Ready(()),
+                (Step::End, _) => self.last = true,
+                (Step::Wait, Step::Wait) => return Poll::Pending,
+                (Step::Again | Step::Wait, _) => {}
+            }
+        }
+    }
+
+    /// Writes what waits, as much as the socket takes.
+    fn write(&mut self, cx: &mut Context<'_>) -> Step {
+        if self.queue.is_empty() && !self.last {
+            match self.refill(cx) {
+                Step::Again => {}
+                step => return step,
+            }
+        }
+        while !self.queue.is_empty() {
+            match self.write_batch(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(())) => return Step::Gone,
+                // The client does not read. Its session may end meanwhile; then nobody waits for it.
+                Poll::Pending => {
+                    let over = self.via == Via::WebSocket && self.connection.poll_blocked(cx.waker());
+                    return if over { Step::Gone } else { Step::Wait };
+                }
+            }
+        }
+        match self.last {
+            true => {
+                let _ = Pin::new(&mut self.stream).poll_shutdown(cx);
+                Step::Gone
+            }
+            false => Step::Again,
+        }
+    }
+
+    /// Takes from the session what waits for the client.
+    fn refill(&mut self, cx: &mut Context<'_>) -> Step {
+        if self.via == Via::Probe {
+            return match self.connection.poll_probe(cx.waker()) {
+                true => Step::Wait,
+                false => self.end(1000),
+            };
+        }
+        match self.connection.poll_websocket(cx.waker()) {
+            Write::Frames(frames) if frames.is_empty() => {
+                self.queue = VecDeque::new();
+                Step::Wait
+            }
+            Write::Frames(frames) => {
+                self.queue.extend(frames.into_iter().map(Queued::Packet));
+                Step::Again
+            }
+            Write::Last(frames) => {
+                self.queue.extend(frames.into_iter().map(Queued::Packet));
+                self.end(1000)
+            }
+            Write::Closed => self.end(1000),
+        }
+    }
+
+    /// Queues a close frame and the end.
+    fn end(&mut self, code: u16) -> Step {
+        self.queue.push_back(Queued::Control(websocket::close(code, "")));
+        self.last = true;
+        Step::Again
+    }
+
+    fn write_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        let mut slices = [IoSlice::new(&[]); BATCH];
+        let mut skip = self.written;
+        for (slice, queued) in slices.iter_mut().zip(&self.queue) {
+            *slice = IoSlice::new(queued.bytes().get(skip..).unwrap_or_default());
+            skip = 0;
+        }
+        let count = self.queue.len().min(BATCH);
+        let slices = slices.get(..count).unwrap_or_default();
+        match Pin::new(&mut self.stream).poll_write_vectored(cx, slices) {
+            Poll::Ready(Ok(n)) if n > 0 => {
+                self.advance(n);
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Ok(_) | Err(_)) => Poll::Ready(Err(())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.written += n;
+        let mut sent = 0;
+        while let Some(first) = self.queue.front() {
+            let length = first.bytes().len();
+            if self.written < length {
+                break;
+            }
+            self.written -= length;
+            if let Some(Queued::Packet(_)) = self.queue.pop_front() {
+                sent += length;
+            }
+        }
+        if sent > 0 {
+            self.connection.sent(sent);
+        }
+    }
+
+    /// Reads once, and handles all that came.
+    fn read(&mut self, cx: &mut Context<'_>) -> Step {
+        let mut buffer = BUFFER.take();
+        if buffer.is_empty() {
+            buffer = vec![0; SCRATCH];
+        }
+        let mut target = ReadBuf::new(&mut buffer);
+        let step = match Pin::new(&mut self.stream).poll_read(cx, &mut target) {
+            Poll::Pending => Step::Wait,
+            Poll::Ready(Err(_)) => Step::Gone,
+            Poll::Ready(Ok(())) => match target.filled_mut() {
+                [] => Step::Gone,
+                bytes => self.receive(bytes),
+            },
+        };
+        BUFFER.set(buffer);
+        step
+    }
+
+    fn receive(&mut self, bytes: &mut [u8]) -> Step {
+        let server = self.connection.server();
+        server.metrics().bytes_in.add(bytes.len());
+        let now = server.now();
+        let mut at = 0;
+        loop {
+            let input = match self.receiver.next(bytes, &mut at) {
+                Ok(None) => return Step::Again,
+                Ok(Some(Received::Text(text))) => match engine_packet::decode(text) {
+                    Ok(packet) => Input::Packet(self.via, packet),
+                    Err(_) => Input::Garbage(self.via),
+                },
+                Ok(Some(Received::Binary(data))) => {
+                    Input::Packet(self.via, EnginePacket::Binary(Bytes::copy_from_slice(data)))
+                }
+                Ok(Some(Received::Pong)) => continue,
+                Ok(Some(Received::Ping(data))) => {
+                    let pong = websocket::pong(data);
+                    if !self.queue_control(pong) {
+                        return Step::Gone;
+                    }
+                    continue;
+                }
+                Ok(Some(Received::Close { code })) => return self.closed_by_client(code),
+                Err(error) => return self.broken(&error),
+            };
+            match self.connection.handle(now, input) {
+                Outcome::Handled => {}
+                Outcome::Reply(packet) => {
+                    self.queue.push_back(Queued::Control(Frame::text(packet).websocket().clone()));
+                }
+                Outcome::Upgraded => self.via = Via::WebSocket,
+                Outcome::Refused(_) => return self.end(1000),
+            }
+        }
+    }
+
+    /// Pongs wait for a client that pings and does not read; only so many of them.
+    fn queue_control(&mut self, frame: Bytes) -> bool {
+        self.queue.push_back(Queued::Control(frame));
+        self.queue.len() < 10_000
+    }
+
+    /// "The endpoint must send a Close frame in response", with the same code.
+    fn closed_by_client(&mut self, code: Option<u16>) -> Step {
+        self.connection.handle(self.connection.server().now(), Input::SocketClosed(self.via));
+        self.end(code.unwrap_or(1000));
+        Step::End
+    }
+
+    /// "_Fail the WebSocket Connection_": a close frame with the code of the rule that was broken.
+    fn broken(&mut self, error: &WebSocketError) -> Step {
+        let server = self.connection.server();
+        server.metrics().protocol_errors.one();
+        let input = match self.via {
+            Via::Probe => Input::SocketClosed(Via::Probe),
+            Via::WebSocket | Via::Polling => Input::Abort(Reason::TransportError),
+        };
+        self.connection.handle(server.now(), input);
+        self.end(error.close_code());
+        Step::End
+    }
+}

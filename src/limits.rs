@@ -1,0 +1,72 @@
+//! Every bound in one place, each with the reason for its default (DESIGN.md section 7).
+//!
+//! A limit is enforced where the bytes arrive; at the limit one client gets the answer that stands beside it, and nobody else notices.
+
+/// What one client, and all clients together, may cost. All sizes in bytes, all times in milliseconds.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// HTTP body, Engine.IO packet and WebSocket message; announced as `maxPayload`. At the limit: 413, or close 1009.
+    pub max_payload: usize,
+    /// Head of an HTTP request; room for large cookies, small enough to hold for a slow client. At the limit: 431.
+    pub head_bytes: usize,
+    /// Headers in a request; browsers send about 20. At the limit: 431.
+    pub headers: usize,
+    /// Time for a request's head to arrive, and again for its body: a slow client holds a connection this long. Then: 408.
+    pub request_ms: u64,
+    /// Time that a connection may rest between two requests, or take to accept an answer; browsers reuse theirs within seconds.
+    pub idle_ms: u64,
+    /// Attachments of one binary packet, as in the official parser. At the limit: parse error.
+    pub attachments: usize,
+    /// Time for all attachments of a packet to arrive. Then: parse error.
+    pub attachments_ms: u64,
+    /// Packets in one polling payload; a megabyte of empty packets is an attack (CVE-2020-36048). At the limit: closed.
+    pub packets_per_payload: usize,
+    /// Fragments of one WebSocket message; tiny fragments cost more than their bytes. At the limit: close 1009.
+    pub fragments: usize,
+    /// Time to join a first namespace, as in the official server. Then: closed.
+    pub connect_ms: u64,
+    /// Time for a probing WebSocket to take over, as in the official server. Then: the probe is closed, polling goes on.
+    pub upgrade_ms: u64,
+    /// Unsent data for one client. At the limit: that client is cut; it recovers when it can read again.
+    pub unsent_bytes: usize,
+    /// Open connections. At the limit: 503.
+    pub connections: usize,
+    /// Namespaces that one client may be in. At the limit: connect error.
+    pub namespaces_per_client: usize,
+    /// Rooms that one client may be in. At the limit: `join` returns an error.
+    pub rooms_per_client: usize,
+    /// Length of a room's or namespace's name. At the limit: error, connect error.
+    pub name_bytes: usize,
+    /// Acknowledgements that the server waits for from one client. At the limit: emit returns an error.
+    pub pending_acks: usize,
+    /// Entries of one log, whatever their age; recovery across what was dropped is refused.
+    pub log_entries: usize,
+    /// Bytes of one log kept in memory, whatever their age; recovery across what was dropped is refused.
+    pub log_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_payload: 1_000_000,
+            head_bytes: 16 * 1024,
+            headers: 100,
+            request_ms: 10_000,
+            idle_ms: 60_000,
+            attachments: 10,
+            attachments_ms: 10_000,
+            packets_per_payload: 10_000,
+            fragments: 1_000,
+            connect_ms: 45_000,
+            upgrade_ms: 10_000,
+            unsent_bytes: 4 * 1024 * 1024,
+            connections: 100_000,
+            namespaces_per_client: 100,
+            rooms_per_client: 1_000,
+            name_bytes: 1_024,
+            pending_acks: 10_000,
+            log_entries: 1_000_000,
+            log_bytes: 256 * 1024 * 1024,
+        }
+    }
+}

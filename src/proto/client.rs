@@ -1,0 +1,276 @@
+//! One Socket.IO client on an Engine.IO session: its namespaces, its packets, the binary packet that is still arriving.
+//!
+//! Socket.IO protocol 5, "Packet types" and "Sample session". A client may be in many namespaces; it must join a first one in time.
+//! Every error is final: the session is closed, no other client notices.
+
+use crate::codec::args::Args;
+use crate::codec::socket_packet::{self, SocketError, SocketPacket};
+use crate::id::Time;
+use crate::limits::Limits;
+use bytes::Bytes;
+use std::borrow::Cow;
+use std::fmt;
+
+/// Why a client's packet closes its session.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ClientError {
+    /// The packet can't be decoded.
+    Packet(SocketError),
+    /// A text packet although attachments are due.
+    TextForAttachment,
+    /// Binary data that belongs to no packet.
+    StrayBinary,
+    /// The attachments of one packet are larger together than a packet may be.
+    AttachmentsTooLarge,
+    /// The attachments did not arrive in time.
+    AttachmentsLate,
+    /// A packet for a namespace that the client is not in.
+    NotConnected,
+    /// A CONNECT for a namespace that the client is already in.
+    AlreadyConnected,
+    /// No namespace was joined in time.
+    ConnectLate,
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientError::Packet(error) => error.fmt(f),
+            ClientError::TextForAttachment => f.write_str("got plaintext data when reconstructing a packet"),
+            ClientError::StrayBinary => f.write_str("got binary data when not reconstructing a packet"),
+            ClientError::AttachmentsTooLarge => f.write_str("attachments larger than maxPayload together"),
+            ClientError::AttachmentsLate => f.write_str("attachments did not arrive in time"),
+            ClientError::NotConnected => f.write_str("packet for a namespace that is not connected"),
+            ClientError::AlreadyConnected => f.write_str("namespace is connected already"),
+            ClientError::ConnectLate => f.write_str("no namespace joined within the connect timeout"),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+/// What a packet asks for. Namespace names are the client's and of any length: the caller checks.
+#[derive(Debug, PartialEq)]
+pub enum Action<'a> {
+    /// More attachments are due.
+    Wait,
+    /// Join a namespace; answer with [`Client::connected`] or [`Client::left`].
+    Connect {
+        /// The namespace, with its leading `/`.
+        nsp: &'a str,
+        /// The JSON object that came along.
+        auth: Option<&'a str>,
+    },
+    /// The client has left a namespace.
+    Disconnect {
+        /// The namespace.
+        nsp: &'a str,
+    },
+    /// An event for a namespace that the client is in.
+    Event {
+        /// The namespace.
+        nsp: Cow<'a, str>,
+        /// The event's name.
+        name: Cow<'a, str>,
+        /// Its arguments.
+        args: Args,
+        /// The client wants an acknowledgement with this number.
+        id: Option<u64>,
+    },
+    /// The answer to an event of the server.
+    Ack {
+        /// The namespace.
+        nsp: Cow<'a, str>,
+        /// The number that the server chose.
+        id: u64,
+        /// The answer's arguments.
+        args: Args,
+    },
+}
+
+#[derive(Debug)]
+enum Membership {
+    Connecting,
+    Connected,
+    /// The server has removed the client; what the client sent before it knew is dropped.
+    Removed,
+}
+
+/// A binary packet of which attachments are missing.
+#[derive(Debug)]
+struct Partial {
+    nsp: String,
+    /// `None` for an acknowledgement.
+    name: Option<String>,
+    id: Option<u64>,
+    args: String,
+    attachments: Vec<Bytes>,
+    due: usize,
+    bytes: usize,
+    until: Time,
+}
+
+/// The state of one client.
+#[derive(Debug)]
+pub struct Client {
+    namespaces: Vec<(Box<str>, Membership)>,
+    partial: Option<Box<Partial>>,
+    connect_by: Option<Time>,
+}
+
+impl Client {
+    /// A client that has `connect_ms` to join a namespace.
+    #[must_use]
+    pub fn new(now: Time, limits: &Limits) -> Client {
+        Client { namespaces: Vec::new(), partial: None, connect_by: Some(now.plus(limits.connect_ms)) }
+    }
+
+    /// Takes a text message.
+    pub fn text<'a>(&mut self, now: Time, text: &'a str, limits: &Limits) -> Result<Action<'a>, ClientError> {
+        if self.partial.is_some() {
+            return Err(ClientError::TextForAttachment);
+        }
+        match socket_packet::decode(text, limits.attachments).map_err(ClientError::Packet)? {
+            SocketPacket::Connect { nsp, auth } => self.connect(nsp, auth),
+            SocketPacket::Disconnect { nsp } => {
+                self.check(nsp)?;
+                self.left(nsp);
+                Ok(Action::Disconnect { nsp })
+            }
+            SocketPacket::Event { nsp, id, name, args, attachments: 0 } => {
+                self.check(nsp)?;
+                let args = Args::from_wire(args.to_owned(), Vec::new());
+                Ok(Action::Event { nsp: nsp.into(), name, args, id })
+            }
+            SocketPacket::Ack { nsp, id, args, attachments: 0 } => {
+                self.check(nsp)?;
+                let args = Args::from_wire(args.to_owned(), Vec::new());
+                Ok(Action::Ack { nsp: nsp.into(), id, args })
+            }
+            SocketPacket::Event { nsp, id, name, args, attachments } => {
+                self.begin(now, nsp, Some(name.into_owned()), id, args, attachments, limits)
+            }
+            SocketPacket::Ack { nsp, id, args, attachments } => {
+                self.begin(now, nsp, None, Some(id), args, attachments, limits)
+            }
+        }
+    }
+
+    fn connect<'a>(&mut self, nsp: &'a str, auth: Option<&'a str>) -> Result<Action<'a>, ClientError> {
+        match self.namespaces.iter_mut().find(|(name, _)| **name == *nsp) {
+            Some((_, membership @ Membership::Removed)) => *membership = Membership::Connecting,
+            Some((_, Membership::Connecting | Membership::Connected)) => return Err(ClientError::AlreadyConnected),
+            None => self.namespaces.push((nsp.into(), Membership::Connecting)),
+        }
+        Ok(Action::Connect { nsp, auth })
+    }
+
+    fn check(&self, nsp: &str) -> Result<(), ClientError> {
+        match self.namespaces.iter().find(|(name, _)| **name == *nsp) {
+            // For a removed client the layer above finds no socket and drops the packet.
+            Some((_, Membership::Connected | Membership::Removed)) => Ok(()),
+            Some((_, Membership::Connecting)) | None => Err(ClientError::NotConnected),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of a packet's header, used once")]
+    fn begin(
+        &mut self,
+        now: Time,
+        nsp: &str,
+        name: Option<String>,
+        id: Option<u64>,
+        args: &str,
+        due: usize,
+        limits: &Limits,
+    ) -> Result<Action<'static>, ClientError> {
+        self.check(nsp)?;
+        self.partial = Some(Box::new(Partial {
+            nsp: nsp.to_owned(),
+            name,
+            id,
+            args: args.to_owned(),
+            attachments: Vec::new(),
+            due,
+            bytes: 0,
+            until: now.plus(limits.attachments_ms),
+        }));
+        Ok(Action::Wait)
+    }
+
+    /// Takes a binary message.
+    pub fn binary(&mut self, data: Bytes, limits: &Limits) -> Result<Action<'static>, ClientError> {
+        let Some(mut partial) = self.partial.take() else {
+            return Err(ClientError::StrayBinary);
+        };
+        partial.bytes = partial.bytes.saturating_add(data.len());
+        if partial.bytes > limits.max_payload {
+            return Err(ClientError::AttachmentsTooLarge);
+        }
+        partial.attachments.push(data);
+        if partial.attachments.len() < partial.due {
+            self.partial = Some(partial);
+            return Ok(Action::Wait);
+        }
+        // The client may have left the namespace between header and attachments only by a text packet, which is an error above.
+        let Partial { nsp, name, id, args, attachments, .. } = *partial;
+        let args = Args::from_wire(args, attachments);
+        Ok(match (name, id) {
+            (Some(name), id) => Action::Event { nsp: nsp.into(), name: name.into(), args, id },
+            (None, Some(id)) => Action::Ack { nsp: nsp.into(), id, args },
+            (None, None) => Action::Wait,
+        })
+    }
+
+    /// The CONNECT for `nsp` was answered.
+    pub fn connected(&mut self, nsp: &str) {
+        self.connect_by = None;
+        if let Some((_, membership)) = self.namespaces.iter_mut().find(|(name, _)| **name == *nsp) {
+            *membership = Membership::Connected;
+        }
+    }
+
+    /// The client may not join `nsp`, or has left it.
+    pub fn left(&mut self, nsp: &str) {
+        self.namespaces.retain(|(name, _)| **name != *nsp);
+    }
+
+    /// The server has removed the client from `nsp`.
+    pub fn removed(&mut self, nsp: &str) {
+        if let Some((_, membership)) = self.namespaces.iter_mut().find(|(name, _)| **name == *nsp) {
+            *membership = Membership::Removed;
+        }
+    }
+
+    /// The client waits for the answer to its CONNECT for `nsp`.
+    #[must_use]
+    pub fn is_connecting(&self, nsp: &str) -> bool {
+        self.namespaces.iter().any(|(name, state)| **name == *nsp && matches!(state, Membership::Connecting))
+    }
+
+    /// How many namespaces the client is in or joins.
+    #[must_use]
+    pub fn namespaces(&self) -> usize {
+        self.namespaces.len()
+    }
+
+    /// The next moment at which [`Client::timeout`] may have something to say.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Time> {
+        match (self.connect_by, self.partial.as_ref().map(|partial| partial.until)) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Checks the client's deadlines.
+    pub fn timeout(&mut self, now: Time) -> Result<(), ClientError> {
+        if self.connect_by.is_some_and(|by| now >= by) {
+            return Err(ClientError::ConnectLate);
+        }
+        match self.partial.as_ref().is_some_and(|partial| now >= partial.until) {
+            true => Err(ClientError::AttachmentsLate),
+            false => Ok(()),
+        }
+    }
+}

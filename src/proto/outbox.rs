@@ -1,0 +1,105 @@
+//! What waits for one client, in order, bounded (DESIGN.md section 7: unsent data for one client).
+//!
+//! Frames leave in batches: [`Outbox::take`] hands out all that waits, and their bytes count until [`Outbox::sent`] says that the socket took them.
+
+use crate::codec::frame::Frame;
+use crate::codec::socket_packet::Frames;
+use std::collections::VecDeque;
+
+/// The client reads more slowly than others write to it, and has reached its bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// A bounded queue of frames for one client.
+#[derive(Debug)]
+pub struct Outbox {
+    frames: VecDeque<Frame>,
+    unsent: usize,
+    limit: usize,
+    base64: bool,
+}
+
+impl Outbox {
+    /// An empty outbox for at most `limit` bytes; `base64` for a client that can't take binary frames (its handshake had `b64`).
+    #[must_use]
+    pub fn new(limit: usize, base64: bool) -> Outbox {
+        Outbox { frames: VecDeque::new(), unsent: 0, limit, base64 }
+    }
+
+    /// Queues one frame. What is queued when the bound is reached stays; the caller closes the session.
+    pub fn push(&mut self, frame: Frame) -> Result<(), Full> {
+        let frame = match self.base64 && frame.is_binary() {
+            true => frame.to_base64(),
+            false => frame,
+        };
+        let unsent = self.unsent.saturating_add(frame.websocket().len());
+        // A single packet may be larger than the bound: it goes out if nothing else waits.
+        if unsent > self.limit && self.unsent > 0 {
+            return Err(Full);
+        }
+        self.unsent = unsent;
+        self.frames.push_back(frame);
+        Ok(())
+    }
+
+    /// Queues a Socket.IO packet: nothing comes between its header and its attachments.
+    pub fn push_all(&mut self, frames: &Frames) -> Result<(), Full> {
+        self.push(frames.first.clone())?;
+        frames.rest.iter().try_for_each(|frame| self.push(frame.clone()))
+    }
+
+    /// Nothing waits to be taken.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// All that waits, in order; the queue's memory goes with it.
+    #[must_use]
+    pub fn take(&mut self) -> VecDeque<Frame> {
+        std::mem::take(&mut self.frames)
+    }
+
+    /// The socket took `bytes` of what [`Outbox::take`] handed out.
+    pub fn sent(&mut self, bytes: usize) {
+        self.unsent = self.unsent.saturating_sub(bytes);
+    }
+
+    /// Bytes that the client's socket has not taken yet.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.unsent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_count_until_they_are_sent() {
+        let mut outbox = Outbox::new(20, false);
+        assert_eq!(outbox.push(Frame::text("4aaaaaaa")), Ok(())); // 10 bytes with its head
+        assert_eq!(outbox.push(Frame::text("4bbbbbbb")), Ok(()));
+        assert_eq!(outbox.push(Frame::text("4")), Err(Full));
+        assert_eq!(outbox.take().len(), 2);
+        assert_eq!(outbox.push(Frame::text("4")), Err(Full));
+        outbox.sent(10);
+        assert_eq!(outbox.push(Frame::text("4")), Ok(()));
+        assert_eq!(outbox.unsent(), 13);
+    }
+
+    #[test]
+    fn one_packet_above_the_bound_goes_out_alone() {
+        let mut outbox = Outbox::new(4, false);
+        assert_eq!(outbox.push(Frame::text("4hello")), Ok(()));
+        assert_eq!(outbox.push(Frame::text("4")), Err(Full));
+    }
+
+    #[test]
+    fn binary_is_text_for_a_client_that_asked_for_base64() {
+        let mut outbox = Outbox::new(100, true);
+        outbox.push(Frame::binary(&[1, 2, 3, 4])).unwrap();
+        assert_eq!(outbox.take().pop_front().unwrap().packet(), b"bAQIDBA==");
+    }
+}

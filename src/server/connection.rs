@@ -1,0 +1,475 @@
+//! One client's connection: the Engine.IO session, the Socket.IO client on it and its sockets, behind one lock.
+//!
+//! The io floor feeds [`Connection::handle`] and waits on [`Connection::poll_get`] and [`Connection::poll_websocket`]; everybody else
+//! sends with [`Connection::send`]. Handlers run with the lock released. Order of locks: a namespace's hub, a socket's state, this one.
+
+use super::handshake::{self, Handshake};
+use super::socket::Socket;
+use super::timers::Timer;
+use super::{Message, Server, lock};
+use crate::codec::frame::Frame;
+use crate::codec::http::Headers;
+use crate::codec::socket_packet::Frames;
+use crate::id::{Sid, Time};
+use crate::proto::client::{Action, Client, ClientError};
+use crate::proto::handshake::{Refusal, Transport};
+use crate::proto::session::{GetAnswer, Input, Reaction, Reason, Session};
+use bytes::Bytes;
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::task::Waker;
+
+/// What the io floor has to do after an input.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing.
+    Handled,
+    /// Write this packet to the probing WebSocket.
+    Reply(&'static str),
+    /// The probing WebSocket carries the session now.
+    Upgraded,
+    /// Answer the request, or close the WebSocket, with this.
+    Refused(Refusal),
+}
+
+/// What a WebSocket has to do.
+#[derive(Debug)]
+pub enum Write {
+    /// Write these; with none, wait.
+    Frames(VecDeque<Frame>),
+    /// Write these, then a close frame, and hang up.
+    Last(VecDeque<Frame>),
+    /// Hang up.
+    Closed,
+}
+
+/// Whether a packet was queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It will be written.
+    Queued,
+    /// It was volatile, and the client is busy.
+    Dropped,
+    /// The client is gone.
+    Closed,
+}
+
+#[derive(Default)]
+struct Wakers {
+    get: Option<Waker>,
+    websocket: Option<Waker>,
+    /// The WebSocket's socket takes no more: only the session's end is news.
+    blocked: bool,
+    probe: Option<Waker>,
+}
+
+struct State {
+    session: Session,
+    /// `None` on a server that speaks Engine.IO alone.
+    client: Option<Client>,
+    sockets: Vec<Socket>,
+    wakers: Wakers,
+    /// The soonest entry in the server's timers.
+    scheduled: Time,
+    forgotten: bool,
+    /// The headers of the latest POST, where an engine handler may ask for them.
+    post: Option<Box<Headers>>,
+}
+
+/// One client.
+pub struct Connection {
+    /// Its Engine.IO session id.
+    pub sid: Sid,
+    /// The request that opened the session.
+    pub handshake: Handshake,
+    server: Server,
+    me: Weak<Connection>,
+    state: Mutex<State>,
+}
+
+/// What an input asks the layers above for, to be done with the lock released.
+enum Step<'a> {
+    Outcome(Outcome),
+    Text(&'a str),
+    Binary(Bytes),
+    Action(Action<'a>, Option<Socket>),
+    Pong(Vec<Socket>),
+    Broken(ClientError),
+}
+
+/// What follows from an input once the lock is released.
+struct After {
+    ended: Option<(Reason, Vec<Socket>)>,
+    wake: [Option<Waker>; 3],
+}
+
+impl Connection {
+    pub(super) fn new(server: Server, sid: Sid, handshake: Handshake, session: Session, client: Option<Client>) -> Arc<Connection> {
+        let state = State {
+            session,
+            client,
+            sockets: Vec::new(),
+            wakers: Wakers::default(),
+            scheduled: Time(u64::MAX),
+            forgotten: false,
+            post: None,
+        };
+        let connection =
+            Arc::new_cyclic(|me| Connection { sid, handshake, server, me: me.clone(), state: Mutex::new(state) });
+        connection.schedule(&mut lock(&connection.state));
+        connection
+    }
+
+    /// The server that the client is connected to.
+    #[must_use]
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Takes one input and runs the handlers that it calls for.
+    pub fn handle(self: &Arc<Self>, now: Time, input: Input<'_>) -> Outcome {
+        if let Input::Timeout = input {
+            self.note_positions(now);
+        }
+        let mut state = lock(&self.state);
+        let timeout = matches!(input, Input::Timeout);
+        if timeout {
+            state.scheduled = Time(u64::MAX);
+        }
+        let step = self.step(&mut state, now, input, timeout);
+        if let Step::Broken(_) = step {
+            state.session.handle(now, Input::Close(Reason::ForcedClose));
+        }
+        let after = self.settle(state);
+        let outcome = self.run(now, step);
+        self.finish(after);
+        outcome
+    }
+
+    fn step<'a>(&self, state: &mut State, now: Time, input: Input<'a>, timeout: bool) -> Step<'a> {
+        let reaction = state.session.handle(now, input);
+        if timeout && let Some(client) = &mut state.client {
+            return match client.timeout(now) {
+                Err(error) if state.session.is_open() => Step::Broken(error),
+                Err(_) | Ok(()) => Step::Outcome(Outcome::Handled),
+            };
+        }
+        let limits = &self.server.options().limits;
+        let action = match (reaction, &mut state.client) {
+            (Reaction::Handled, _) => return Step::Outcome(Outcome::Handled),
+            (Reaction::Reply(packet), _) => return Step::Outcome(Outcome::Reply(packet)),
+            (Reaction::Upgraded, _) => {
+                self.server.metrics().upgrades.one();
+                return Step::Outcome(Outcome::Upgraded);
+            }
+            (Reaction::Refused(refusal), _) => return Step::Outcome(Outcome::Refused(refusal)),
+            (Reaction::Pong, _) => return Step::Pong(state.sockets.clone()),
+            (Reaction::Text(text), None) => return Step::Text(text),
+            (Reaction::Binary(data), None) => return Step::Binary(data),
+            (Reaction::Text(text), Some(client)) => client.text(now, text, limits),
+            (Reaction::Binary(data), Some(client)) => client.binary(data, limits),
+        };
+        match action {
+            Ok(action) => {
+                let socket = state.socket_for(&action);
+                Step::Action(action, socket)
+            }
+            Err(error) => Step::Broken(error),
+        }
+    }
+
+    fn run(self: &Arc<Self>, now: Time, step: Step<'_>) -> Outcome {
+        let metrics = self.server.metrics();
+        match step {
+            Step::Outcome(outcome) => return outcome,
+            Step::Text(text) => self.server.engine_message(self, Message::Text(text)),
+            Step::Binary(data) => self.server.engine_message(self, Message::Binary(&data)),
+            Step::Pong(sockets) => sockets.iter().for_each(Socket::confirm_position),
+            Step::Broken(error) => {
+                metrics.protocol_errors.one();
+                self.server.log(&format!("[CLIENT] {:?} closed: {error}", self.sid));
+            }
+            Step::Action(action, socket) => match (action, socket) {
+                (Action::Wait, _) => {}
+                (Action::Connect { nsp, auth }, _) => self.server.connect(self, now, nsp, auth),
+                (Action::Disconnect { .. }, Some(socket)) => socket.left(Reason::ClientNamespaceDisconnect),
+                (Action::Event { name, args, id, .. }, Some(socket)) => {
+                    metrics.messages_in.one();
+                    socket.event(&name, args, id);
+                }
+                (Action::Ack { id, args, .. }, Some(socket)) => {
+                    metrics.messages_in.one();
+                    socket.acked(id, Ok(args));
+                }
+                // The server has removed the client from the namespace; the packet was on its way.
+                (Action::Disconnect { .. } | Action::Event { .. } | Action::Ack { .. }, None) => {}
+            },
+        }
+        Outcome::Handled
+    }
+
+    /// A ping is about to go out: its pong will prove that the client got everything delivered so far. Read before the ping is queued,
+    /// so that nothing delivered later is counted.
+    fn note_positions(&self, now: Time) {
+        let state = lock(&self.state);
+        if state.session.ping_due(now) {
+            let sockets = state.sockets.clone();
+            drop(state);
+            sockets.iter().for_each(Socket::note_position);
+        }
+    }
+
+    /// Sees to wakers and timers after any change, and releases the lock.
+    fn settle(&self, mut state: MutexGuard<'_, State>) -> After {
+        let ended = state.session.take_ended().map(|reason| (reason, std::mem::take(&mut state.sockets)));
+        if let Some((reason, _)) = &ended {
+            self.count_end(*reason, state.session.overflowed());
+        }
+        self.schedule(&mut state);
+        let closed = state.session.is_closed() && !state.forgotten;
+        state.forgotten |= closed;
+        let wake = state.ready();
+        drop(state);
+        if closed {
+            self.server.forget(&self.sid);
+        }
+        After { ended, wake }
+    }
+
+    fn finish(&self, after: After) {
+        after.wake.into_iter().flatten().for_each(Waker::wake);
+        if let Some((reason, sockets)) = after.ended {
+            for socket in sockets {
+                socket.left(reason);
+            }
+        }
+    }
+
+    fn count_end(&self, reason: Reason, overflowed: bool) {
+        let metrics = self.server.metrics();
+        match reason {
+            _ if overflowed => {
+                metrics.overflows.one();
+                let bound = self.server.options().limits.unsent_bytes;
+                self.server.log(&format!("[CLIENT] {:?} cut: it did not read, and {bound} bytes waited", self.sid));
+            }
+            Reason::PingTimeout => metrics.ping_timeouts.one(),
+            Reason::ParseError => metrics.protocol_errors.one(),
+            _ => {}
+        }
+    }
+
+    fn schedule(&self, state: &mut State) {
+        let client = state.client.as_ref().filter(|_| state.session.is_open()).and_then(Client::next_timeout);
+        let next = match (state.session.next_timeout(), client) {
+            (Some(a), Some(b)) => a.min(b),
+            (Some(a), None) => a,
+            (None, _) => return,
+        };
+        if next < state.scheduled {
+            state.scheduled = next;
+            self.look_at(next);
+        }
+    }
+
+    fn look_at(&self, at: Time) {
+        self.server.timers().add(at, Timer::Connection(self.me.clone()));
+    }
+
+    /// Queues a packet; `volatile` ones only for a client that can take them now. Runs no handlers: a client that is cut by this is seen to
+    /// by its timer, which is due at once.
+    pub(super) fn send(&self, frames: &Frames, volatile: bool) -> Sent {
+        let mut state = lock(&self.state);
+        if volatile && !state.session.is_writable() {
+            return if state.session.is_open() { Sent::Dropped } else { Sent::Closed };
+        }
+        let sent = match state.session.send(frames) {
+            true => Sent::Queued,
+            false => Sent::Closed,
+        };
+        if state.session.overflowed() {
+            self.look_at(Time(0));
+        }
+        let wake = state.ready();
+        drop(state);
+        wake.into_iter().flatten().for_each(Waker::wake);
+        sent
+    }
+
+    /// A POST arrives with these headers; kept on servers without Socket.IO alone.
+    pub(crate) fn note_post(&self, headers: &Headers) {
+        if self.server.options().engine.is_some() {
+            lock(&self.state).post = Some(Box::new(headers.clone()));
+        }
+    }
+
+    /// The headers of the latest POST, as the official server shows headers; on servers without Socket.IO.
+    #[must_use]
+    pub fn post_headers(&self) -> Value {
+        lock(&self.state).post.as_ref().map_or(Value::Null, |headers| handshake::headers_value(headers))
+    }
+
+    /// Sends an Engine.IO text message; for servers without Socket.IO.
+    pub fn send_text(&self, text: &str) {
+        self.send(&Frames { first: Frame::text(&format!("4{text}")), rest: Vec::new() }, false);
+    }
+
+    /// Sends an Engine.IO binary message; for servers without Socket.IO.
+    pub fn send_binary(&self, data: &[u8]) {
+        self.send(&Frames { first: Frame::binary(data), rest: Vec::new() }, false);
+    }
+
+    /// A namespace has accepted the client: what it missed goes out, then the answer to its CONNECT. False if the client is gone or has
+    /// changed its mind.
+    pub(super) fn admit(&self, socket: &Socket, missed: &[Frames], answer: Frame) -> bool {
+        let mut state = lock(&self.state);
+        let nsp = socket.nsp_name();
+        let State { session, client: Some(client), sockets, .. } = &mut *state else { return false };
+        if !session.is_open() || !client.is_connecting(nsp.as_str()) {
+            return false;
+        }
+        client.connected(nsp.as_str());
+        sockets.push(socket.clone());
+        for frames in missed {
+            session.send(frames);
+        }
+        session.send(&Frames { first: answer, rest: Vec::new() });
+        if session.overflowed() {
+            self.look_at(Time(0));
+        }
+        let wake = state.ready();
+        drop(state);
+        wake.into_iter().flatten().for_each(Waker::wake);
+        true
+    }
+
+    /// The client may not join a namespace.
+    pub(super) fn refuse(&self, nsp: &str, answer: Frame) {
+        if let Some(client) = &mut lock(&self.state).client {
+            client.left(nsp);
+        }
+        self.send(&Frames { first: answer, rest: Vec::new() }, false);
+    }
+
+    /// The server has removed the client from a namespace.
+    pub(super) fn removed(&self, socket: &Socket, packet: Frame) {
+        let mut state = lock(&self.state);
+        state.sockets.retain(|other| other != socket);
+        if let Some(client) = &mut state.client {
+            client.removed(socket.nsp_name().as_str());
+        }
+        drop(state);
+        self.send(&Frames { first: packet, rest: Vec::new() }, false);
+    }
+
+    /// The client's sockets, one for each namespace.
+    #[must_use]
+    pub fn sockets(&self) -> Vec<Socket> {
+        lock(&self.state).sockets.clone()
+    }
+
+    /// How many namespaces the client is in or joins.
+    pub(super) fn namespaces(&self) -> usize {
+        lock(&self.state).client.as_ref().map_or(0, Client::namespaces)
+    }
+
+    /// The answer to the GET that was put in, or `None`: `waker` is woken when there is one.
+    pub fn poll_get(&self, waker: &Waker) -> Option<GetAnswer> {
+        let mut state = lock(&self.state);
+        let answer = state.session.poll_get();
+        if answer.is_none() {
+            state.wakers.get = Some(waker.clone());
+        }
+        let after = self.settle(state);
+        self.finish(after);
+        answer
+    }
+
+    /// What the WebSocket has to do; `waker` is woken when there is more.
+    pub fn poll_websocket(&self, waker: &Waker) -> Write {
+        let mut state = lock(&self.state);
+        let frames = state.session.take_frames();
+        match (state.session.is_closed(), state.session.is_open()) {
+            (true, _) => Write::Closed,
+            (false, false) => Write::Last(frames),
+            (false, true) => {
+                if frames.is_empty() {
+                    state.wakers.wait(waker, false);
+                }
+                Write::Frames(frames)
+            }
+        }
+    }
+
+    /// Whether the session has ended, asked by a WebSocket whose socket takes no more; `waker` is woken when it does.
+    pub fn poll_blocked(&self, waker: &Waker) -> bool {
+        let mut state = lock(&self.state);
+        state.wakers.wait(waker, true);
+        state.session.is_closed()
+    }
+
+    /// Whether the probe goes on; `waker` is woken when it ends.
+    pub fn poll_probe(&self, waker: &Waker) -> bool {
+        let mut state = lock(&self.state);
+        state.wakers.probe = Some(waker.clone());
+        state.session.is_probing()
+    }
+
+    /// The client's socket took `bytes`.
+    pub fn sent(&self, bytes: usize) {
+        lock(&self.state).session.sent(bytes);
+        self.server.metrics().bytes_out.add(bytes);
+    }
+
+    /// The transport that carries the session.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        lock(&self.state).session.transport()
+    }
+
+    /// Bytes that wait for the client.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        lock(&self.state).session.unsent()
+    }
+
+    /// Half of the time for a pong has passed without it.
+    #[must_use]
+    pub fn pong_overdue(&self, now: Time) -> bool {
+        lock(&self.state).session.pong_overdue(now)
+    }
+}
+
+impl Wakers {
+    fn wait(&mut self, waker: &Waker, blocked: bool) {
+        self.blocked = blocked;
+        match &mut self.websocket {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
+}
+
+impl State {
+    fn socket_for(&self, action: &Action<'_>) -> Option<Socket> {
+        let nsp = match action {
+            Action::Wait | Action::Connect { .. } => return None,
+            Action::Disconnect { nsp } => nsp,
+            Action::Event { nsp, .. } | Action::Ack { nsp, .. } => &**nsp,
+        };
+        self.sockets.iter().find(|socket| socket.nsp_name().as_str() == nsp).cloned()
+    }
+
+    /// Takes out the wakers that have something to do.
+    fn ready(&mut self) -> [Option<Waker>; 3] {
+        let State { session, wakers, .. } = self;
+        let news = if wakers.blocked { session.is_closed() } else { session.websocket_ready() };
+        [
+            if session.get_ready() { wakers.get.take() } else { None },
+            if news { wakers.websocket.take() } else { None },
+            if session.is_probing() { None } else { wakers.probe.take() },
+        ]
+    }
+}
+

@@ -1,0 +1,143 @@
+//! Who is in which room: the state behind a namespace's lock.
+//!
+//! Rooms hold small numbers, not names, so that a broadcast hashes no text for each receiver. A client's own room is not stored: its id is
+//! looked up among the clients.
+
+use super::entry::Target;
+use super::socket::Socket;
+use crate::id::{Offset, Room, SocketId, Time};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// Hashes socket numbers, which are given out one after the other and not chosen by clients.
+#[derive(Default)]
+pub struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        self.0 = (self.0 ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
+}
+
+type Numbered = BuildHasherDefault<NumberHasher>;
+type Members = HashMap<u64, Socket, Numbered>;
+
+/// The clients and rooms of a namespace, and how far its log has been delivered.
+#[derive(Default)]
+pub struct Hub {
+    /// All clients.
+    pub(super) sockets: HashMap<SocketId, Socket>,
+    /// Rooms with at least one client.
+    pub(super) rooms: HashMap<Room, Members>,
+    /// The last entry that was delivered.
+    pub(super) position: Offset,
+    /// Where the position was some time ago, for trimming.
+    pub(super) samples: VecDeque<(Time, Offset)>,
+}
+
+impl Hub {
+    /// This very socket is in; another one may have taken its id over.
+    pub(super) fn has(&self, socket: &Socket) -> bool {
+        self.sockets.get(socket.id()) == Some(socket)
+    }
+
+    /// Adds a client with the rooms of its session.
+    pub(super) fn insert(&mut self, socket: &Socket) {
+        self.sockets.insert(socket.id().clone(), socket.clone());
+        for room in socket.rooms().into_iter().skip(1) {
+            self.rooms.entry(room).or_default().insert(socket.number(), socket.clone());
+        }
+    }
+
+    /// Takes a client out of everything; what it was in stays written in the socket.
+    pub(super) fn remove(&mut self, socket: &Socket) {
+        self.sockets.remove(socket.id());
+        for room in socket.rooms().into_iter().skip(1) {
+            self.expel(socket, &room);
+        }
+        if self.sockets.capacity() > 1_024 && self.sockets.len() * 8 < self.sockets.capacity() {
+            self.sockets.shrink_to_fit();
+            self.rooms.shrink_to_fit();
+        }
+    }
+
+    fn expel(&mut self, socket: &Socket, room: &Room) {
+        if let Some(members) = self.rooms.get_mut(room) {
+            members.remove(&socket.number());
+            if members.is_empty() {
+                self.rooms.remove(room);
+            }
+        }
+    }
+
+    pub(super) fn join(&mut self, socket: &Socket, room: &Room) {
+        if room.as_str() != socket.id().as_str() && socket.enter(room, self.position) {
+            self.rooms.entry(room.clone()).or_default().insert(socket.number(), socket.clone());
+        }
+    }
+
+    pub(super) fn leave(&mut self, socket: &Socket, room: &Room) {
+        if socket.leave_at(room, self.position) {
+            self.expel(socket, room);
+        }
+    }
+
+    pub(super) fn matching(&self, to: &Target) -> Vec<Socket> {
+        let mut sockets = Vec::new();
+        self.each(to, |socket| sockets.push(socket.clone()));
+        sockets
+    }
+
+    /// Calls `f` once for each client that is meant.
+    pub(super) fn each(&self, to: &Target, mut f: impl FnMut(&Socket)) {
+        let excluded = Excluded::new(self, &to.except);
+        match &to.rooms[..] {
+            [] => self.sockets.values().filter(|socket| !excluded.has(socket)).for_each(f),
+            [room] => {
+                let members = self.rooms.get(room);
+                let own = self.sockets.get(room.as_str());
+                // Somebody may have joined the room of another client's id.
+                let own = own.filter(|socket| members.is_none_or(|members| !members.contains_key(&socket.number())));
+                members.into_iter().flat_map(HashMap::values).chain(own).filter(|s| !excluded.has(s)).for_each(f);
+            }
+            rooms => {
+                let mut seen: HashSet<u64, Numbered> = HashSet::default();
+                for room in rooms {
+                    let members = self.rooms.get(room).into_iter().flat_map(HashMap::values);
+                    for socket in members.chain(self.sockets.get(room.as_str())) {
+                        if !excluded.has(socket) && seen.insert(socket.number()) {
+                            f(socket);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The clients that a broadcast leaves out, found once.
+struct Excluded<'a> {
+    clients: Vec<u64>,
+    rooms: Vec<&'a Members>,
+}
+
+impl<'a> Excluded<'a> {
+    fn new(hub: &'a Hub, except: &[Room]) -> Excluded<'a> {
+        Excluded {
+            clients: except.iter().filter_map(|room| hub.sockets.get(room.as_str())).map(Socket::number).collect(),
+            rooms: except.iter().filter_map(|room| hub.rooms.get(room)).collect(),
+        }
+    }
+
+    fn has(&self, socket: &Socket) -> bool {
+        self.clients.contains(&socket.number()) || self.rooms.iter().any(|members| members.contains_key(&socket.number()))
+    }
+}

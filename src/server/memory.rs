@@ -1,0 +1,213 @@
+//! `MemoryStreams`: the embedded log. The four commands of [`Streams`] on lists in this process, for one server without Redis.
+//!
+//! Ids are the milliseconds of the clock and a number, as Redis makes them, and never go backwards. Beyond its cap a log forgets its oldest
+//! entries; recovery notices. Sixteen shards, each behind its own lock, so that namespaces and sessions don't wait for each other.
+
+use super::entry::Entry;
+use super::streams::{Command, Key, Reply, Streams};
+use crate::id::{Offset, Time};
+use crate::limits::Limits;
+use crate::server::lock;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex};
+
+const SHARDS: usize = 16;
+/// Milliseconds between two looks for expired keys, shard by shard, on the way of other commands.
+const SWEEP_EVERY: u64 = 5_000;
+
+#[derive(Debug, Default)]
+struct Stream {
+    entries: VecDeque<(Offset, Arc<Entry>)>,
+    bytes: usize,
+    last: Offset,
+    dies: Option<Time>,
+}
+
+impl Stream {
+    fn add(&mut self, now: Time, entry: Arc<Entry>, limits: &Limits) -> Offset {
+        let id = match now.0 > self.last.ms {
+            true => Offset { ms: now.0, seq: 0 },
+            false => Offset { ms: self.last.ms, seq: self.last.seq + 1 },
+        };
+        self.last = id;
+        self.bytes += entry.weight();
+        self.entries.push_back((id, entry));
+        while self.entries.len() > 1 && (self.entries.len() > limits.log_entries || self.bytes > limits.log_bytes) {
+            self.drop_oldest();
+        }
+        id
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some((_, entry)) = self.entries.pop_front() {
+            self.bytes -= entry.weight();
+        }
+    }
+
+    fn read(&self, after: Offset, count: usize) -> Vec<(Offset, Arc<Entry>)> {
+        // What is read is nearly always the very end.
+        let start = match self.entries.back() {
+            Some((last, _)) if *last <= after => return Vec::new(),
+            _ => self.entries.partition_point(|(id, _)| *id <= after),
+        };
+        self.entries.range(start..).take(count).cloned().collect()
+    }
+
+    fn trim(&mut self, min: Offset) -> usize {
+        let before = self.entries.len();
+        while self.entries.front().is_some_and(|(id, _)| *id < min) {
+            self.drop_oldest();
+        }
+        if self.entries.capacity() > 64 && self.entries.len() * 4 < self.entries.capacity() {
+            self.entries.shrink_to(self.entries.len() * 2);
+        }
+        before - self.entries.len()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    streams: HashMap<Key, Stream>,
+    next_sweep: Time,
+}
+
+impl Shard {
+    fn sweep(&mut self, now: Time) {
+        if now >= self.next_sweep {
+            self.next_sweep = now.plus(SWEEP_EVERY);
+            self.streams.retain(|_, stream| stream.dies.is_none_or(|dies| now < dies));
+        }
+    }
+
+    fn get(&mut self, now: Time, key: &Key) -> Option<&mut Stream> {
+        if self.streams.get(key).is_some_and(|stream| stream.dies.is_some_and(|dies| now >= dies)) {
+            self.streams.remove(key);
+        }
+        self.streams.get_mut(key)
+    }
+}
+
+/// Logs in this process.
+pub struct MemoryStreams {
+    shards: [Mutex<Shard>; SHARDS],
+    hasher: RandomState,
+    limits: Limits,
+}
+
+impl MemoryStreams {
+    /// No streams yet; `limits` caps each of them.
+    #[must_use]
+    pub fn new(limits: &Limits) -> MemoryStreams {
+        MemoryStreams { shards: Default::default(), hasher: RandomState::new(), limits: limits.clone() }
+    }
+
+    /// Entries and bytes of one stream, for `status` and `/metrics`.
+    #[must_use]
+    pub fn size(&self, key: &Key) -> (usize, usize) {
+        let shard = lock(self.shard(key));
+        shard.streams.get(key).map_or((0, 0), |stream| (stream.entries.len(), stream.bytes))
+    }
+
+    /// How many streams there are.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).streams.len()).sum()
+    }
+
+    fn shard(&self, key: &Key) -> &Mutex<Shard> {
+        let index = usize::try_from(self.hasher.hash_one(key) % 16).unwrap_or(0);
+        self.shards.get(index).unwrap_or(&self.shards[0])
+    }
+}
+
+impl Streams for MemoryStreams {
+    fn submit(&self, now: Time, command: Command) -> Reply {
+        let (Command::XAdd { key, .. }
+        | Command::XRead { key, .. }
+        | Command::XTrim { key, .. }
+        | Command::Expire { key, .. }) = &command;
+        let mut shard = lock(self.shard(key));
+        shard.sweep(now);
+        let found = shard.get(now, key);
+        match (command, found) {
+            (Command::XAdd { entry, .. }, Some(stream)) => Reply::Added(Some(stream.add(now, entry, &self.limits))),
+            (Command::XAdd { create: false, .. }, None) => Reply::Added(None),
+            (Command::XAdd { key, entry, create: true }, None) => {
+                let stream = shard.streams.entry(key).or_default();
+                Reply::Added(Some(stream.add(now, entry, &self.limits)))
+            }
+            (Command::XRead { after, count, .. }, Some(stream)) => Reply::Entries(stream.read(after, count)),
+            (Command::XRead { .. }, None) => Reply::Entries(Vec::new()),
+            (Command::XTrim { min, .. }, Some(stream)) => Reply::Trimmed(stream.trim(min)),
+            (Command::XTrim { .. }, None) => Reply::Trimmed(0),
+            (Command::Expire { key, ms: 0 }, Some(_)) => Reply::Existed(shard.streams.remove(&key).is_some()),
+            (Command::Expire { ms, .. }, Some(stream)) => {
+                stream.dies = Some(now.plus(ms));
+                Reply::Existed(true)
+            }
+            (Command::Expire { .. }, None) => Reply::Existed(false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Nsp;
+
+    fn key() -> Key {
+        Key::Log(Nsp::new("/"))
+    }
+
+    fn add(streams: &MemoryStreams, now: u64) -> Offset {
+        let command = Command::XAdd { key: key(), entry: Arc::new(Entry::Marker), create: true };
+        match streams.submit(Time(now), command) {
+            Reply::Added(Some(id)) => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn read(streams: &MemoryStreams, now: u64, after: Offset, count: usize) -> Vec<Offset> {
+        match streams.submit(Time(now), Command::XRead { key: key(), after, count }) {
+            Reply::Entries(entries) => entries.into_iter().map(|(id, _)| id).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn ids_ascend_also_when_the_clock_does_not() {
+        let streams = MemoryStreams::new(&Limits::default());
+        let ids = [add(&streams, 5), add(&streams, 5), add(&streams, 3), add(&streams, 6)];
+        assert_eq!(ids.map(|id| id.to_string()), ["5-0", "5-1", "5-2", "6-0"]);
+        assert_eq!(read(&streams, 6, ids[1], 10), ids[2..]);
+        assert_eq!(read(&streams, 6, Offset::ZERO, 2), ids[..2]);
+        assert_eq!(read(&streams, 6, ids[3], 2), []);
+    }
+
+    #[test]
+    fn trim_expire_and_missing_keys() {
+        let streams = MemoryStreams::new(&Limits::default());
+        let missing = Command::XAdd { key: key(), entry: Arc::new(Entry::Claim), create: false };
+        assert!(matches!(streams.submit(Time(1), missing), Reply::Added(None)));
+        let ids = [add(&streams, 1), add(&streams, 2), add(&streams, 3)];
+        let trim = Command::XTrim { key: key(), min: ids[1] };
+        assert!(matches!(streams.submit(Time(3), trim), Reply::Trimmed(1)));
+        assert_eq!(read(&streams, 3, Offset::ZERO, 9), ids[1..]);
+        let expire = |ms| Command::Expire { key: key(), ms };
+        assert!(matches!(streams.submit(Time(3), expire(10)), Reply::Existed(true)));
+        assert_eq!(read(&streams, 12, Offset::ZERO, 9).len(), 2);
+        assert_eq!(read(&streams, 13, Offset::ZERO, 9).len(), 0);
+        assert!(matches!(streams.submit(Time(13), expire(10)), Reply::Existed(false)));
+        add(&streams, 14);
+        assert!(matches!(streams.submit(Time(14), expire(0)), Reply::Existed(true)));
+        assert_eq!(streams.keys(), 0);
+    }
+
+    #[test]
+    fn the_cap_forgets_the_oldest() {
+        let streams = MemoryStreams::new(&Limits { log_entries: 2, ..Limits::default() });
+        let ids = [add(&streams, 1), add(&streams, 2), add(&streams, 3)];
+        assert_eq!(read(&streams, 3, Offset::ZERO, 9), ids[1..]);
+    }
+}

@@ -1,0 +1,74 @@
+//! Counters that `/metrics`, `status` and the tests read. They only grow; gauges are asked of the server itself.
+
+use crate::proto::handshake::Refusal;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A counter that any thread may raise.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn one(&self) {
+        self.add(1);
+    }
+
+    /// `n` more.
+    pub fn add(&self, n: usize) {
+        self.0.fetch_add(n as u64, Ordering::Relaxed);
+    }
+
+    /// The count so far.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What has happened since the server was made.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Engine.IO sessions opened.
+    pub sessions_opened: Counter,
+    /// Polling sessions that moved to WebSocket.
+    pub upgrades: Counter,
+    /// Packets from clients.
+    pub messages_in: Counter,
+    /// Packets to clients, one for each receiver.
+    pub messages_out: Counter,
+    /// Bytes read from clients.
+    pub bytes_in: Counter,
+    /// Bytes written to clients.
+    pub bytes_out: Counter,
+    /// Sessions given back whole.
+    pub recoveries_granted: Counter,
+    /// Clients that asked for their session and got a new one, by reason: see [`Refused`](super::recovery::Refused).
+    pub recoveries_refused: [Counter; 6],
+    /// Requests refused, by the official code.
+    pub refused: [Counter; 6],
+    /// Requests refused by a limit of HTTP: 408, 411, 413, 431 and the like.
+    pub refused_http: Counter,
+    /// Connections refused because there are too many.
+    pub refused_full: Counter,
+    /// Sessions closed because of a packet that breaks the protocol.
+    pub protocol_errors: Counter,
+    /// Sessions closed because no pong came.
+    pub ping_timeouts: Counter,
+    /// Sessions cut because their client did not read.
+    pub overflows: Counter,
+    /// Volatile packets dropped because their client was busy.
+    pub volatile_dropped: Counter,
+    /// Entries appended to logs.
+    pub log_appends: Counter,
+    /// Appends that the log refused.
+    pub log_failures: Counter,
+}
+
+impl Metrics {
+    /// Counts a refused request.
+    pub fn refuse(&self, refusal: Refusal) {
+        if let Some(counter) = self.refused.get(usize::from(refusal.code())) {
+            counter.one();
+        }
+    }
+}

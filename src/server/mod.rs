@@ -1,0 +1,420 @@
+//! Floor 3: the server. Namespaces and rooms, the log, sessions and recovery; plain functions and state, no sockets, no tokio.
+//!
+//! [`Server`] ties them together: it opens connections for the io floor, finds namespaces, and leads a client's CONNECT through claim,
+//! middlewares and admission.
+
+pub mod broadcast;
+pub mod connection;
+pub mod entry;
+pub mod handler;
+pub mod handshake;
+mod hub;
+pub mod memory;
+pub mod metrics;
+pub mod namespace;
+pub mod options;
+pub mod recovery;
+mod sessions;
+#[cfg(test)]
+mod sim;
+pub mod socket;
+pub mod streams;
+pub mod timers;
+
+pub use options::{AllowRequest, Cors, EngineHandler, InitialHeaders, Log, Message, Options, Pages, Recovery};
+
+use crate::codec::socket_packet;
+use crate::id::{Clock, Nsp, Random, Sid, Time};
+use crate::proto::client::Client;
+use crate::proto::handshake::{self as opening, Announced, Transport};
+use crate::proto::session::{Input, Reason, Session, Settings};
+use connection::Connection;
+use handler::{ConnectError, Handler, Next};
+use handshake::Handshake;
+use metrics::Metrics;
+use namespace::{Claimed, Namespace, drop_evicted};
+use recovery::Refused;
+use sessions::Sessions;
+use socket::Socket;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use streams::Streams;
+use timers::{Timer, Timers};
+
+/// Milliseconds that the log is kept beyond what recovery needs, for clocks and timers that are late.
+const MARGIN: u64 = 15_000;
+/// Milliseconds between two looks at what the logs may forget.
+const TRIM_EVERY: u64 = 10_000;
+
+/// Locks a mutex. Nothing of ours panics with a lock held; if a handler's own panic ever poisoned one, its data is still whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What namespaces, sockets and connections share.
+pub(crate) struct Core {
+    pub(crate) options: Options,
+    pub(crate) clock: Clock,
+    random: Random,
+    pub(crate) uid: Box<str>,
+    pub(crate) streams: Arc<dyn Streams>,
+    timers: Timers,
+    pub(crate) metrics: Metrics,
+    number: AtomicU64,
+}
+
+type Rule = (Box<dyn Fn(&str) -> bool + Send + Sync>, Arc<dyn Handler>);
+
+struct Inner {
+    core: Arc<Core>,
+    sessions: Sessions,
+    namespaces: RwLock<HashMap<Nsp, Arc<Namespace>>>,
+    rules: RwLock<Vec<Rule>>,
+    trimmed: Mutex<Time>,
+}
+
+/// A Socket.IO server, as `io` is in the official one. Cloning is cheap and gives the same server.
+///
+/// ```
+/// use rill::{Events, Options, Server};
+///
+/// let server = Server::in_memory(Options::default());
+/// server.of("/").handle(Events::new().on("hello", |socket, event| {
+///     let _ = socket.emit("hello", event.args);
+/// }));
+/// # assert_eq!(server.of("/").len(), 0);
+/// ```
+#[derive(Clone)]
+pub struct Server(Arc<Inner>);
+
+impl Server {
+    /// A server over `streams`, with its clock and its source of randomness. Most want [`Server::in_memory`].
+    #[must_use]
+    pub fn new(options: Options, streams: Arc<dyn Streams>, clock: Clock, random: Random) -> Server {
+        let mut bytes = [0; 8];
+        random(&mut bytes);
+        let uid = bytes.iter().fold(String::new(), |mut uid, byte| {
+            let _ = write!(uid, "{byte:02x}");
+            uid
+        });
+        let core = Core {
+            options,
+            clock,
+            random,
+            uid: uid.into(),
+            streams,
+            timers: Timers::default(),
+            metrics: Metrics::default(),
+            number: AtomicU64::new(0),
+        };
+        Server(Arc::new(Inner {
+            core: Arc::new(core),
+            sessions: Sessions::default(),
+            namespaces: RwLock::default(),
+            rules: RwLock::default(),
+            trimmed: Mutex::default(),
+        }))
+    }
+
+    // ---- namespaces
+
+    /// The namespace of this name; made if it is not there.
+    #[must_use]
+    pub fn of(&self, name: &str) -> Arc<Namespace> {
+        let name = Nsp::new(name);
+        let mut namespaces = self.0.namespaces.write().unwrap_or_else(PoisonError::into_inner);
+        let make = || Arc::new(Namespace::new(name.clone(), self.0.core.clone(), false));
+        namespaces.entry(name.clone()).or_insert_with(make).clone()
+    }
+
+    /// Namespaces made when a client asks for a name that `rule` accepts, all with this handler. Each is gone again with its last client;
+    /// what its clients missed is kept for their return. Rules are asked in order, after the fixed namespaces.
+    pub fn of_rule(&self, rule: impl Fn(&str) -> bool + Send + Sync + 'static, handler: Arc<dyn Handler>) {
+        let mut rules = self.0.rules.write().unwrap_or_else(PoisonError::into_inner);
+        rules.push((Box::new(rule), handler));
+    }
+
+    /// All namespaces, by name.
+    #[must_use]
+    pub fn namespaces(&self) -> Vec<Arc<Namespace>> {
+        let namespaces = self.0.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = namespaces.values().cloned().collect();
+        all.sort_by(|a, b| a.name().cmp(b.name()));
+        all
+    }
+
+    /// The namespace that a client asks for, with a user more: give it back with [`Server::release`].
+    fn resolve(&self, name: &str) -> Option<Arc<Namespace>> {
+        let found = {
+            let namespaces = self.0.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+            let found = namespaces.get(name).cloned();
+            found.inspect(|namespace| self.retain(namespace))
+        };
+        found.or_else(|| {
+            let rules = self.0.rules.read().unwrap_or_else(PoisonError::into_inner);
+            let handler = rules.iter().find(|(rule, _)| rule(name)).map(|(_, handler)| handler.clone())?;
+            let name = Nsp::new(name);
+            let mut namespaces = self.0.namespaces.write().unwrap_or_else(PoisonError::into_inner);
+            let make = || Arc::new(Namespace::new(name.clone(), self.0.core.clone(), true));
+            let namespace = namespaces.entry(name.clone()).or_insert_with(make).clone();
+            namespace.set_handler(handler);
+            self.retain(&namespace);
+            Some(namespace)
+        })
+    }
+
+    pub(super) fn retain(&self, namespace: &Namespace) {
+        namespace.users.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// One user of a namespace less; one that a rule made goes with the last.
+    pub(super) fn release(&self, namespace: &Arc<Namespace>) {
+        if namespace.users.fetch_sub(1, Ordering::SeqCst) > 1 || !namespace.dynamic {
+            return;
+        }
+        let mut namespaces = self.0.namespaces.write().unwrap_or_else(PoisonError::into_inner);
+        let same = namespaces.get(namespace.name()).is_some_and(|known| Arc::ptr_eq(known, namespace));
+        if same && namespace.users.load(Ordering::SeqCst) == 0 {
+            namespaces.remove(namespace.name());
+            namespace.retire(self.retention_ms());
+        }
+    }
+
+    // ---- a client's CONNECT
+
+    pub(super) fn connect(&self, connection: &Arc<Connection>, now: Time, nsp: &str, auth: Option<&str>) {
+        let limits = &self.options().limits;
+        let refuse = |message: &str| connection.refuse(nsp, socket_packet::connect_error(nsp, message, None));
+        if nsp.len() > limits.name_bytes {
+            return refuse("Namespace name too long");
+        }
+        if connection.namespaces() > limits.namespaces_per_client {
+            return refuse("Too many namespaces");
+        }
+        let Some(namespace) = self.resolve(nsp) else {
+            return refuse("Invalid namespace");
+        };
+        let wanted = self.options().recovery.as_ref().and_then(|_| recovery::Request::from_auth(auth));
+        let claimed = wanted.and_then(|request| match namespace.claim(&request) {
+            Ok((claimed, evicted)) => {
+                drop_evicted(evicted, connection, now);
+                Some(claimed)
+            }
+            Err(reason) => {
+                self.count_refused(reason, &namespace);
+                None
+            }
+        });
+        self.join(connection, &namespace, auth.unwrap_or("{}"), claimed);
+        self.release(&namespace);
+    }
+
+    fn join(&self, connection: &Arc<Connection>, namespace: &Arc<Namespace>, auth: &str, claimed: Option<Claimed>) {
+        let socket = Socket::new(connection, namespace, auth, claimed.as_ref().map(|claimed| &claimed.record));
+        let skip = self.options().recovery.as_ref().is_some_and(|recovery| recovery.skip_middlewares);
+        match claimed.is_some() && skip {
+            true => self.admit(&socket, claimed),
+            false => self.ask(socket, claimed, 0),
+        }
+    }
+
+    /// Asks the middlewares from `index` on, one after the other.
+    fn ask(&self, socket: Socket, claimed: Option<Claimed>, index: usize) {
+        let Some(middleware) = socket.namespace().middleware(index) else {
+            return self.admit(&socket, claimed);
+        };
+        let (server, asked) = (self.clone(), socket.clone());
+        let decide = move |verdict: Result<(), ConnectError>| match verdict {
+            Ok(()) => server.ask(asked, claimed, index + 1),
+            Err(error) => {
+                let nsp = asked.nsp_name().as_str();
+                let data = error.data.as_ref().and_then(|data| serde_json::value::to_raw_value(data).ok());
+                let packet = socket_packet::connect_error(nsp, &error.message, data.as_deref());
+                asked.connection().refuse(nsp, packet);
+            }
+        };
+        middleware(&socket, Next::new(Box::new(decide)));
+    }
+
+    fn admit(&self, socket: &Socket, claimed: Option<Claimed>) {
+        match socket.namespace().admit(socket, claimed.as_ref()) {
+            Ok(true) => {
+                if socket.recovered() {
+                    self.metrics().recoveries_granted.one();
+                    self.log(&format!("[RECOVERY] Client reconnected (recovered): {}", socket.id()));
+                }
+                socket.announce();
+            }
+            // The client is gone; its session can be claimed again.
+            Ok(false) => {}
+            Err(reason) => {
+                self.count_refused(reason, socket.namespace());
+                self.join(socket.connection(), socket.namespace(), socket.auth(), None);
+            }
+        }
+    }
+
+    fn count_refused(&self, reason: Refused, namespace: &Namespace) {
+        let index = Refused::ALL.iter().position(|known| *known == reason);
+        if let Some(counter) = index.and_then(|index| self.metrics().recoveries_refused.get(index)) {
+            counter.one();
+        }
+        self.log(&format!("[RECOVERY] Client of {} reconnected as new: {reason}", namespace.name()));
+    }
+
+    // ---- connections
+
+    /// Opens a session for a handshake request. `None`: there are as many as there may be.
+    #[must_use]
+    pub fn open(&self, now: Time, transport: Transport, base64: bool, handshake: Handshake) -> Option<Arc<Connection>> {
+        let options = self.options();
+        if self.0.sessions.len() >= options.limits.connections {
+            return None;
+        }
+        let sid = Sid::new(self.random());
+        let announced = Announced {
+            ping_interval: options.ping_interval_ms,
+            ping_timeout: options.ping_timeout_ms,
+            max_payload: options.limits.max_payload,
+        };
+        let settings = Settings {
+            ping_interval: options.ping_interval_ms,
+            ping_timeout: options.ping_timeout_ms,
+            upgrade: options.limits.upgrade_ms,
+            unsent: options.limits.unsent_bytes,
+            base64,
+        };
+        let packet = opening::open_packet(sid.as_str(), transport, options.offered, announced);
+        let session = Session::new(now, transport, settings, &packet);
+        let client = options.engine.is_none().then(|| Client::new(now, &options.limits));
+        let connection = Connection::new(self.clone(), sid, handshake, session, client);
+        self.0.sessions.insert(connection.clone());
+        self.metrics().sessions_opened.one();
+        self.engine_message(&connection, Message::Opened);
+        Some(connection)
+    }
+
+    /// The session of this id.
+    #[must_use]
+    pub fn find(&self, sid: &str) -> Option<Arc<Connection>> {
+        self.0.sessions.get(sid)
+    }
+
+    pub(super) fn forget(&self, sid: &Sid) {
+        self.0.sessions.remove(sid);
+    }
+
+    /// All connections.
+    #[must_use]
+    pub fn connections(&self) -> Vec<Arc<Connection>> {
+        self.0.sessions.all()
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.0.sessions.len()
+    }
+
+    pub(super) fn engine_message(&self, connection: &Arc<Connection>, message: Message<'_>) {
+        if let Some(engine) = &self.options().engine {
+            engine(connection, message);
+        }
+    }
+
+    /// Closes every connection without a DISCONNECT packet: the official client comes back, to this server or another, and recovers.
+    pub fn close(&self) {
+        let now = self.now();
+        for connection in self.connections() {
+            connection.handle(now, Input::Close(Reason::ServerShuttingDown));
+        }
+    }
+
+    // ---- time
+
+    /// Sees to everything that is due at `now`.
+    pub fn handle_timeouts(&self, now: Time) {
+        for timer in self.timers().due(now) {
+            match timer {
+                Timer::Connection(connection) => {
+                    if let Some(connection) = connection.upgrade() {
+                        connection.handle(now, Input::Timeout);
+                    }
+                }
+                Timer::Ack(socket, id) => {
+                    if let Some(socket) = socket.upgrade() {
+                        socket.acked(id, Err(handler::AckError::Timeout));
+                    }
+                }
+            }
+        }
+        self.trim(now);
+    }
+
+    fn trim(&self, now: Time) {
+        let mut trimmed = lock(&self.0.trimmed);
+        if self.options().recovery.is_none() || now.since(*trimmed) < TRIM_EVERY {
+            return;
+        }
+        *trimmed = now;
+        drop(trimmed);
+        for namespace in self.namespaces() {
+            namespace.trim(now, self.retention_ms());
+        }
+    }
+
+    /// How long the log must remember: a client may come back at the end of the window with a position that was confirmed a heartbeat
+    /// before it left.
+    fn retention_ms(&self) -> u64 {
+        let window = self.options().recovery.as_ref().map_or(0, |recovery| recovery.window_ms);
+        window.saturating_add(self.options().heartbeat_ms()).saturating_add(MARGIN)
+    }
+
+    // ---- what the other rooms use
+
+    /// The server's options.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.0.core.options
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.core.metrics
+    }
+
+    /// The server's deadlines.
+    #[must_use]
+    pub fn timers(&self) -> &Timers {
+        &self.0.core.timers
+    }
+
+    /// The present moment on the server's clock.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        (self.0.core.clock)()
+    }
+
+    /// The server's unique name in the log.
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        &self.0.core.uid
+    }
+
+    pub(crate) fn log(&self, line: &str) {
+        if let Some(log) = &self.options().log {
+            log(line);
+        }
+    }
+
+    fn random(&self) -> &Random {
+        &self.0.core.random
+    }
+
+    fn next_number(&self) -> u64 {
+        self.0.core.number.fetch_add(1, Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,116 @@
+//! What can be set about a server; the defaults are the official server's, with recovery on.
+
+use super::connection::Connection;
+use crate::codec::http::{Head, Response};
+use crate::limits::Limits;
+use crate::proto::handshake::Offered;
+use bytes::Bytes;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// Decides whether a handshake request may open a session; it may take its time. False is answered with 403 `Forbidden`.
+pub type AllowRequest = Arc<dyn Fn(&Head) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
+/// Headers for the answer to a handshake request, such as `Set-Cookie`.
+pub type InitialHeaders = Arc<dyn Fn(&Head) -> Vec<(&'static str, String)> + Send + Sync>;
+/// Answers plain GET requests outside the Engine.IO path; `None` is 404.
+pub type Pages = Arc<dyn Fn(&Head) -> Option<Response> + Send + Sync>;
+/// Hears the messages of a server that speaks Engine.IO without Socket.IO.
+pub type EngineHandler = Arc<dyn Fn(&Arc<Connection>, Message<'_>) + Send + Sync>;
+/// Takes a line of the log, which begins with a tag such as `[RECOVERY]`.
+pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// What an [`EngineHandler`] hears.
+#[derive(Clone, Copy, Debug)]
+pub enum Message<'a> {
+    /// The session was opened.
+    Opened,
+    /// A text message.
+    Text(&'a str),
+    /// A binary message.
+    Binary(&'a Bytes),
+}
+
+/// Which pages of other origins may talk to the server from a browser.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Cors {
+    /// None: no CORS headers, as the official server by default.
+    #[default]
+    Off,
+    /// All of them: `Access-Control-Allow-Origin: *`.
+    Any,
+    /// These; a WebSocket from another origin is refused too.
+    Origins(Vec<String>),
+}
+
+/// Connection state recovery.
+#[derive(Clone, Debug)]
+pub struct Recovery {
+    /// How long a client may be away, in milliseconds.
+    pub window_ms: u64,
+    /// Clients that recover don't see the middlewares again.
+    pub skip_middlewares: bool,
+    /// A client that never received an event recovers too; the official server refuses it.
+    pub without_offset: bool,
+}
+
+impl Default for Recovery {
+    fn default() -> Recovery {
+        Recovery { window_ms: 120_000, skip_middlewares: true, without_offset: true }
+    }
+}
+
+/// A server's options.
+#[derive(Clone)]
+pub struct Options {
+    /// Where Engine.IO requests are answered.
+    pub path: String,
+    /// Milliseconds from a pong to the next ping.
+    pub ping_interval_ms: u64,
+    /// Milliseconds for a pong to arrive.
+    pub ping_timeout_ms: u64,
+    /// Every bound.
+    pub limits: Limits,
+    /// The transports.
+    pub offered: Offered,
+    /// Cross-origin requests.
+    pub cors: Cors,
+    /// Connection state recovery; `None` is off, as on the official server.
+    pub recovery: Option<Recovery>,
+    /// A check of handshake requests.
+    pub allow_request: Option<AllowRequest>,
+    /// More headers for the answers to handshake requests.
+    pub initial_headers: Option<InitialHeaders>,
+    /// Pages beside the protocol.
+    pub pages: Option<Pages>,
+    /// Speak Engine.IO alone.
+    pub engine: Option<EngineHandler>,
+    /// Where log lines go.
+    pub log: Option<Log>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            path: "/socket.io/".to_owned(),
+            ping_interval_ms: 25_000,
+            ping_timeout_ms: 20_000,
+            limits: Limits::default(),
+            offered: Offered { polling: true, websocket: true },
+            cors: Cors::Off,
+            recovery: Some(Recovery::default()),
+            allow_request: None,
+            initial_headers: None,
+            pages: None,
+            engine: None,
+            log: None,
+        }
+    }
+}
+
+impl Options {
+    /// The longest time that a dead client goes unnoticed.
+    pub(crate) fn heartbeat_ms(&self) -> u64 {
+        self.ping_interval_ms.saturating_add(self.ping_timeout_ms)
+    }
+}

@@ -1,0 +1,244 @@
+//! Connection state recovery, the part that only computes: who owns a session, from where it goes on, what its client missed.
+//!
+//! The promise (DESIGN.md section 3): a client that comes back gets its id, rooms and data and exactly the packets it missed, once each and
+//! in order, or is told that it is new. Whatever can't be proved to be complete is refused, with a reason.
+
+use super::entry::{Entry, Record, Stay, Target};
+use crate::codec::socket_packet::{self, Frames};
+use crate::id::{Nsp, Offset, Pid, Room};
+use serde_json::value::RawValue;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// Why a client that asked for its session gets a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// No session of that pid: never there, expired, or ended on purpose.
+    UnknownSession,
+    /// The client sent no usable offset, and the server wants one.
+    NoOffset,
+    /// The log may not hold everything that the client missed.
+    Gap,
+    /// The client missed more than may wait for one client.
+    TooMuch,
+    /// The application disconnected the client while it was away.
+    Disconnected,
+    /// The log did not answer.
+    LogUnavailable,
+}
+
+impl Refused {
+    /// All reasons, in the order of their counters.
+    pub const ALL: [Refused; 6] = [
+        Refused::UnknownSession,
+        Refused::NoOffset,
+        Refused::Gap,
+        Refused::TooMuch,
+        Refused::Disconnected,
+        Refused::LogUnavailable,
+    ];
+
+    /// A short name for metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Refused::UnknownSession => "unknown_session",
+            Refused::NoOffset => "no_offset",
+            Refused::Gap => "gap",
+            Refused::TooMuch => "too_much",
+            Refused::Disconnected => "disconnected",
+            Refused::LogUnavailable => "log_unavailable",
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refused::UnknownSession => "its session has expired or never was",
+            Refused::NoOffset => "it sent no usable offset",
+            Refused::Gap => "the log may not hold everything it missed",
+            Refused::TooMuch => "it missed more than may wait for one client",
+            Refused::Disconnected => "it was disconnected while it was away",
+            Refused::LogUnavailable => "the log did not answer",
+        })
+    }
+}
+
+/// What a CONNECT asks for: the session of this pid, from this offset on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// The session.
+    pub pid: Pid,
+    /// The last packet that the client has got, if it knows.
+    pub offset: Option<Offset>,
+}
+
+impl Request {
+    /// Reads `pid` and `offset` out of a CONNECT's auth object. The client sends as `offset` whatever string an event ended with: what
+    /// is no offset counts as absent. `None`: the client does not ask for a session.
+    #[must_use]
+    pub fn from_auth(auth: Option<&str>) -> Option<Request> {
+        let auth: HashMap<&str, &RawValue> = serde_json::from_str(auth?).ok()?;
+        let text = |key: &str| auth.get(key).and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
+        let pid = Pid::from_wire(&text("pid")?)?;
+        Some(Request { pid, offset: text("offset").as_deref().and_then(Offset::from_wire) })
+    }
+}
+
+/// The record to restore from, out of a session's stream up to the restorer's own claim.
+///
+/// The last claim owns the session: a record that carries an older claim and comes after a newer one was written by a former owner who did
+/// not know yet, and is ignored.
+#[must_use]
+pub fn newest_record(entries: &[(Offset, Arc<Entry>)], claim: Offset) -> Option<&Record> {
+    let mut owner = Offset::ZERO;
+    let mut newest = None;
+    for (id, entry) in entries.iter().take_while(|(id, _)| *id < claim) {
+        match &**entry {
+            Entry::Claim => owner = *id,
+            Entry::Record(record) if record.claim >= owner => {
+                owner = record.claim;
+                newest = Some(&**record);
+            }
+            _ => {}
+        }
+    }
+    newest
+}
+
+/// Where the replay starts: the later of what the client says and what its pongs have proved.
+///
+/// An offset from before the session, or one that the log has not reached, belongs to something else and counts as absent.
+pub fn start(record: &Record, offset: Option<Offset>, log_end: Offset, needs_offset: bool) -> Result<Offset, Refused> {
+    let offset = offset.filter(|offset| (record.since..=log_end).contains(offset));
+    if offset.is_none() && needs_offset {
+        return Err(Refused::NoOffset);
+    }
+    let start = offset.unwrap_or_default().max(record.position);
+    match start >= record.floor {
+        true => Ok(start),
+        false => Err(Refused::Gap),
+    }
+}
+
+/// Goes through the log after the start and collects what the client missed, with the rooms it was in at each entry.
+pub struct Replay {
+    nsp: Nsp,
+    own: Room,
+    stays: Vec<Stay>,
+    applied: Offset,
+    cursor: Offset,
+    missed: Vec<Frames>,
+    bytes: usize,
+    limit: usize,
+}
+
+impl Replay {
+    /// A replay of `record` from `start`, of at most `limit` bytes.
+    #[must_use]
+    pub fn new(record: &Record, start: Offset, limit: usize) -> Replay {
+        Replay {
+            nsp: record.nsp.clone(),
+            own: record.sid.room(),
+            stays: record.stays.clone(),
+            applied: record.applied,
+            cursor: start,
+            missed: Vec::new(),
+            bytes: 0,
+            limit,
+        }
+    }
+
+    /// The last entry that was looked at.
+    #[must_use]
+    pub fn cursor(&self) -> Offset {
+        self.cursor
+    }
+
+    /// Looks at the next entry.
+    pub fn entry(&mut self, id: Offset, entry: &Entry) -> Result<(), Refused> {
+        self.cursor = id;
+        // What the record already tells of is not applied again.
+        let news = id > self.applied;
+        match entry {
+            Entry::Broadcast { to, name, args } if self.is_meant(to, id) => {
+                let frames = socket_packet::event(self.nsp.as_str(), None, name, args, Some(id));
+                self.bytes += size_of::<Frames>();
+                self.bytes += std::iter::once(&frames.first).chain(&frames.rest).map(|f| f.websocket().len()).sum::<usize>();
+                if self.bytes > self.limit {
+                    return Err(Refused::TooMuch);
+                }
+                self.missed.push(frames);
+            }
+            Entry::Join { to, rooms } if news && self.is_meant(to, id) => {
+                for room in rooms {
+                    enter(&mut self.stays, room, id);
+                }
+            }
+            Entry::Leave { to, rooms } if news && self.is_meant(to, id) => {
+                for room in rooms {
+                    leave(&mut self.stays, room, id);
+                }
+            }
+            Entry::Disconnect { to, .. } if news && self.is_meant(to, id) => return Err(Refused::Disconnected),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn is_meant(&self, to: &Target, id: Offset) -> bool {
+        to.matches(|room| *room == self.own || is_in(&self.stays, room, id))
+    }
+
+    /// What the client missed, in order, and its rooms.
+    #[must_use]
+    pub fn finish(self) -> (Vec<Frames>, Vec<Stay>) {
+        (self.missed, self.stays)
+    }
+}
+
+/// Whether a client with these stays was in `room` when entry `id` was delivered.
+fn is_in(stays: &[Stay], room: &Room, id: Offset) -> bool {
+    stays.iter().any(|stay| stay.room == *room && stay.from < id && stay.until.is_none_or(|until| id <= until))
+}
+
+/// Enters `room` after entry `at`; false if the client is in it already.
+pub fn enter(stays: &mut Vec<Stay>, room: &Room, at: Offset) -> bool {
+    if stays.iter().any(|stay| stay.room == *room && stay.until.is_none()) {
+        return false;
+    }
+    stays.push(Stay { room: room.clone(), from: at, until: None });
+    true
+}
+
+/// Leaves `room` after entry `at`; false if the client is not in it. A stay in which nothing happened leaves no trace.
+pub fn leave(stays: &mut Vec<Stay>, room: &Room, at: Offset) -> bool {
+    let Some(i) = stays.iter().position(|stay| stay.room == *room && stay.until.is_none()) else {
+        return false;
+    };
+    match stays.get_mut(i) {
+        Some(stay) if stay.from < at => stay.until = Some(at),
+        _ => {
+            stays.remove(i);
+        }
+    }
+    true
+}
+
+/// Forgets ended stays that no replay can need: those before `position`, and the oldest beyond `most`. Returns the position from which on
+/// the stays are complete.
+pub fn prune(stays: &mut Vec<Stay>, position: Offset, floor: Offset, most: usize) -> Offset {
+    stays.retain(|stay| stay.until.is_none_or(|until| until > position));
+    let mut floor = floor;
+    let mut ended = stays.iter().filter(|stay| stay.until.is_some()).count();
+    while ended > most {
+        let oldest = stays.iter().enumerate().filter_map(|(i, stay)| stay.until.map(|until| (until, i))).min();
+        let Some((until, i)) = oldest else { break };
+        stays.remove(i);
+        floor = floor.max(until);
+        ended -= 1;
+    }
+    floor
+}

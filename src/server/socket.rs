@@ -1,0 +1,454 @@
+//! One client in one namespace, as the application sees it: a cheap handle, safe to keep and to use from anywhere.
+//!
+//! Calls on a client that has left do nothing, as on the official server.
+
+use super::broadcast::Broadcast;
+use super::connection::Connection;
+use super::entry::{Entry, Record, Stay, Target};
+use super::handler::{Ack, AckError, Event};
+use super::lock;
+use super::namespace::Namespace;
+use super::recovery;
+use super::streams::StreamError;
+use super::timers::Timer;
+use crate::codec::args::Args;
+use crate::codec::socket_packet;
+use crate::id::{Nsp, Offset, Pid, Room, SocketId, Time};
+use crate::proto::session::{Input, Reason};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, Weak};
+
+/// Why a packet was not sent, or a room not joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmitError {
+    /// `connect`, `connect_error`, `disconnect`, `disconnecting`, `newListener` and `removeListener` belong to the protocol.
+    ReservedName,
+    /// More attachments than clients accept.
+    TooManyAttachments,
+    /// Too many acknowledgements of this client are awaited.
+    TooManyAcks,
+    /// The client is in as many rooms as it may be.
+    TooManyRooms,
+    /// The room's name is too long.
+    NameTooLong,
+    /// The log took no more.
+    Log(StreamError),
+}
+
+impl fmt::Display for EmitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EmitError::ReservedName => f.write_str("this event name is reserved"),
+            EmitError::TooManyAttachments => f.write_str("too many binary attachments"),
+            EmitError::TooManyAcks => f.write_str("too many acknowledgements are awaited from this client"),
+            EmitError::TooManyRooms => f.write_str("too many rooms"),
+            EmitError::NameTooLong => f.write_str("the room's name is too long"),
+            EmitError::Log(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for EmitError {}
+
+type OnAck = Box<dyn FnOnce(Result<Args, AckError>) + Send>;
+
+/// Where a socket is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// The middlewares have not decided.
+    Joining,
+    /// In the namespace; the handler does not know it yet.
+    Admitted,
+    /// In the namespace.
+    Live,
+    Gone,
+}
+
+/// What recovery has to know. Positions are ids in the namespace's log.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Position {
+    pub(super) since: Offset,
+    pub(super) confirmed: Offset,
+    pub(super) noted: Option<Offset>,
+    pub(super) floor: Offset,
+    pub(super) claim: Offset,
+    /// Records written since the session's stream was last trimmed.
+    pub(super) records: u32,
+}
+
+struct State {
+    life: Life,
+    stays: Vec<Stay>,
+    data: Arc<Value>,
+    position: Position,
+    acks: HashMap<u64, OnAck>,
+}
+
+struct Inner {
+    number: u64,
+    id: SocketId,
+    pid: Option<Pid>,
+    recovered: bool,
+    auth: Box<str>,
+    joined: Time,
+    namespace: Arc<Namespace>,
+    connection: Arc<Connection>,
+    state: Mutex<State>,
+}
+
+/// A client in a namespace. Cloning is cheap and gives the same client.
+#[derive(Clone)]
+pub struct Socket(Arc<Inner>);
+
+/// A socket that may be gone.
+#[derive(Clone)]
+pub struct WeakSocket(Weak<Inner>);
+
+impl WeakSocket {
+    pub(super) fn upgrade(&self) -> Option<Socket> {
+        self.0.upgrade().map(Socket)
+    }
+}
+
+/// Two handles are equal if they are the same client on the same connection.
+impl PartialEq for Socket {
+    fn eq(&self, other: &Socket) -> bool {
+        self.0.number == other.0.number
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.nsp_name(), self.id())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.connection.server().release(&self.namespace);
+    }
+}
+
+impl Socket {
+    /// A socket that waits for the middlewares; `restored` gives it the names and data of its session.
+    pub(super) fn new(connection: &Arc<Connection>, namespace: &Arc<Namespace>, auth: &str, restored: Option<&Record>) -> Socket {
+        let server = connection.server();
+        let (id, pid, data) = match restored {
+            Some(record) => (record.sid.clone(), Some(record.pid.clone()), record.data.clone()),
+            None => {
+                let pid = server.options().recovery.as_ref().map(|_| Pid::new(server.random()));
+                (SocketId::new(server.random()), pid, Arc::new(Value::Null))
+            }
+        };
+        let state = State {
+            life: Life::Joining,
+            stays: Vec::new(),
+            data,
+            position: Position::default(),
+            acks: HashMap::new(),
+        };
+        server.retain(namespace);
+        Socket(Arc::new(Inner {
+            number: server.next_number(),
+            id,
+            pid,
+            recovered: restored.is_some(),
+            auth: auth.into(),
+            joined: server.now(),
+            namespace: namespace.clone(),
+            connection: connection.clone(),
+            state: Mutex::new(state),
+        }))
+    }
+
+    /// The client's public id in this namespace; also the room that has this client alone.
+    #[must_use]
+    pub fn id(&self) -> &SocketId {
+        &self.0.id
+    }
+
+    /// The client came back and got its session: id, rooms and data, and what it missed.
+    #[must_use]
+    pub fn recovered(&self) -> bool {
+        self.0.recovered
+    }
+
+    /// The client is in the namespace.
+    #[must_use]
+    pub fn connected(&self) -> bool {
+        matches!(lock(&self.0.state).life, Life::Admitted | Life::Live)
+    }
+
+    /// The namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &Arc<Namespace> {
+        &self.0.namespace
+    }
+
+    /// The connection that carries the client.
+    #[must_use]
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.0.connection
+    }
+
+    /// The JSON object that came with the client's CONNECT; `{}` if none did.
+    #[must_use]
+    pub fn auth(&self) -> &str {
+        &self.0.auth
+    }
+
+    /// When the client joined the namespace.
+    #[must_use]
+    pub fn joined(&self) -> Time {
+        self.0.joined
+    }
+
+    /// The official handshake object.
+    #[must_use]
+    pub fn handshake(&self) -> Value {
+        self.0.connection.handshake.to_value(self.auth(), self.0.joined)
+    }
+
+    /// What the application keeps with the client; survives a recovery.
+    #[must_use]
+    pub fn data(&self) -> Arc<Value> {
+        lock(&self.0.state).data.clone()
+    }
+
+    /// Replaces the client's data. In its session record when this returns.
+    pub fn set_data(&self, data: Value) {
+        lock(&self.0.state).data = Arc::new(data);
+        self.0.namespace.save(self);
+    }
+
+    /// Sends an event.
+    pub fn emit(&self, name: &str, args: impl Into<Args>) -> Result<(), EmitError> {
+        self.0.namespace.emit(self.only(), name, args.into(), Some(self))
+    }
+
+    /// Sends an event that asks for an acknowledgement; `on_ack` hears it, or why it did not come within `timeout_ms` milliseconds.
+    /// It runs on the client's task, or on the timers'.
+    pub fn emit_with_ack(
+        &self,
+        name: &str,
+        args: impl Into<Args>,
+        timeout_ms: Option<u64>,
+        on_ack: impl FnOnce(Result<Args, AckError>) + Send + 'static,
+    ) -> Result<(), EmitError> {
+        let args = args.into();
+        self.0.namespace.check(name, &args)?;
+        let id = self.0.namespace.next_ack();
+        self.expect_ack(id, timeout_ms, Box::new(on_ack))?;
+        self.0.connection.send(&socket_packet::event(self.nsp_name().as_str(), Some(id), name, &args, None), false);
+        self.0.namespace.count_out(1);
+        Ok(())
+    }
+
+    pub(super) fn expect_ack(&self, id: u64, timeout_ms: Option<u64>, on_ack: OnAck) -> Result<(), EmitError> {
+        let server = self.0.connection.server();
+        let mut state = lock(&self.0.state);
+        if state.life == Life::Gone {
+            drop(state);
+            on_ack(Err(AckError::Disconnected));
+            return Ok(());
+        }
+        if state.acks.len() >= server.options().limits.pending_acks {
+            return Err(EmitError::TooManyAcks);
+        }
+        state.acks.insert(id, on_ack);
+        drop(state);
+        if let Some(ms) = timeout_ms {
+            server.timers().add(server.now().plus(ms), Timer::Ack(WeakSocket(Arc::downgrade(&self.0)), id));
+        }
+        Ok(())
+    }
+
+    /// The client's answer, or its absence; an unknown id is ignored.
+    pub(super) fn acked(&self, id: u64, answer: Result<Args, AckError>) {
+        let on_ack = lock(&self.0.state).acks.remove(&id);
+        if let Some(on_ack) = on_ack {
+            on_ack(answer);
+        }
+    }
+
+    pub(super) fn send_ack(&self, id: u64, args: &Args) {
+        if self.connected() {
+            self.0.connection.send(&socket_packet::ack(self.nsp_name().as_str(), id, args), false);
+            self.0.namespace.count_out(1);
+        }
+    }
+
+    fn only(&self) -> Target {
+        Target { rooms: vec![self.0.id.room()], except: Vec::new() }
+    }
+
+    /// Sends to this client only if it can take the packet now.
+    #[must_use]
+    pub fn volatile(&self) -> Broadcast {
+        Broadcast::new(&self.0.namespace, self.only()).volatile()
+    }
+
+    /// Everybody in the namespace but this client.
+    #[must_use]
+    pub fn broadcast(&self) -> Broadcast {
+        Broadcast::new(&self.0.namespace, Target { rooms: Vec::new(), except: vec![self.0.id.room()] })
+    }
+
+    /// Everybody in `room` but this client.
+    #[must_use]
+    pub fn to(&self, room: impl Into<Room>) -> Broadcast {
+        self.broadcast().to(room)
+    }
+
+    /// Everybody in the namespace but this client and those in `room`.
+    #[must_use]
+    pub fn except(&self, room: impl Into<Room>) -> Broadcast {
+        self.broadcast().except(room)
+    }
+
+    /// Joins a room. With recovery the change is in the session record when this returns.
+    pub fn join(&self, room: impl Into<Room>) -> Result<(), EmitError> {
+        self.0.namespace.join(self, room.into())
+    }
+
+    /// Leaves a room.
+    pub fn leave(&self, room: impl Into<Room>) {
+        self.0.namespace.leave(self, &room.into());
+    }
+
+    /// The rooms that the client is in, its own id first.
+    #[must_use]
+    pub fn rooms(&self) -> Vec<Room> {
+        let state = lock(&self.0.state);
+        let open = state.stays.iter().filter(|stay| stay.until.is_none()).map(|stay| stay.room.clone());
+        std::iter::once(self.0.id.room()).chain(open).collect()
+    }
+
+    /// Removes the client from the namespace; with `close` from all of them, and its connection is closed.
+    pub fn disconnect(&self, close: bool) {
+        let sockets = if close { self.0.connection.sockets() } else { vec![self.clone()] };
+        for socket in sockets {
+            let packet = socket_packet::disconnect(socket.nsp_name().as_str());
+            socket.0.connection.removed(&socket, packet);
+            socket.left(Reason::ServerNamespaceDisconnect);
+        }
+        if close {
+            let now = self.0.connection.server().now();
+            self.0.connection.handle(now, Input::Close(Reason::ForcedServerClose));
+        }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.0.number
+    }
+
+    pub(super) fn pid(&self) -> Option<&Pid> {
+        self.0.pid.as_ref()
+    }
+
+    pub(super) fn nsp_name(&self) -> &Nsp {
+        self.0.namespace.name()
+    }
+
+    /// Runs the application's handler for an event of the client.
+    pub(super) fn event(&self, name: &str, args: Args, id: Option<u64>) {
+        let ack = id.map(|id| Ack::new(self.clone(), id));
+        self.0.namespace.handler().event(self, Event { name, args, ack });
+    }
+
+    /// The client has left, or its connection has ended.
+    pub(super) fn left(&self, reason: Reason) {
+        self.0.namespace.remove(self, reason);
+        let mut state = lock(&self.0.state);
+        let was = std::mem::replace(&mut state.life, Life::Gone);
+        let acks = std::mem::take(&mut state.acks);
+        drop(state);
+        for on_ack in acks.into_values() {
+            on_ack(Err(AckError::Disconnected));
+        }
+        if was == Life::Live {
+            self.0.namespace.handler().disconnect(self, reason);
+        }
+    }
+
+    pub(super) fn note_position(&self) {
+        let position = self.0.namespace.position();
+        lock(&self.0.state).position.noted = Some(position);
+    }
+
+    /// The pong has come: the client got everything up to the noted position.
+    pub(super) fn confirm_position(&self) {
+        let mut state = lock(&self.0.state);
+        if let Some(noted) = state.position.noted.take() {
+            state.position.confirmed = state.position.confirmed.max(noted);
+        }
+        drop(state);
+        self.0.namespace.keep_alive(self);
+    }
+
+    /// The namespace lets the client in at `position`.
+    pub(super) fn admitted(&self, position: Position, stays: Vec<Stay>) {
+        let mut state = lock(&self.0.state);
+        state.life = Life::Admitted;
+        state.position = position;
+        state.stays = stays;
+    }
+
+    /// Tells the handler of a client that was let in, unless it has left again.
+    pub(super) fn announce(&self) {
+        let mut state = lock(&self.0.state);
+        if state.life != Life::Admitted {
+            return;
+        }
+        state.life = Life::Live;
+        drop(state);
+        self.0.namespace.handler().connect(self);
+    }
+
+    /// Enters a room after entry `at`; false if it is in it already. Under the hub's lock.
+    pub(super) fn enter(&self, room: &Room, at: Offset) -> bool {
+        recovery::enter(&mut lock(&self.0.state).stays, room, at)
+    }
+
+    /// Leaves a room after entry `at`. Under the hub's lock.
+    pub(super) fn leave_at(&self, room: &Room, at: Offset) -> bool {
+        recovery::leave(&mut lock(&self.0.state).stays, room, at)
+    }
+
+    pub(super) fn room_count(&self) -> usize {
+        lock(&self.0.state).stays.iter().filter(|stay| stay.until.is_none()).count()
+    }
+
+    /// The session's record, with all room commands up to `applied`; and whether older records in its stream should go.
+    pub(super) fn record(&self, applied: Offset) -> Option<(Entry, bool)> {
+        let pid = self.0.pid.clone()?;
+        let server = self.0.connection.server();
+        let mut state = lock(&self.0.state);
+        let State { stays, position, data, .. } = &mut *state;
+        position.floor = recovery::prune(stays, position.confirmed, position.floor, server.options().limits.rooms_per_client);
+        position.records += 1;
+        let trim = position.records >= TRIM_EVERY;
+        if trim {
+            position.records = 0;
+        }
+        let record = Record {
+            nsp: self.nsp_name().clone(),
+            sid: self.0.id.clone(),
+            pid,
+            uid: server.uid().into(),
+            claim: position.claim,
+            since: position.since,
+            position: position.confirmed,
+            applied,
+            floor: position.floor,
+            stays: stays.clone(),
+            data: data.clone(),
+        };
+        Some((Entry::Record(Box::new(record)), trim))
+    }
+}
+
+/// Records after which a session's stream is trimmed to the newest.
+const TRIM_EVERY: u32 = 16;
