@@ -14,8 +14,8 @@ pub mod proto;
 pub mod server;
 
 pub use codec::args::Args;
-pub use limits::Limits;
 pub use io::run;
+pub use limits::Limits;
 pub use proto::session::Reason;
 pub use server::broadcast::Broadcast;
 pub use server::handler::{Ack, AckError, ConnectError, Event, Events, Handler, Next};

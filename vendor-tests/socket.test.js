@@ -173,6 +173,7 @@ for (const [name, transport] of TRANSPORTS) {
       const auth = next(custom, "auth");
       custom.connect();
       assert.deepEqual(await auth, [{ nsp: "/custom" }]);
+      // The official server closes the connection when it finds DISCONNECT and CONNECT in one read; Rill goes packet by packet.
       main.disconnect();
       main.connect();
       await next(main, "connect");

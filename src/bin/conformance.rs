@@ -161,7 +161,8 @@ fn client_events() -> Events {
         .on("ack", |socket, _| {
             let asker = socket.clone();
             let _ = socket.emit_with_ack("ack", (), None, move |answer| {
-                let expected = |args: &Args| args.value(0) == Some(json!(5)) && args.value(1) == Some(json!({"test": true}));
+                let expected =
+                    |args: &Args| args.value(0) == Some(json!(5)) && args.value(1) == Some(json!({"test": true}));
                 if answer.is_ok_and(|args| expected(&args)) {
                     emit(&asker, "got it", ());
                 }

@@ -78,7 +78,8 @@ impl Http {
     async fn read_head(&mut self, stopping: &mut Stopping) -> Result<Option<Head>, Gone> {
         let limits = self.server.options().limits.clone();
         if self.buffer.is_empty() {
-            let rest = timeout(Duration::from_millis(limits.idle_ms), first(self.fill(1024), stopping.wait_for(|stop| *stop)));
+            let rest =
+                timeout(Duration::from_millis(limits.idle_ms), first(self.fill(1024), stopping.wait_for(|stop| *stop)));
             match rest.await {
                 Ok(Some(Ok(n))) if n > 0 => {}
                 _ => return Ok(None),
@@ -159,7 +160,8 @@ impl Http {
         self.write(&bytes).await
     }
 
-    async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Gone> {
+    /// Writes all of it, in bounded time.
+    pub(super) async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Gone> {
         let time = Duration::from_millis(self.server.options().limits.idle_ms);
         let complete = async {
             while !bytes.is_empty() {

@@ -79,7 +79,13 @@ async fn send(http: &mut Http, head: &Head, response: Response, keep_alive: bool
     Ok(if keep_alive { Flow::KeepAlive } else { Flow::Close })
 }
 
-async fn open(http: &mut Http, head: &Head, transport: Transport, base64: bool, keep_alive: bool) -> Result<Flow, Gone> {
+async fn open(
+    http: &mut Http,
+    head: &Head,
+    transport: Transport,
+    base64: bool,
+    keep_alive: bool,
+) -> Result<Flow, Gone> {
     // One absolute deadline: the heartbeat begins when the request is handled.
     let now = http.server.now();
     let allow = http.server.options().allow_request.clone();
@@ -97,7 +103,8 @@ async fn open(http: &mut Http, head: &Head, transport: Transport, base64: bool, 
             None => return refuse(http, head, Refusal::BadRequest, false).await,
         },
     };
-    let kept = Handshake { headers: head.headers.clone(), url: head.target.clone(), address: http.peer.to_string().into() };
+    let kept =
+        Handshake { headers: head.headers.clone(), url: head.target.clone(), address: http.peer.to_string().into() };
     let Some(session) = http.server.open(now, transport, base64, kept) else {
         http.server.metrics().refused_full.one();
         return send(http, head, unavailable(), false).await;
@@ -115,6 +122,13 @@ fn accept(head: &Head) -> Option<String> {
     (head.headers.get("sec-websocket-version") == Some("13")).then(|| websocket::accept_key(key))
 }
 
+fn switching(accept: String) -> Response {
+    Response::new(101)
+        .header("Upgrade", "websocket")
+        .header("Connection", "Upgrade")
+        .header("Sec-WebSocket-Accept", accept)
+}
+
 async fn switch(
     http: &mut Http,
     accept: String,
@@ -122,11 +136,9 @@ async fn switch(
     session: Arc<Connection>,
     begin: Begin,
 ) -> Result<Flow, Gone> {
-    let response = Response::new(101).header("Upgrade", "websocket").header("Sec-WebSocket-Accept", accept);
-    let response = more.into_iter().fold(response, |response, (name, value)| response.header(name, value));
+    let response = more.into_iter().fold(switching(accept), |response, (name, value)| response.header(name, value));
     if http.answer(&response, true).await.is_err() {
-        let via = begin.via();
-        session.handle(http.server.now(), Input::SocketClosed(via));
+        session.handle(http.server.now(), Input::SocketClosed(begin.via()));
         return Err(Gone);
     }
     Ok(Flow::WebSocket(session, begin))
@@ -138,6 +150,12 @@ async fn probe(http: &mut Http, head: &Head, session: Arc<Connection>) -> Result
         return refuse(http, head, Refusal::BadRequest, false).await;
     };
     match session.handle(http.server.now(), Input::ProbeOpens) {
+        // A second WebSocket is opened and closed: clients take a refused one for a broken server.
+        Outcome::Refused(Refusal::BadRequest) => {
+            http.answer(&switching(accept), true).await?;
+            http.write(&websocket::close(1000, "")).await?;
+            Ok(Flow::Close)
+        }
         Outcome::Refused(refusal) => refuse(http, head, refusal, false).await,
         Outcome::Handled | Outcome::Reply(_) | Outcome::Upgraded => {
             switch(http, accept, Vec::new(), session, Begin::Probe).await

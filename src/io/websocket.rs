@@ -57,6 +57,7 @@ pub async fn serve(stream: TcpStream, early: Vec<u8>, connection: Arc<Connection
         stream,
         connection,
         via: begin.via(),
+        attached: true,
         queue: VecDeque::new(),
         written: 0,
         last: false,
@@ -72,8 +73,10 @@ pub async fn serve(stream: TcpStream, early: Vec<u8>, connection: Arc<Connection
     })
     .await;
     // Also where the task ends otherwise: the session must not wait for a WebSocket that is gone.
-    let Socket { connection, via, .. } = socket;
-    connection.handle(connection.server().now(), Input::SocketClosed(via));
+    let Socket { connection, via, attached, .. } = socket;
+    if attached {
+        connection.handle(connection.server().now(), Input::SocketClosed(via));
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +111,8 @@ struct Socket {
     connection: Arc<Connection>,
     receiver: Receiver,
     via: Via,
+    /// The session does not know yet that this WebSocket is no use to it; it may have another probe by then.
+    attached: bool,
     queue: VecDeque<Queued>,
     /// Bytes of the queue's first entry that are written.
     written: usize,
@@ -165,7 +170,7 @@ impl Socket {
         if self.via == Via::Probe {
             return match self.connection.poll_probe(cx.waker()) {
                 true => Step::Wait,
-                false => self.end(1000),
+                false => self.detach(),
             };
         }
         match self.connection.poll_websocket(cx.waker()) {
@@ -190,6 +195,12 @@ impl Socket {
         self.queue.push_back(Queued::Control(websocket::close(code, "")));
         self.last = true;
         Step::Again
+    }
+
+    /// The session has given this WebSocket up.
+    fn detach(&mut self) -> Step {
+        self.attached = false;
+        self.end(1000)
     }
 
     fn write_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
@@ -280,7 +291,10 @@ impl Socket {
                     self.queue.push_back(Queued::Control(Frame::text(packet).websocket().clone()));
                 }
                 Outcome::Upgraded => self.via = Via::WebSocket,
-                Outcome::Refused(_) => return self.end(1000),
+                Outcome::Refused(_) => {
+                    self.detach();
+                    return Step::End;
+                }
             }
         }
     }
@@ -294,6 +308,7 @@ impl Socket {
     /// "The endpoint must send a Close frame in response", with the same code.
     fn closed_by_client(&mut self, code: Option<u16>) -> Step {
         self.connection.handle(self.connection.server().now(), Input::SocketClosed(self.via));
+        self.attached = false;
         self.end(code.unwrap_or(1000));
         Step::End
     }
@@ -307,6 +322,7 @@ impl Socket {
             Via::WebSocket | Via::Polling => Input::Abort(Reason::TransportError),
         };
         self.connection.handle(server.now(), input);
+        self.attached = false;
         self.end(error.close_code());
         Step::End
     }

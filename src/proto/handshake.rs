@@ -161,7 +161,9 @@ pub fn verify(request: &Request<'_>, offered: Offered) -> Result<Intent, Refusal
     }
     match (request.method, transport, request.upgrade) {
         (Method::Post | Method::Options | Method::Other, ..) => Err(Refusal::BadHandshakeMethod),
-        (Method::Get, Transport::WebSocket, false) | (Method::Get, Transport::Polling, true) => Err(Refusal::BadRequest),
+        (Method::Get, Transport::WebSocket, false) | (Method::Get, Transport::Polling, true) => {
+            Err(Refusal::BadRequest)
+        }
         (Method::Get, ..) if !version_4 => Err(Refusal::UnsupportedVersion),
         (Method::Get, ..) => Ok(Intent::Open(transport)),
     }
@@ -249,7 +251,8 @@ mod tests {
     #[test]
     fn illegal_origin() {
         let query = Query::parse("EIO=4&transport=polling");
-        let request = Request { method: Method::Get, query: &query, origin: Some("a\u{1}b"), upgrade: false, known: false };
+        let request =
+            Request { method: Method::Get, query: &query, origin: Some("a\u{1}b"), upgrade: false, known: false };
         assert_eq!(verify(&request, BOTH), Err(Refusal::BadRequest));
     }
 

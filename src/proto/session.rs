@@ -360,7 +360,9 @@ impl Session {
         match (&self.state, via) {
             (State::Polling { .. }, Via::Polling) | (State::WebSocket, Via::WebSocket) => {}
             // What arrives after the close, or over a transport that lost the session, is not heard.
-            (State::Polling { .. } | State::WebSocket | State::Closing { .. } | State::Closed, _) => return Reaction::Handled,
+            (State::Polling { .. } | State::WebSocket | State::Closing { .. } | State::Closed, _) => {
+                return Reaction::Handled;
+            }
         }
         match packet {
             EnginePacket::Pong(_) => return self.pong(now),

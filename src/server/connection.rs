@@ -105,7 +105,13 @@ struct After {
 }
 
 impl Connection {
-    pub(super) fn new(server: Server, sid: Sid, handshake: Handshake, session: Session, client: Option<Client>) -> Arc<Connection> {
+    pub(super) fn new(
+        server: Server,
+        sid: Sid,
+        handshake: Handshake,
+        session: Session,
+        client: Option<Client>,
+    ) -> Arc<Connection> {
         let state = State {
             session,
             client,
@@ -472,4 +478,3 @@ impl State {
         ]
     }
 }
-

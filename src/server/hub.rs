@@ -138,6 +138,7 @@ impl<'a> Excluded<'a> {
     }
 
     fn has(&self, socket: &Socket) -> bool {
-        self.clients.contains(&socket.number()) || self.rooms.iter().any(|members| members.contains_key(&socket.number()))
+        self.clients.contains(&socket.number())
+            || self.rooms.iter().any(|members| members.contains_key(&socket.number()))
     }
 }

@@ -22,7 +22,8 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 /// Entries per XREAD: DESIGN.md section 6.
 const PAGE: usize = 1_000;
 /// Names that belong to the protocol's own events.
-const RESERVED: [&str; 6] = ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
+const RESERVED: [&str; 6] =
+    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
 /// A namespace.
 pub struct Namespace {
@@ -147,7 +148,8 @@ impl Namespace {
     /// Its rooms with their number of clients, without the clients' own rooms, on this server.
     #[must_use]
     pub fn rooms(&self) -> Vec<(Room, usize)> {
-        let mut rooms: Vec<_> = lock(&self.hub).rooms.iter().map(|(room, members)| (room.clone(), members.len())).collect();
+        let mut rooms: Vec<_> =
+            lock(&self.hub).rooms.iter().map(|(room, members)| (room.clone(), members.len())).collect();
         rooms.sort();
         rooms
     }
@@ -447,7 +449,8 @@ impl Namespace {
                 (position, Vec::new(), Vec::new())
             }
         };
-        let answer = socket_packet::connect(self.name.as_str(), socket.id().as_str(), socket.pid().map(|pid| pid.as_str()));
+        let answer =
+            socket_packet::connect(self.name.as_str(), socket.id().as_str(), socket.pid().map(|pid| pid.as_str()));
         if !socket.connection().admit(socket, &missed, answer) {
             return Ok(false);
         }
@@ -481,8 +484,13 @@ impl Namespace {
             }
         }
         let (missed, stays) = replay.finish();
-        let position =
-            Position { since: record.since, confirmed: start, floor: record.floor, claim: *claim, ..Position::default() };
+        let position = Position {
+            since: record.since,
+            confirmed: start,
+            floor: record.floor,
+            claim: *claim,
+            ..Position::default()
+        };
         Ok((position, stays, missed))
     }
 

@@ -166,7 +166,8 @@ impl Replay {
             Entry::Broadcast { to, name, args } if self.is_meant(to, id) => {
                 let frames = socket_packet::event(self.nsp.as_str(), None, name, args, Some(id));
                 self.bytes += size_of::<Frames>();
-                self.bytes += std::iter::once(&frames.first).chain(&frames.rest).map(|f| f.websocket().len()).sum::<usize>();
+                self.bytes +=
+                    std::iter::once(&frames.first).chain(&frames.rest).map(|f| f.websocket().len()).sum::<usize>();
                 if self.bytes > self.limit {
                     return Err(Refused::TooMuch);
                 }

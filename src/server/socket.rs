@@ -133,7 +133,12 @@ impl Drop for Inner {
 
 impl Socket {
     /// A socket that waits for the middlewares; `restored` gives it the names and data of its session.
-    pub(super) fn new(connection: &Arc<Connection>, namespace: &Arc<Namespace>, auth: &str, restored: Option<&Record>) -> Socket {
+    pub(super) fn new(
+        connection: &Arc<Connection>,
+        namespace: &Arc<Namespace>,
+        auth: &str,
+        restored: Option<&Record>,
+    ) -> Socket {
         let server = connection.server();
         let (id, pid, data) = match restored {
             Some(record) => (record.sid.clone(), Some(record.pid.clone()), record.data.clone()),
@@ -142,13 +147,8 @@ impl Socket {
                 (SocketId::new(server.random()), pid, Arc::new(Value::Null))
             }
         };
-        let state = State {
-            life: Life::Joining,
-            stays: Vec::new(),
-            data,
-            position: Position::default(),
-            acks: HashMap::new(),
-        };
+        let state =
+            State { life: Life::Joining, stays: Vec::new(), data, position: Position::default(), acks: HashMap::new() };
         server.retain(namespace);
         Socket(Arc::new(Inner {
             number: server.next_number(),
@@ -427,7 +427,8 @@ impl Socket {
         let server = self.0.connection.server();
         let mut state = lock(&self.0.state);
         let State { stays, position, data, .. } = &mut *state;
-        position.floor = recovery::prune(stays, position.confirmed, position.floor, server.options().limits.rooms_per_client);
+        position.floor =
+            recovery::prune(stays, position.confirmed, position.floor, server.options().limits.rooms_per_client);
         position.records += 1;
         let trim = position.records >= TRIM_EVERY;
         if trim {

@@ -49,11 +49,11 @@ export class Server extends EventEmitter {
     this.child.stdin.write(`${line}\n`);
   }
 
-  /** What the server prints after typing a command, once it matches `pattern`. */
-  command(line, pattern, ms) {
+  /** What the server prints after typing a command: what matches `pattern`, and the prompt after it. */
+  command(line, pattern = /(?:)/) {
     const from = this.output.length;
     this.type(line);
-    return this.prints(pattern, from, ms);
+    return this.prints(new RegExp(`(?:${pattern.source})[^]*SERVER> `, pattern.flags), from);
   }
 
   /** Waits until the output, from position `from` on, matches `pattern`; gives that output. */
@@ -150,6 +150,7 @@ export async function rillProcess(env = {}) {
 /** A started `rill`. */
 export async function rill(env) {
   const server = await rillProcess(env);
+  await server.prints(/SERVER> /);
   await listens(server);
   return server;
 }

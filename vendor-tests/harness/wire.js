@@ -16,7 +16,8 @@ export function closeWires() {
 export class Wire {
   static async to(server) {
     const wire = new Wire(server);
-    await next(wire.socket, "connect");
+    const refused = new Promise((_, reject) => wire.socket.once("error", reject));
+    await Promise.race([next(wire.socket, "connect"), refused]);
     return wire;
   }
 
