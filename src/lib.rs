@@ -1,7 +1,89 @@
-//! Rill: a Socket.IO server (Engine.IO protocol 4, Socket.IO protocol 5) with rooms and connection state recovery.
+//! Rill: a Socket.IO server (Engine.IO protocol 4, Socket.IO protocol 5) with rooms and connection state recovery, for every official client.
 //!
-//! The floors, lowest first; imports go down only: [`codec`] (bytes to values), [`proto`] (state machines without I/O), [`server`]
-//! (namespaces, rooms, the log, recovery), [`io`] (sockets, tokio), [`app`] (what the binary adds for people).
+//! # A first server
+//!
+//! Handlers belong to a namespace. They run on the client's own task, in the order of its packets; what has to wait is spawned.
+//!
+//! ```no_run
+//! use rill::{Events, Options, Server};
+//!
+//! # async fn example() -> std::io::Result<()> {
+//! let server = Server::in_memory(Options::default());
+//! server.of("/").handle(
+//!     Events::new()
+//!         .on("join", |socket, event| {
+//!             let joined = event.args.string(0).map(|room| socket.join(room));
+//!             // With recovery on, the room is in the client's session record before the client hears of it.
+//!             if let Some(ack) = event.ack {
+//!                 ack.send(matches!(joined, Some(Ok(()))));
+//!             }
+//!         })
+//!         .on("say", |socket, event| {
+//!             let (Some(room), Some(text)) = (event.args.string(0), event.args.string(1)) else { return };
+//!             // Everybody in the room but the sender; those who are away get it when they come back.
+//!             let _ = socket.to(room).emit("said", text);
+//!         }),
+//! );
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//! rill::run(listener, server, std::future::pending()).await;
+//! # Ok(()) }
+//! ```
+//!
+//! # Who may come in
+//!
+//! A middleware sees each client before it joins. It may decide at once, or keep [`Next`] and decide later.
+//!
+//! ```
+//! use rill::{ConnectError, Options, Server};
+//! use serde_json::{Value, json};
+//!
+//! let server = Server::in_memory(Options::default());
+//! let admin = server.of("/admin");
+//! admin.use_middleware(|socket, next| {
+//!     let auth: Value = serde_json::from_str(socket.auth()).unwrap_or_default();
+//!     match auth["token"] == "open sesame" {
+//!         true => next.accept(),
+//!         // The client's `connect_error` has this message, and this as `data`.
+//!         false => next.refuse(ConnectError::new("who are you?").with_data(json!({"retry": false}))),
+//!     }
+//! });
+//! ```
+//!
+//! # Questions and answers
+//!
+//! Acknowledgements go both ways, with binary data and time-outs. A broadcast collects the answers of all its receivers.
+//!
+//! ```
+//! use rill::{Args, Events, Options, Server};
+//!
+//! let server = Server::in_memory(Options::default());
+//! let game = server.of("/game");
+//! game.handle(Events::new().on_connect(|socket| {
+//!     let question = Args::new().with_binary(vec![1, 2, 3]);
+//!     let asked = socket.emit_with_ack("solve", question, Some(2_000), |answer| match answer {
+//!         Ok(args) => println!("answered {}", args.text()),
+//!         Err(error) => println!("no answer: {error}"),
+//!     });
+//!     assert!(asked.is_ok());
+//! }));
+//! let asked = game.to("lobby").except("judges").timeout(500).emit_with_ack("ready?", (), |acks| {
+//!     println!("{} ready, {} silent", acks.answers.len(), acks.missing);
+//! });
+//! assert!(asked.is_ok());
+//! ```
+//!
+//! # Recovery
+//!
+//! On by default ([`Options::recovery`]). A client that comes back within the window has its id, rooms and data, and exactly the events it
+//! missed, once each and in order; then [`Socket::recovered`] is true. Where that can't be proved it is told that it is new. Events with
+//! acknowledgement, volatile and local ones are not kept. Every event then ends with one more string argument, the client's offset, as with
+//! the official server.
+//!
+//! # The floors
+//!
+//! Imports go down only: [`codec`] (bytes to values), [`proto`] (state machines without I/O), [`server`] (namespaces, rooms, the log,
+//! recovery), [`io`] (sockets, tokio), [`app`] (what the binary adds for people). What touches a stranger's bytes is `codec`, `proto` and the
+//! doors in `io`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -16,8 +98,8 @@ pub mod server;
 pub use codec::args::Args;
 pub use io::run;
 pub use limits::Limits;
-pub use proto::session::Reason;
-pub use server::broadcast::Broadcast;
+pub use proto::reason::Reason;
+pub use server::broadcast::{Acks, Broadcast};
 pub use server::handler::{Ack, AckError, ConnectError, Event, Events, Handler, Next};
 pub use server::namespace::Namespace;
 pub use server::socket::{EmitError, Socket};

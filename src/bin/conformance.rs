@@ -1,7 +1,8 @@
-//! The server that the official test suites ask for: `conformance engine|socket|client|engine-client [--port N]`.
+//! The server that the official test suites and the benchmarks ask for, built on the library alone:
+//! `conformance engine|socket|client|engine-client|bench [--port N] [--recovery]`.
 //!
-//! Each mode is what one suite expects of its server; built on the library alone. One thread: the suites start requests on several
-//! connections at once and expect them to be taken in the order in which they were started.
+//! Each mode is what one suite expects of its server. One thread, except for `bench`: the suites start requests on several connections at
+//! once and expect them to be taken in the order in which they were started.
 
 use rill::proto::handshake::Offered;
 use rill::server::Message;
@@ -10,26 +11,36 @@ use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Builder;
+
+const USAGE: &str = "usage: conformance engine|socket|client|engine-client|bench [--port N] [--recovery]";
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let (mode, port) = match args[..] {
-        [mode] => (mode, Some(3000)),
-        [mode, "--port", port] => (mode, port.parse::<u16>().ok()),
-        _ => ("", None),
-    };
-    match (server(mode), port) {
-        (Some(server), Some(port)) => serve(server, mode, port),
+    let mut args = std::env::args().skip(1);
+    let mode = args.next().unwrap_or_default();
+    let (mut port, mut recovery) = (Some(3000), false);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--port" => port = args.next().and_then(|port| port.parse::<u16>().ok()),
+            "--recovery" => recovery = true,
+            _ => port = None,
+        }
+    }
+    match (server(&mode, recovery), port) {
+        (Some(server), Some(port)) => serve(server, &mode, port),
         _ => {
-            eprintln!("usage: conformance engine|socket|client|engine-client [--port N]");
+            eprintln!("{USAGE}");
             ExitCode::from(2)
         }
     }
 }
 
 fn serve(server: Server, mode: &str, port: u16) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let mut builder = match mode {
+        "bench" => Builder::new_multi_thread(),
+        _ => Builder::new_current_thread(),
+    };
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("can't start: {error}")),
     };
@@ -49,14 +60,34 @@ fn failed(message: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn server(mode: &str) -> Option<Server> {
+fn server(mode: &str, recovery: bool) -> Option<Server> {
     match mode {
+        "bench" => Some(bench(recovery)),
         "engine" => Some(engine()),
         "socket" => Some(socket()),
         "client" => Some(client()),
         "engine-client" => Some(engine_client()),
         _ => None,
     }
+}
+
+/// The benchmarks: echo, acknowledge, broadcast; arguments come back byte for byte.
+fn bench(recovery: bool) -> Server {
+    let server = Server::in_memory(Options { recovery: recovery.then(Recovery::default), ..Options::default() });
+    server.of("/").handle(
+        Events::new()
+            .on_connect(|socket| {
+                let _ = socket.join("all");
+            })
+            .on("echo", |socket, event| match event.ack {
+                Some(ack) => ack.send(event.args),
+                None => emit(socket, "echo", event.args),
+            })
+            .on("broadcast", |socket, event| {
+                let _ = socket.namespace().to("all").emit("broadcast", event.args);
+            }),
+    );
+    server
 }
 
 /// Short heartbeats, as both protocol suites expect them.

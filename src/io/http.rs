@@ -78,10 +78,13 @@ impl Http {
     async fn read_head(&mut self, stopping: &mut Stopping) -> Result<Option<Head>, Gone> {
         let limits = self.server.options().limits.clone();
         if self.buffer.is_empty() {
-            let rest =
-                timeout(Duration::from_millis(limits.idle_ms), first(self.fill(1024), stopping.wait_for(|stop| *stop)));
-            match rest.await {
-                Ok(Some(Ok(n))) if n > 0 => {}
+            let mut stop = pin!(stopping.wait_for(|stop| *stop));
+            let rest = poll_fn(|cx| match stop.as_mut().poll(cx) {
+                Poll::Ready(_) => Poll::Ready(Ok(0)),
+                Poll::Pending => self.poll_fill(cx, 1024),
+            });
+            match timeout(Duration::from_millis(limits.idle_ms), rest).await {
+                Ok(Ok(n)) if n > 0 => {}
                 _ => return Ok(None),
             }
         }
@@ -239,15 +242,4 @@ impl Http {
         };
         let _ = timeout(Duration::from_millis(500), drain).await;
     }
-}
-
-/// What `work` gives, or `None` if `stop` is ready first.
-async fn first<T, U>(work: impl Future<Output = T>, stop: impl Future<Output = U>) -> Option<T> {
-    let (mut work, mut stop) = (pin!(work), pin!(stop));
-    poll_fn(|cx| match (work.as_mut().poll(cx), stop.as_mut().poll(cx)) {
-        (Poll::Ready(value), _) => Poll::Ready(Some(value)),
-        (Poll::Pending, Poll::Ready(_)) => Poll::Ready(None),
-        (Poll::Pending, Poll::Pending) => Poll::Pending,
-    })
-    .await
 }

@@ -6,7 +6,8 @@
 use crate::codec::engine_packet::{self, EnginePacket};
 use crate::codec::frame::Frame;
 use crate::codec::websocket;
-use crate::proto::session::{Input, Reason, Via};
+use crate::proto::reason::Reason;
+use crate::proto::session::{Input, Via};
 use crate::proto::websocket::{Received, Receiver, WebSocketError};
 use crate::server::connection::{Connection, Outcome, Write};
 use bytes::Bytes;

@@ -7,5 +7,6 @@
 pub mod client;
 pub mod handshake;
 pub mod outbox;
+pub mod reason;
 pub mod session;
 pub mod websocket;

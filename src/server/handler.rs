@@ -5,7 +5,7 @@
 
 use super::socket::Socket;
 use crate::codec::args::Args;
-use crate::proto::session::Reason;
+use crate::proto::reason::Reason;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt;

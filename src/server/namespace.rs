@@ -15,7 +15,8 @@ use super::{Core, lock};
 use crate::codec::args::Args;
 use crate::codec::socket_packet::{self, Frames};
 use crate::id::{Nsp, Offset, Room, SocketId, Time};
-use crate::proto::session::{Input, Reason};
+use crate::proto::reason::Reason;
+use crate::proto::session::Input;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
