@@ -15,7 +15,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -65,7 +65,7 @@ impl Http {
             let keep_alive = head.keep_alive && !*stopping.borrow();
             match routes::respond(&mut self, head, keep_alive).await {
                 Ok(Flow::KeepAlive) if keep_alive => {}
-                Ok(Flow::KeepAlive | Flow::Close) | Err(Gone) => return self.hang_up().await,
+                Ok(Flow::KeepAlive | Flow::Close) | Err(Gone) => return linger(&mut self.stream).await,
                 Ok(Flow::WebSocket(connection, begin)) => {
                     let Http { stream, buffer, .. } = self;
                     return websocket::serve(stream, buffer, connection, begin).await;
@@ -127,7 +127,7 @@ impl Http {
     async fn refuse(&mut self, status: u16) -> Result<Option<Head>, Gone> {
         self.server.metrics().refused_http.one();
         self.answer(&Response::new(status), false).await?;
-        self.hang_up().await;
+        linger(&mut self.stream).await;
         Err(Gone)
     }
 
@@ -225,21 +225,29 @@ impl Http {
         })
         .await
     }
+}
 
-    /// Ends the connection so that its peer sees the last answer: the end is announced, and what the peer still sends is read for a moment,
-    /// because a socket closed with unread data sends a reset that can destroy the answer on its way.
-    async fn hang_up(&mut self) {
-        let _ = poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await;
-        let drain = async {
-            let mut left: usize = 256 * 1024;
-            while left > 0 {
-                self.buffer.clear();
-                match self.fill(16 * 1024).await {
-                    Ok(n) if n > 0 => left = left.saturating_sub(n),
-                    _ => return,
-                }
+/// Ends a connection so that its peer sees the last answer: the end is announced, and what the peer still sends is read for a moment,
+/// because a socket closed with unread data sends a reset that can destroy the answer on its way.
+pub(super) async fn linger(stream: &mut TcpStream) {
+    let mut left: usize = 1024 * 1024;
+    let mut waste = vec![0; 16 * 1024];
+    let drain = poll_fn(|cx| {
+        let mut buffer = ReadBuf::new(&mut waste);
+        match Pin::new(&mut *stream).poll_shutdown(cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => return Poll::Ready(()),
+            Poll::Pending => return Poll::Pending,
+        }
+        while left > 0 {
+            buffer.clear();
+            match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => left = left.saturating_sub(buffer.filled().len()),
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
             }
-        };
-        let _ = timeout(Duration::from_millis(500), drain).await;
-    }
+        }
+        Poll::Ready(())
+    });
+    let _ = timeout(Duration::from_millis(500), drain).await;
 }

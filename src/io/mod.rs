@@ -9,6 +9,8 @@ mod routes;
 pub mod websocket;
 
 use crate::id::{Clock, Random, Time};
+use crate::proto::reason::Reason;
+use crate::proto::session::Input;
 use crate::server::memory::MemoryStreams;
 use crate::server::{Options, Server};
 use std::future::{Future, poll_fn};
@@ -94,6 +96,10 @@ pub async fn run(listener: TcpListener, server: Server, shutdown: impl Future<Ou
     let _ = tokio::time::timeout(GOODBYE, async { while tasks.join_next().await.is_some() {} }).await;
     tasks.abort_all();
     timers.abort();
+    // Sessions whose clients did not come for their goodbye, or that were opened meanwhile.
+    for connection in server.connections() {
+        connection.handle(server.now(), Input::Abort(Reason::ServerShuttingDown));
+    }
 }
 
 type Accepted = std::io::Result<(TcpStream, std::net::SocketAddr)>;

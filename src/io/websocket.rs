@@ -3,6 +3,7 @@
 //! All frames that one read returned are handled, handlers inline and in order; then what waits leaves in one vectored write. Reads go into
 //! one buffer per thread; a quiet WebSocket owns none, and nothing to write either.
 
+use super::http::linger;
 use crate::codec::engine_packet::{self, EnginePacket};
 use crate::codec::frame::Frame;
 use crate::codec::websocket;
@@ -74,9 +75,12 @@ pub async fn serve(stream: TcpStream, early: Vec<u8>, connection: Arc<Connection
     })
     .await;
     // Also where the task ends otherwise: the session must not wait for a WebSocket that is gone.
-    let Socket { connection, via, attached, .. } = socket;
+    let Socket { connection, via, attached, mut stream, last, .. } = socket;
     if attached {
         connection.handle(connection.server().now(), Input::SocketClosed(via));
+    }
+    if last {
+        linger(&mut stream).await;
     }
 }
 
@@ -157,13 +161,7 @@ impl Socket {
                 }
             }
         }
-        match self.last {
-            true => {
-                let _ = Pin::new(&mut self.stream).poll_shutdown(cx);
-                Step::Gone
-            }
-            false => Step::Again,
-        }
+        if self.last { Step::Gone } else { Step::Again }
     }
 
     /// Takes from the session what waits for the client.

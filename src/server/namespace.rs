@@ -5,7 +5,7 @@
 
 use super::broadcast::Broadcast;
 use super::connection::{Connection, Sent};
-use super::entry::{Entry, Record, Stay, Target};
+use super::entry::{Entry, Record, Target};
 use super::handler::{Handler, Middleware, Next};
 use super::hub::Hub;
 use super::recovery::{self, Refused, Replay};
@@ -442,9 +442,21 @@ impl Namespace {
     /// Lets a client in: what it missed, the answer to its CONNECT, and everything from then on, with no entry in both or in neither.
     /// `Ok(false)`: the client is gone.
     pub(super) fn admit(&self, socket: &Socket, claimed: Option<&Claimed>) -> Result<bool, Refused> {
+        let mut replay = match claimed {
+            Some(claimed) => Some(self.begin_replay(claimed)?),
+            None => None,
+        };
+        // Most of a long replay is read while others go on; the rest, under the lock, is what came meanwhile.
+        if let Some((replay, _)) = &mut replay {
+            self.catch_up(replay, self.position())?;
+        }
         let mut hub = lock(&self.hub);
-        let (position, stays, missed) = match claimed {
-            Some(claimed) => self.replay(&hub, claimed)?,
+        let (position, stays, missed) = match replay {
+            Some((mut replay, position)) => {
+                self.catch_up(&mut replay, hub.position)?;
+                let (missed, stays) = replay.finish();
+                (position, stays, missed)
+            }
             None => {
                 let position = Position { since: hub.position, confirmed: hub.position, ..Position::default() };
                 (position, Vec::new(), Vec::new())
@@ -463,28 +475,11 @@ impl Namespace {
         Ok(true)
     }
 
-    /// What a client missed up to the hub's position. The hub is held: nothing is delivered meanwhile.
-    fn replay(&self, hub: &Hub, claimed: &Claimed) -> Result<(Position, Vec<Stay>, Vec<Frames>), Refused> {
+    fn begin_replay(&self, claimed: &Claimed) -> Result<(Replay, Position), Refused> {
         let Claimed { record, claim, offset } = claimed;
         let options = &self.core.options;
         let needs_offset = options.recovery.as_ref().is_some_and(|recovery| !recovery.without_offset);
-        let start = recovery::start(record, *offset, hub.position, needs_offset)?;
-        // The log holds all after the start if it still holds the start or something older.
-        match self.read(self.key(), Offset::ZERO, 1)?.first() {
-            Some((oldest, _)) if *oldest <= start => {}
-            Some(_) | None => return Err(Refused::Gap),
-        }
-        let mut replay = Replay::new(record, start, options.limits.unsent_bytes);
-        while replay.cursor() < hub.position {
-            let page = self.read(self.key(), replay.cursor(), PAGE)?;
-            if page.is_empty() {
-                return Err(Refused::Gap);
-            }
-            for (id, entry) in &page {
-                replay.entry(*id, entry)?;
-            }
-        }
-        let (missed, stays) = replay.finish();
+        let start = recovery::start(record, *offset, self.position(), needs_offset)?;
         let position = Position {
             since: record.since,
             confirmed: start,
@@ -492,7 +487,34 @@ impl Namespace {
             claim: *claim,
             ..Position::default()
         };
-        Ok((position, stays, missed))
+        let replay = Replay::new(record, start, options.limits.unsent_bytes);
+        self.prove_complete(start)?;
+        Ok((replay, position))
+    }
+
+    /// Replays up to `end`, page by page.
+    fn catch_up(&self, replay: &mut Replay, end: Offset) -> Result<(), Refused> {
+        while replay.cursor() < end {
+            let from = replay.cursor();
+            let page = self.read(self.key(), from, PAGE)?;
+            if page.is_empty() {
+                return Err(Refused::Gap);
+            }
+            for (id, entry) in &page {
+                replay.entry(*id, entry)?;
+            }
+            // Asked after the read: nothing between `from` and the page had been forgotten by then.
+            self.prove_complete(from)?;
+        }
+        Ok(())
+    }
+
+    /// The log holds all after `from` if it still holds `from` or something older.
+    fn prove_complete(&self, from: Offset) -> Result<(), Refused> {
+        match self.read(self.key(), Offset::ZERO, 1)?.first() {
+            Some((oldest, _)) if *oldest <= from => Ok(()),
+            Some(_) | None => Err(Refused::Gap),
+        }
     }
 
     /// Forgets log entries that no session can need: those before the position of `retention_ms` ago. The entry at that position stays, so

@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import net from "node:net";
 import { next, within } from "./wait.js";
 
+const EVENTS = ["data", "end", "close"];
 const open = new Set();
 
 /** For `afterEach`. */
@@ -27,7 +28,8 @@ export class Wire {
     this.socket = net.connect({ port, host: "127.0.0.1", noDelay: true });
     this.socket.on("data", (data) => (this.input = Buffer.concat([this.input, data])));
     this.socket.on("error", () => {}); // a reset is an end like any other; "close" follows
-    for (const event of ["end", "close"]) this.socket.on(event, () => (this.ended = true));
+    this.socket.on("end", () => (this.ended = true));
+    this.socket.on("close", () => (this.ended = true));
     open.add(this);
   }
 
@@ -45,18 +47,17 @@ export class Wire {
 
   /** Waits until `take` finds something in the input. */
   async until(take, what, ms = 5_000) {
-    let found;
-    const look = () => (found = take(this.input, this.ended)) !== undefined;
+    let check;
     const arrived = new Promise((resolve, reject) => {
-      const check = () => {
-        if (look()) return resolve();
+      check = () => {
+        const found = take(this.input, this.ended);
+        if (found !== undefined) return resolve(found);
         if (this.ended) reject(new Error(`the connection ended before ${what}; read: ${this.input.toString("latin1").slice(0, 300)}`));
       };
-      for (const event of ["data", "end", "close"]) this.socket.on(event, check);
+      EVENTS.forEach((event) => this.socket.on(event, check));
       check();
     });
-    await within(ms, what, arrived);
-    return found;
+    return within(ms, what, arrived).finally(() => EVENTS.forEach((event) => this.socket.off(event, check)));
   }
 
   /** Waits until the server has closed the connection; gives what it sent before that. */
@@ -139,6 +140,33 @@ export async function fetchOnce(server, method, target, options = {}) {
   const response = await wire.response({ head: method === "HEAD", ms: options.ms });
   wire.socket.destroy();
   return response;
+}
+
+/** A session over polling, request by request, each on a connection of its own. */
+export class Polling {
+  static async open(server, path = "/engine.io/") {
+    const { body } = await fetchOnce(server, "GET", `${path}?EIO=4&transport=polling`);
+    return new Polling(server, path, JSON.parse(body.slice(1)).sid);
+  }
+
+  constructor(server, path, sid) {
+    Object.assign(this, { server, sid, target: `${path}?EIO=4&transport=polling&sid=${sid}` });
+  }
+
+  get(options) {
+    return fetchOnce(this.server, "GET", this.target, options);
+  }
+
+  post(body, headers) {
+    return fetchOnce(this.server, "POST", this.target, { body, headers });
+  }
+
+  /** The next packets, without pings. */
+  async packets() {
+    const { status, body } = await this.get();
+    const list = status === 200 ? body.split("\x1e").filter((packet) => packet !== "2") : [`status ${status}`];
+    return list.length > 0 ? list : this.packets();
+  }
 }
 
 // ---- WebSocket

@@ -1,0 +1,629 @@
+// HTTP by raw sockets: every refusal in its exact words, connections kept and closed, bodies in pieces, cross-origin rules.
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { after, afterEach, before, describe } from "node:test";
+import { conformance, rill } from "./harness/server.js";
+import { it } from "./harness/wait.js";
+import { CLOSE, Polling, Wire, closeWires, fetchOnce, frame, request, upgradeRequest, webSocket } from "./harness/wire.js";
+
+const REFUSALS = [
+  '{"code":0,"message":"Transport unknown"}',
+  '{"code":1,"message":"Session ID unknown"}',
+  '{"code":2,"message":"Bad handshake method"}',
+  '{"code":3,"message":"Bad request"}',
+  '{"code":4,"message":"Forbidden"}',
+  '{"code":5,"message":"Unsupported protocol version"}',
+];
+
+const PATH = "/engine.io/";
+const OPEN = `${PATH}?EIO=4&transport=polling`;
+
+let server;
+before(async () => (server = await conformance("engine")));
+after(() => server.end());
+afterEach(closeWires);
+
+/** A known session's query, its sid in place of SID. */
+async function target(query) {
+  if (!query.includes("SID")) return PATH + query;
+  return PATH + query.replace("SID", (await Polling.open(server)).sid);
+}
+
+describe("refusals of plain requests", () => {
+  for (const [code, method, query] of [
+    [0, "GET", ""],
+    [0, "GET", "?EIO=4"],
+    [0, "GET", "?EIO=4&transport="],
+    [0, "GET", "?EIO=4&transport=abc"],
+    [0, "GET", "?EIO=4&transport=webtransport"],
+    [0, "GET", "?EIO=4&transport=Polling"],
+    [0, "GET", "?EIO=4&transport=polling&transport=abc"],
+    [0, "GET", "?EIO=4&transport=constructor"],
+    [0, "GET", "?EIO=4&transport=__proto__"],
+    [0, "GET", "?EIO=4&transport=toString"],
+    [0, "GET", "?EIO=4&transport=hasOwnProperty"],
+    [0, "GET", "?EIO=4&transport=polling%00"],
+    [0, "GET", "?EIO=4&transport=poll+ing"],
+    [0, "POST", "?EIO=4"],
+    [1, "GET", "?EIO=4&transport=polling&sid=abc"],
+    [1, "GET", "?EIO=4&transport=polling&sid=__proto__"],
+    [1, "GET", "?EIO=4&transport=polling&sid=constructor"],
+    [1, "GET", "?EIO=4&transport=polling&sid=SID&sid=abc"],
+    [1, "GET", "?EIO=4&transport=polling&sid=SID%00"],
+    [1, "POST", "?EIO=4&transport=polling&sid=abc"],
+    [1, "PUT", "?EIO=4&transport=polling&sid=abc"],
+    [1, "GET", "?EIO=4&transport=websocket&sid=abc"],
+    [2, "POST", "?EIO=4&transport=polling"],
+    [2, "PUT", "?EIO=4&transport=polling"],
+    [2, "DELETE", "?EIO=4&transport=polling"],
+    [2, "PATCH", "?EIO=4&transport=polling"],
+    [3, "GET", "?EIO=4&transport=websocket"],
+    [3, "GET", "?EIO=4&transport=websocket&sid=SID"],
+    [3, "GET", "?EIO=3&transport=polling&sid=SID"],
+    [5, "GET", "?transport=polling"],
+    [5, "GET", "?EIO=&transport=polling"],
+    [5, "GET", "?EIO=3&transport=polling"],
+    [5, "GET", "?EIO=5&transport=polling"],
+    [5, "GET", "?EIO=abc&transport=polling"],
+    [5, "GET", "?EIO=4&transport=polling&EIO=3"],
+  ]) {
+    it(`${method} ${query || "without a query"}: code ${code}`, async () => {
+      const body = method === "GET" ? undefined : "4x";
+      const response = await fetchOnce(server, method, await target(query), { body });
+      assert.deepEqual([response.status, response.body], [400, REFUSALS[code]]);
+      assert.match(response.headers["content-type"], /^application\/json/);
+    });
+  }
+
+  it("queries are form-encoded, keys and values", async () => {
+    const { status } = await fetchOnce(server, "GET", `${PATH}?%45IO=%34&tr%61nsport=poll%69ng&x=%&y=%zz&=&&`);
+    assert.equal(status, 200);
+  });
+
+  it("the application's refusal: 403, code 4", async () => {
+    const small = await conformance("engine-client");
+    const response = await fetchOnce(small, "GET", `${OPEN}&deny=1`);
+    assert.deepEqual([response.status, response.body], [403, REFUSALS[4]]);
+    await small.end();
+  });
+
+  it("an origin with a control character: 400", async () => {
+    assert.equal((await fetchOnce(server, "GET", OPEN, { headers: { Origin: "http://a\u0001b" } })).status, 400);
+  });
+
+  for (const method of ["PUT", "DELETE", "PATCH"]) {
+    it(`${method} with a known session: 500 and empty`, async () => {
+      const session = await Polling.open(server);
+      const response = await fetchOnce(server, method, session.target, { body: "4x" });
+      assert.deepEqual([response.status, response.body], [500, ""]);
+    });
+  }
+
+  for (const [method, path] of [["GET", "/"], ["GET", "/nowhere"], ["POST", "/nowhere"], ["GET", "/engine.iox/?EIO=4&transport=polling"], ["GET", "/engine.io/../etc/passwd"], ["GET", "/%2e%2e/%2e%2e/etc/passwd"], ["GET", "//engine.io/"]]) {
+    it(`${method} ${path}: not found, and complete`, async () => {
+      const { status } = await fetchOnce(server, method, path, method === "POST" ? { body: "x" } : {});
+      assert.ok([404, 400].includes(status), `${status}`);
+    });
+  }
+});
+
+describe("refusals of upgrades are complete answers", () => {
+  for (const [message, query] of [
+    ["Transport unknown", "?EIO=4&transport=abc"],
+    ["Transport unknown", "?EIO=4"],
+    ["Transport unknown", "?EIO=4&transport=constructor"],
+    ["Session ID unknown", "?EIO=4&transport=websocket&sid=abc"],
+    ["Session ID unknown", "?EIO=4&transport=websocket&sid=__proto__"],
+    // The official server accepts these two first, and closes then.
+    ["Unsupported protocol version", "?EIO=3&transport=websocket"],
+    ["Unsupported protocol version", "?transport=websocket"],
+  ]) {
+    it(`${query}: ${message}`, async () => {
+      const wire = await Wire.to(server);
+      wire.send(upgradeRequest(PATH + query));
+      const response = await wire.response();
+      assert.deepEqual([response.status, response.body], [400, message]);
+      assert.equal(response.headers.connection.toLowerCase(), "close");
+      await wire.closed();
+    });
+  }
+
+  for (const [what, path, headers] of [
+    ["transport=polling", `${OPEN}`, {}],
+    ["another path", "/nowhere", {}],
+    ["no key", `${PATH}?EIO=4&transport=websocket`, { "Sec-WebSocket-Key": "" }],
+    ["a key of the wrong length", `${PATH}?EIO=4&transport=websocket`, { "Sec-WebSocket-Key": "AAAA" }],
+    ["another version", `${PATH}?EIO=4&transport=websocket`, { "Sec-WebSocket-Version": "8" }],
+    ["another protocol than WebSocket", `${PATH}?EIO=4&transport=websocket`, { Upgrade: "h2c" }],
+  ]) {
+    it(`${what}: an error, complete, and the end`, async () => {
+      const wire = await Wire.to(server);
+      wire.send(upgradeRequest(path, headers));
+      const { status } = await wire.response();
+      assert.ok(status >= 400 && status < 500, `${status}`);
+    });
+  }
+
+  it("a second WebSocket for a session that has one: refused or closed, the first goes on", async () => {
+    const session = await Polling.open(server);
+    const first = await webSocket(server, session.target.replace("polling", "websocket"));
+    first.send(frame("2probe"));
+    assert.equal(await first.text({ pings: true }), "3probe");
+    const second = await Wire.to(server);
+    second.send(upgradeRequest(session.target.replace("polling", "websocket")));
+    await second.closed();
+    first.send(frame("5"), frame("4first"));
+    assert.equal(await first.text(), "4first");
+    const third = await Wire.to(server);
+    third.send(upgradeRequest(session.target.replace("polling", "websocket")));
+    await third.closed();
+    first.send(frame("4still"));
+    assert.equal(await first.text(), "4still");
+    assert.deepEqual((await session.get()).body, REFUSALS[3]);
+    assert.deepEqual((await session.post("4x")).body, REFUSALS[3]);
+  });
+
+  it("a GET is released with a noop during an upgrade, not sooner than 100 ms after the probe", async () => {
+    const session = await Polling.open(server);
+    const poll = session.get();
+    const socket = await webSocket(server, session.target.replace("polling", "websocket"));
+    const begin = Date.now();
+    socket.send(frame("2probe"));
+    await socket.text({ pings: true });
+    assert.equal((await poll).body, "6");
+    assert.ok(Date.now() - begin >= 95, `${Date.now() - begin} ms`);
+  });
+
+  for (const [what, packet] of [["a message", "4x"], ["another probe text", "2other"], ["no packet", "abc"], ["5 without a probe", "5"]]) {
+    it(`a probing WebSocket that sends ${what} is closed, and polling goes on`, async () => {
+      const session = await Polling.open(server);
+      const socket = await webSocket(server, session.target.replace("polling", "websocket"));
+      socket.send(frame(packet));
+      await socket.closed();
+      await session.post("4alive");
+      assert.deepEqual(await session.packets(), ["4alive"]);
+    });
+  }
+});
+
+describe("answers", () => {
+  it("the handshake", async () => {
+    const { status, headers, body } = await fetchOnce(server, "GET", OPEN);
+    assert.equal(status, 200);
+    assert.equal(headers["content-type"].toLowerCase(), "text/plain; charset=utf-8");
+    assert.equal(headers["cache-control"], "no-store");
+    assert.equal(headers["access-control-allow-origin"] ?? "*", "*");
+    const { sid, ...rest } = JSON.parse(body.slice(1));
+    assert.equal(body[0], "0");
+    assert.match(sid, /^[\w-]{20,}$/);
+    assert.deepEqual(rest, { upgrades: ["websocket"], pingInterval: 300, pingTimeout: 200, maxPayload: 1_000_000 });
+  });
+
+  it("ids are never the same", async () => {
+    const sids = await Promise.all(Array.from({ length: 200 }, async () => (await Polling.open(server)).sid));
+    assert.equal(new Set(sids).size, 200);
+    assert.equal(new Set(sids.map((sid) => sid.slice(0, 8))).size, 200, "and do not begin alike");
+  });
+
+  it("a POST and the GET after it", async () => {
+    const session = await Polling.open(server);
+    const post = await session.post("4hello");
+    assert.deepEqual([post.status, post.headers["content-type"].split(";")[0], post.body], [200, "text/html", "ok"]);
+    const get = await session.get();
+    assert.deepEqual([get.status, get.headers["content-type"].toLowerCase(), get.body], [200, "text/plain; charset=utf-8", "4hello"]);
+    assert.equal(get.headers["cache-control"], "no-store");
+  });
+
+  it("several packets in a body come back in one, binary as base64", async () => {
+    const session = await Polling.open(server);
+    await session.post("4test1\x1ebAQIDBA==\x1e4\u20ac😀");
+    assert.equal((await session.get()).body, "4test1\x1ebAQIDBA==\x1e4\u20ac😀");
+  });
+
+  for (const [type, alive] of [["text/plain;charset=UTF-8", true], ["application/x-www-form-urlencoded", true], ["", true], ["application/octet-stream", false], ["APPLICATION/OCTET-STREAM; x=y", undefined]]) {
+    it(`a POST of type "${type}"`, async () => {
+      const session = await Polling.open(server);
+      const { status, body } = await session.post("4x", { "Content-Type": type });
+      if (alive === true) assert.deepEqual([status, body, (await session.get()).body], [200, "ok", "4x"]);
+      if (alive === false) assert.deepEqual([status, body, (await session.get()).body], [400, "", REFUSALS[1]]);
+      assert.ok([200, 400].includes(status));
+    });
+  }
+
+  // With an empty body the official server sees one packet of no type.
+  for (const body of ["abc", "", "2", "9", "\x1e", "4a\x1e", "4a\x1e\x1e4b", "b!!!", "4a\x1e1"]) {
+    it(`POST ${JSON.stringify(body)}: ok, and the session is gone`, async () => {
+      const session = await Polling.open(server);
+      const response = await session.post(body);
+      assert.deepEqual([response.status, response.body], [200, "ok"]);
+      const gone = await session.get();
+      if (gone.status === 200) assert.match(gone.body, /(^|\x1e)1$/);
+      assert.deepEqual((await session.get()).body, REFUSALS[1]);
+    });
+  }
+
+  it("POST 1: the waiting GET gets a noop, and the session is gone", async () => {
+    const session = await Polling.open(server);
+    const wire = await Wire.to(server);
+    wire.send(request("GET", session.target));
+    const post = await session.post("1");
+    const poll = await wire.response();
+    assert.deepEqual([post.status, post.body, poll.status, poll.body], [200, "ok", 200, "6"]);
+    assert.deepEqual((await session.get()).body, REFUSALS[1]);
+  });
+
+  it("two GETs at once: the first gets a close packet, the second 400, and the session is gone", async () => {
+    const session = await Polling.open(server);
+    const [first, second] = [await Wire.to(server), await Wire.to(server)];
+    first.send(request("GET", session.target));
+    await new Promise((resolve) => setTimeout(resolve, 30)); // the order in which they are taken is what matters
+    second.send(request("GET", session.target));
+    const [one, two] = [await first.response(), await second.response()];
+    assert.deepEqual([one.status, one.body, two.status], [200, "1", 400]);
+    assert.deepEqual((await session.get()).body, REFUSALS[1]);
+  });
+
+  it("two POSTs at once: 400, and the session is gone", async () => {
+    const session = await Polling.open(server);
+    const first = await Wire.to(server);
+    first.send(request("POST", session.target, { headers: { "Content-Length": 6 } }), "4hal");
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    assert.equal((await session.post("4x")).status, 400);
+    assert.deepEqual((await session.get()).body, REFUSALS[1]);
+  });
+
+  it("a GET whose connection is dropped ends the session", async () => {
+    const session = await Polling.open(server);
+    const wire = await Wire.to(server);
+    wire.send(request("GET", session.target));
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    wire.socket.destroy();
+    assert.equal((await session.get()).status, 400);
+  });
+
+  it("a silent session is gone after interval and timeout, polled or not", async () => {
+    const session = await Polling.open(server);
+    await new Promise((resolve) => setTimeout(resolve, 510));
+    assert.deepEqual((await session.get()).body, REFUSALS[1]);
+  });
+});
+
+describe("bodies", () => {
+  it("exactly the limit", async () => {
+    const session = await Polling.open(server);
+    const body = `4${"x".repeat(999_999)}`;
+    assert.equal((await session.post(body)).status, 200);
+    assert.equal((await session.get()).body === body, true);
+  });
+
+  it("one byte over the limit: 413, empty, and the session lives", async () => {
+    const session = await Polling.open(server);
+    const response = await session.post(`4${"x".repeat(1_000_000)}`);
+    assert.deepEqual([response.status, response.body], [413, ""]);
+    await session.post("4alive");
+    assert.equal((await session.get()).body, "4alive");
+  });
+
+  it("a length without bounds: 413 before the body", async () => {
+    const session = await Polling.open(server);
+    for (const length of ["1000001", "4294967297", "18446744073709551616", "9".repeat(50)]) {
+      const wire = await Wire.to(server);
+      wire.send(request("POST", session.target, { headers: { "Content-Length": length } }), "4x");
+      const { status } = await wire.response();
+      assert.ok(status === 413 || status === 400, `${length}: ${status}`);
+    }
+  });
+
+  it("each byte of head and body in a segment of its own", async () => {
+    const session = await Polling.open(server);
+    const wire = await Wire.to(server);
+    await wire.trickle(request("POST", session.target, { body: "4h€llo\x1e4wörld 😀" }));
+    assert.equal((await wire.response()).body, "ok");
+    await wire.trickle(request("GET", session.target));
+    assert.equal((await wire.response()).body, "4h€llo\x1e4wörld 😀");
+  });
+
+  it("Expect: 100-continue", async () => {
+    const session = await Polling.open(server);
+    const wire = await Wire.to(server);
+    wire.send(request("POST", session.target, { headers: { Expect: "100-continue", "Content-Length": 6 } }));
+    assert.equal((await wire.response()).status, 100);
+    wire.send("4hello");
+    assert.deepEqual([(await wire.response()).body, (await session.get()).body], ["ok", "4hello"]);
+  });
+
+  it("Expect: 100-continue with a body that is too large: 413 at once", async () => {
+    const session = await Polling.open(server);
+    const wire = await Wire.to(server);
+    wire.send(request("POST", session.target, { headers: { Expect: "100-continue", "Content-Length": 2_000_000 } }));
+    assert.equal((await wire.response()).status, 413);
+  });
+
+  it("a chunked body: 411", async () => {
+    // The official server reads them; no client sends them.
+    const session = await Polling.open(server);
+    const wire = await Wire.to(server);
+    wire.send(request("POST", session.target, { headers: { "Transfer-Encoding": "chunked" } }), "6\r\n4hello\r\n0\r\n\r\n");
+    assert.equal((await wire.response()).status, 411);
+  });
+
+  it("a POST whose connection is dropped in the middle ends the session, and no half packet counts", async () => {
+    const session = await Polling.open(server);
+    const wire = await Wire.to(server);
+    wire.send(request("POST", session.target, { headers: { "Content-Length": 100 } }), "4half");
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    wire.socket.destroy();
+    const { status, body } = await session.get();
+    assert.ok(status === 400 || !body.includes("half"), body);
+  });
+});
+
+describe("connections", () => {
+  it("are kept for the next request", async () => {
+    const session = await Polling.open(server);
+    const wire = await Wire.to(server);
+    for (let i = 0; i < 20; i++) {
+      wire.send(request("POST", session.target, { body: `4${i}` }));
+      assert.equal((await wire.response()).body, "ok");
+      wire.send(request("GET", session.target));
+      assert.match((await wire.response()).body, new RegExp(`4${i}$`));
+    }
+  });
+
+  it("requests in one segment are answered in their order", async () => {
+    const session = await Polling.open(server);
+    const wire = await Wire.to(server);
+    wire.send(...["4one", "4two", "4three"].map((body) => request("POST", session.target, { body })), request("GET", session.target));
+    const bodies = [];
+    for (let i = 0; i < 4; i++) bodies.push((await wire.response()).body);
+    assert.deepEqual(bodies, ["ok", "ok", "ok", "4one\x1e4two\x1e4three"]);
+  });
+
+  it("handshakes in one segment", async () => {
+    const wire = await Wire.to(server);
+    wire.send(request("GET", OPEN).repeat(10));
+    const sids = [];
+    for (let i = 0; i < 10; i++) sids.push(JSON.parse((await wire.response()).body.slice(1)).sid);
+    assert.equal(new Set(sids).size, 10);
+  });
+
+  it("a refused request does not spoil the next one", async () => {
+    const wire = await Wire.to(server);
+    wire.send(request("GET", `${PATH}?EIO=4&transport=abc`), request("POST", OPEN, { body: "4x" }), request("GET", OPEN));
+    assert.equal((await wire.response()).body, REFUSALS[0]);
+    assert.equal((await wire.response()).body, REFUSALS[2]);
+    assert.equal((await wire.response()).body[0], "0");
+  });
+
+  it("Connection: close is obeyed", async () => {
+    const wire = await Wire.to(server);
+    wire.send(request("GET", OPEN, { headers: { Connection: "close" } }));
+    assert.equal((await wire.response()).headers.connection, "close");
+    await wire.closed();
+  });
+
+  it("HTTP/1.0 closes", async () => {
+    const wire = await Wire.to(server);
+    wire.send(request("GET", OPEN, { version: "1.0" }));
+    const text = (await wire.closed()).toString();
+    assert.match(text, /^HTTP\/1\.[01] 200 [^]*\r\n\r\n0\{"sid"/);
+  });
+
+  it("HEAD has no body", async () => {
+    const wire = await Wire.to(server);
+    wire.send(request("HEAD", OPEN), request("HEAD", "/nowhere"), request("GET", OPEN));
+    assert.ok((await wire.response({ head: true })).status >= 200);
+    assert.ok((await wire.response({ head: true })).status >= 400);
+    assert.equal((await wire.response()).status, 200);
+  });
+
+  it("an empty line before a request is passed over", async () => {
+    const wire = await Wire.to(server);
+    wire.send("\r\n", request("GET", OPEN));
+    assert.equal((await wire.response()).status, 200);
+  });
+
+  it("a target as to a proxy", async () => {
+    assert.equal((await fetchOnce(server, "GET", `http://example.org${OPEN}`)).status, 200);
+  });
+
+  it("WebSocket frames in the same segment as the request", async () => {
+    const socket = await webSocket(server, `${PATH}?EIO=4&transport=websocket`, { pipelined: [frame("4early"), frame("4bird")] });
+    assert.match(await socket.text(), /^0\{/);
+    assert.deepEqual([await socket.text(), await socket.text()], ["4early", "4bird"]);
+  });
+
+  it("the accept key of RFC 6455", async () => {
+    const socket = await webSocket(server, `${PATH}?EIO=4&transport=websocket`, { headers: { "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==" } });
+    assert.equal(socket.accepted["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    assert.equal(socket.accepted["sec-websocket-extensions"], undefined);
+  });
+
+  it("the server's frames are whole and not masked", async () => {
+    const socket = await webSocket(server, `${PATH}?EIO=4&transport=websocket`);
+    socket.send(frame(`4${"x".repeat(100_000)}`));
+    await socket.text();
+    const { fin, rsv, masked, payload } = await socket.frame();
+    assert.deepEqual([fin, rsv, masked, payload.length], [true, 0, false, 100_001]);
+  });
+
+  it("a close frame is answered with its code, and the connection ends", async () => {
+    const socket = await webSocket(server, `${PATH}?EIO=4&transport=websocket`);
+    await socket.text();
+    socket.send(frame(Buffer.of(0x03, 0xe8), { opcode: CLOSE }));
+    const { opcode, payload } = await socket.frame();
+    assert.deepEqual([opcode, payload.subarray(0, 2)], [CLOSE, Buffer.of(0x03, 0xe8)]);
+    await socket.closed();
+  });
+});
+
+describe("heads that are refused", () => {
+  const line = `GET ${OPEN} HTTP/1.1\r\n`;
+  const many = (count, size) => Array.from({ length: count }, (_, i) => `X-${i}: ${"x".repeat(size)}\r\n`).join("");
+
+  for (const [what, head, statuses] of [
+    ["101 headers", `${line}Host: x\r\n${many(101, 5)}\r\n`, [431]],
+    ["2,000 headers", `${line}Host: x\r\n${many(2_000, 5)}\r\n`, [431]],
+    ["a header of 64 kB", `${line}Host: x\r\nX: ${"x".repeat(65_536)}\r\n\r\n`, [431]],
+    ["a cookie of 64 kB", `${line}Host: x\r\nCookie: ${"x=y;".repeat(16_384)}\r\n\r\n`, [431]],
+    ["64 kB without an end", `${line}Host: x\r\nX: ${"x".repeat(65_536)}`, [431]],
+    ["a target of 64 kB", `GET ${OPEN}&x=${"x".repeat(65_536)} HTTP/1.1\r\nHost: x\r\n\r\n`, [431, 414]],
+    ["no host", `${line}\r\n`, [400]],
+    ["two hosts", `${line}Host: x\r\nHost: y\r\n\r\n`, [400]],
+    ["a space before the colon", `${line}Host : x\r\n\r\n`, [400]],
+    ["a folded header", `${line}Host: x\r\nX: a\r\n b\r\n\r\n`, [400]],
+    ["a NUL in a header", `${line}Host: x\r\nX: a\u0000b\r\n\r\n`, [400]],
+    ["line ends without a carriage return", `${line}Host: x\r\n\r\n`.replaceAll("\r\n", "\n"), [400]],
+    ["length and chunks", `POST ${OPEN} HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`, [400]],
+    ["two lengths", `POST ${OPEN} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n4x`, [400]],
+    ["a length with a sign", `POST ${OPEN} HTTP/1.1\r\nHost: x\r\nContent-Length: +2\r\n\r\n4x`, [400]],
+    ["a negative length", `POST ${OPEN} HTTP/1.1\r\nHost: x\r\nContent-Length: -2\r\n\r\n4x`, [400]],
+    ["a length in another base", `POST ${OPEN} HTTP/1.1\r\nHost: x\r\nContent-Length: 0x2\r\n\r\n4x`, [400]],
+    ["a list for a length", `POST ${OPEN} HTTP/1.1\r\nHost: x\r\nContent-Length: 2, 2\r\n\r\n4x`, [400]],
+    ["an unknown transfer coding", `POST ${OPEN} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n`, [400, 411, 501]],
+    ["HTTP/2 from the start", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [400, 505]],
+    ["HTTP/9.9", "GET / HTTP/9.9\r\nHost: x\r\n\r\n", [400, 505]],
+    ["no version", `GET ${OPEN}\r\n\r\n`, [400, 505]],
+    ["a tab for a space", `GET\t${OPEN}\tHTTP/1.1\r\nHost: x\r\n\r\n`, [400]],
+    ["the start of TLS", "\u0016\u0003\u0001\u0002\u0000\u0001\u0000\u0001\u00fc\u0003\u0003\r\n\r\n", [400]],
+    ["the start of another protocol", "SSH-2.0-OpenSSH_9.2p1\r\n\r\n", [400]],
+  ]) {
+    it(`${what}: ${statuses.join(" or ")}, and the end`, async () => {
+      const wire = await Wire.to(server);
+      wire.socket.write(head, "latin1");
+      const text = (await wire.closed()).toString("latin1");
+      assert.ok(statuses.includes(Number(/^HTTP\/1\.1 (\d{3}) /.exec(text)?.[1])), text.slice(0, 200) || "closed without an answer");
+      assert.equal(text.split("HTTP/1.1 ").length, 2, "one answer only");
+      assert.equal((await fetchOnce(server, "GET", OPEN)).status, 200);
+    });
+  }
+
+  it("100 headers are fine", async () => {
+    const wire = await Wire.to(server);
+    wire.send(`${line}Host: x\r\n${many(99, 5)}\r\n`);
+    assert.equal((await wire.response()).status, 200);
+  });
+
+  it("15 kB of cookies are fine", async () => {
+    assert.equal((await fetchOnce(server, "GET", OPEN, { headers: { Cookie: "x".repeat(15_000) } })).status, 200);
+  });
+
+  it("what comes after a refused head is not taken for a request", async () => {
+    const session = await Polling.open(server);
+    const wire = await Wire.to(server);
+    const smuggled = request("POST", session.target, { body: "4smuggled" });
+    wire.send(request("POST", OPEN, { headers: { "Content-Length": smuggled.length, "Transfer-Encoding": "chunked" } }), "0\r\n\r\n", smuggled);
+    await wire.closed();
+    await session.post("4own");
+    assert.deepEqual(await session.packets(), ["4own"]);
+  });
+});
+
+describe("other origins", () => {
+  const app = "https://app.example";
+  const path = "/socket.io/?EIO=4&transport=polling";
+  const allowed = (response) => response.headers["access-control-allow-origin"];
+  let one, any, none;
+  before(async () => ([one, any, none] = await Promise.all([rill({ CORS_ORIGIN: app }), rill({ CORS_ORIGIN: "*" }), rill()])));
+  after(() => Promise.all([one, any, none].map((server) => server.end())));
+
+  it("the configured one is allowed", async () => {
+    assert.equal(allowed(await fetchOnce(one, "GET", path, { headers: { Origin: app } })), app);
+  });
+
+  it("another one is not", async () => {
+    const response = await fetchOnce(one, "GET", path, { headers: { Origin: "https://evil.example" } });
+    assert.ok([undefined, app].includes(allowed(response)), allowed(response));
+  });
+
+  it("neither is one that looks like it", async () => {
+    for (const origin of [`${app}.evil.example`, "http://app.example", "https://app.example:444", "null", "", `${app},https://evil.example`]) {
+      const response = await fetchOnce(one, "GET", path, { headers: { Origin: origin } });
+      assert.ok([undefined, app].includes(allowed(response)), `${origin}: ${allowed(response)}`);
+    }
+  });
+
+  it("a refusal has the header too, so that the page can read it", async () => {
+    const response = await fetchOnce(one, "GET", "/socket.io/?EIO=4&transport=abc", { headers: { Origin: app } });
+    assert.deepEqual([response.status, allowed(response)], [400, app]);
+  });
+
+  it("any, where any is configured", async () => {
+    assert.ok(["*", app].includes(allowed(await fetchOnce(any, "GET", path, { headers: { Origin: app } }))));
+  });
+
+  it("none, where none is configured", async () => {
+    assert.equal(allowed(await fetchOnce(none, "GET", path, { headers: { Origin: app } })), undefined);
+  });
+
+  it("the answer is not cached for another origin", async () => {
+    const { headers } = await fetchOnce(one, "GET", path, { headers: { Origin: app } });
+    assert.ok(/origin/i.test(headers.vary ?? "") || headers["cache-control"] === "no-store");
+  });
+
+  it("preflight: 204 with methods and headers", async () => {
+    const preflight = { Origin: app, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type,x-token" };
+    const { status, headers, body } = await fetchOnce(one, "OPTIONS", path, { headers: preflight });
+    assert.deepEqual([status, body, headers["access-control-allow-origin"]], [204, "", app]);
+    assert.match(headers["access-control-allow-methods"], /GET.*POST/);
+    assert.match(headers["access-control-allow-headers"].toLowerCase(), /content-type|\*/);
+  });
+
+  it("preflight where nothing is configured allows nothing", async () => {
+    const response = await fetchOnce(none, "OPTIONS", path, { headers: { Origin: app, "Access-Control-Request-Method": "POST" } });
+    assert.equal(allowed(response), undefined);
+  });
+
+  it("a WebSocket from another origin is refused: a page elsewhere must not speak for its visitor", async () => {
+    // The official server lets it in; browsers do not ask first as they do for HTTP.
+    const target = "/socket.io/?EIO=4&transport=websocket";
+    const wire = await Wire.to(one);
+    wire.send(upgradeRequest(target, { Origin: "https://evil.example" }));
+    const { status } = await wire.response();
+    assert.ok([400, 403].includes(status), `${status}`);
+    await webSocket(one, target, { headers: { Origin: app } });
+    await webSocket(one, target); // no browser
+    await webSocket(any, target, { headers: { Origin: app } });
+  });
+});
+
+describe("rill's own pages", () => {
+  let own;
+  before(async () => (own = await rill()));
+  after(() => own.end());
+
+  for (const [path, type, body] of [
+    ["/healthz", /./, /./],
+    ["/readyz", /./, /./],
+    ["/metrics", /^text\/plain/, /^rill_\w+(\{[^}]*\})? [\d.]+$/m],
+    ["/", /^text\/html/, /<!doctype html>/i],
+  ]) {
+    it(`GET ${path}`, async () => {
+      const response = await fetchOnce(own, "GET", path);
+      assert.equal(response.status, 200);
+      assert.match(response.headers["content-type"], type);
+      assert.match(response.body, body);
+    });
+
+    it(`HEAD ${path}`, async () => {
+      const wire = await Wire.to(own);
+      wire.send(request("HEAD", path), request("GET", "/healthz"));
+      assert.equal((await wire.response({ head: true })).status, 200);
+      assert.equal((await wire.response()).status, 200);
+    });
+  }
+
+  it("metrics in the text format of Prometheus", async () => {
+    const { body } = await fetchOnce(own, "GET", "/metrics");
+    for (const line of body.trimEnd().split("\n")) {
+      assert.match(line, /^(# (HELP|TYPE) [a-z_:][\w:]* \S.*|[a-zA-Z_:][\w:]*(\{[^}]*\})? [\d.eE+-]+)$/);
+    }
+  });
+
+  for (const path of ["/nowhere", "/healthz/x", "/socket.io", "/socket.io/nowhere.js", "/socket.io/../../etc/passwd", "/..%2f..%2fetc%2fpasswd", "/.git/config", "/Cargo.toml"]) {
+    it(`GET ${path}: an error`, async () => {
+      const { status } = await fetchOnce(own, "GET", path);
+      assert.ok(status === 404 || status === 400, `${status}`);
+    });
+  }
+});
