@@ -322,6 +322,17 @@ describe("forged and garbled sessions", () => {
     });
   }
 
+  it("private ids can't be guessed from others", async () => {
+    const sockets = await Promise.all(Array.from({ length: 100 }, () => connect(server, WEBSOCKET)));
+    const pids = sockets.map((socket) => socket._pid);
+    for (const pid of pids) assert.match(pid, /^[\w-]{20,}$/);
+    // Any piece of one that another has at the same place would be a counter or a clock: 1 in 64 characters agrees by chance.
+    const agreeing = pids.flatMap((a, i) => pids.slice(0, i).flatMap((b) => [...a].filter((c, at) => c === b[at])));
+    const share = agreeing.length / ((100 * 99) / 2) / pids[0].length;
+    assert.ok(share < 0.03, `${share}`);
+    sockets.forEach((socket, i) => assert.notEqual(socket.id, pids[i]));
+  });
+
   it("who has the pid takes the session over, and the connection that had it is closed", async () => {
     const socket = await listener(server, WEBSOCKET);
     const { id } = socket;

@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex};
 const SHARDS: usize = 16;
 /// Milliseconds between two looks for expired keys, shard by shard, on the way of other commands.
 const SWEEP_EVERY: u64 = 5_000;
+/// Entries at the end of a log that are looked through one by one.
+const TAIL: usize = 8;
 
 #[derive(Debug, Default)]
 struct Stream {
@@ -46,10 +48,11 @@ impl Stream {
     }
 
     fn read(&self, after: Offset, count: usize) -> Vec<(Offset, Arc<Entry>)> {
-        // What is read is nearly always the very end.
-        let start = match self.entries.back() {
-            Some((last, _)) if *last <= after => return Vec::new(),
-            _ => self.entries.partition_point(|(id, _)| *id <= after),
+        // What is read is nearly always the very end: a search through the whole log would miss the processor's cache at each step.
+        let tail = self.entries.iter().rev().take(TAIL).take_while(|(id, _)| *id > after).count();
+        let start = match tail {
+            TAIL => self.entries.partition_point(|(id, _)| *id <= after),
+            _ => self.entries.len() - tail,
         };
         self.entries.range(start..).take(count).cloned().collect()
     }

@@ -392,21 +392,23 @@ impl Namespace {
         lock(&self.hub).position
     }
 
+    /// Puts a client's session into its stream; the newest record replaces what was there, claims included, because it names its claim.
     fn write_record(&self, hub: &Hub, socket: &Socket) {
         if let (Some(_), Some(pid)) = (self.recovery_ms(), socket.pid())
-            && let Some((record, trim)) = socket.record(hub.position)
+            && let Some(record) = socket.record(hub.position)
             && let Ok(Some(id)) = self.append(Key::Session(pid.clone()), record, true)
-            && trim
         {
             self.submit(Command::XTrim { key: Key::Session(pid.clone()), min: id });
         }
     }
 
-    /// A pong has come: the session's position has moved, and its record outlives this server by a full window.
+    /// A pong has come: the session's position may have moved, and its record outlives this server by a full window.
     pub(super) fn keep_alive(&self, socket: &Socket) {
         let hub = lock(&self.hub);
         if hub.has(socket) {
-            self.write_record(&hub, socket);
+            if socket.has_moved() {
+                self.write_record(&hub, socket);
+            }
             self.refresh(socket);
         }
     }

@@ -75,8 +75,8 @@ pub(super) struct Position {
     pub(super) noted: Option<Offset>,
     pub(super) floor: Offset,
     pub(super) claim: Offset,
-    /// Records written since the session's stream was last trimmed.
-    pub(super) records: u32,
+    /// What the newest record says is confirmed.
+    pub(super) recorded: Offset,
 }
 
 struct State {
@@ -422,19 +422,21 @@ impl Socket {
         lock(&self.0.state).stays.iter().filter(|stay| stay.until.is_none()).count()
     }
 
-    /// The session's record, with all room commands up to `applied`; and whether older records in its stream should go.
-    pub(super) fn record(&self, applied: Offset) -> Option<(Entry, bool)> {
+    /// The pongs have proved more than the newest record says.
+    pub(super) fn has_moved(&self) -> bool {
+        let position = &lock(&self.0.state).position;
+        position.confirmed > position.recorded
+    }
+
+    /// The session's record, with all room commands up to `applied`.
+    pub(super) fn record(&self, applied: Offset) -> Option<Entry> {
         let pid = self.0.pid.clone()?;
         let server = self.0.connection.server();
         let mut state = lock(&self.0.state);
         let State { stays, position, data, .. } = &mut *state;
         position.floor =
             recovery::prune(stays, position.confirmed, position.floor, server.options().limits.rooms_per_client);
-        position.records += 1;
-        let trim = position.records >= TRIM_EVERY;
-        if trim {
-            position.records = 0;
-        }
+        position.recorded = position.confirmed;
         let record = Record {
             nsp: self.nsp_name().clone(),
             sid: self.0.id.clone(),
@@ -448,9 +450,6 @@ impl Socket {
             stays: stays.clone(),
             data: data.clone(),
         };
-        Some((Entry::Record(Box::new(record)), trim))
+        Some(Entry::Record(Box::new(record)))
     }
 }
-
-/// Records after which a session's stream is trimmed to the newest.
-const TRIM_EVERY: u32 = 16;

@@ -1,7 +1,7 @@
 // Starts the project's binaries, each test's server as a process of its own on a free port; ends only what it started.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { EventEmitter, once } from "node:events";
+import { EventEmitter } from "node:events";
 import { readFileSync } from "node:fs";
 import net from "node:net";
 import { fileURLToPath } from "node:url";
@@ -22,10 +22,18 @@ export class Server extends EventEmitter {
     this.ended = false;
     this.child = spawn(command, args, { env: { PATH: process.env.PATH, ...env }, stdio: "pipe" });
     running.add(this.child);
-    this.exited = once(this.child, "close").then(([code, signal]) => {
-      running.delete(this.child);
-      this.ended = true;
-      return { code, signal };
+    this.exited = new Promise((resolve) => {
+      const end = (code, signal) => {
+        running.delete(this.child);
+        this.ended = true;
+        this.emit("output");
+        resolve({ code, signal });
+      };
+      this.child.once("close", end);
+      this.child.once("error", (error) => {
+        this.output += error.message; // it could not be started
+        end(-1, null);
+      });
     });
     this.child.stdin.on("error", () => {}); // a server that has exited reads no more commands
     for (const stream of [this.child.stdout, this.child.stderr]) {
@@ -59,11 +67,8 @@ export class Server extends EventEmitter {
   /** Waits until the output, from position `from` on, matches `pattern`; gives that output. */
   async prints(pattern, from = 0, ms = 5_000) {
     const matches = () => pattern.test(this.output.slice(from));
-    if (!matches()) {
-      await next(this, "output", matches, ms).catch(() => {
-        throw new Error(`not printed within ${ms} ms: ${pattern}; printed:\n${this.output.slice(from)}`);
-      });
-    }
+    if (!matches() && !this.ended) await next(this, "output", () => matches() || this.ended, ms).catch(() => {});
+    if (!matches()) throw new Error(`not printed within ${ms} ms: ${pattern}; printed:\n${this.output.slice(from)}`);
     return this.output.slice(from);
   }
 

@@ -1,0 +1,100 @@
+// Clients that are too slow: each is cut when its ten seconds are over. The cases wait side by side.
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { after, before, describe } from "node:test";
+import { rill } from "./harness/server.js";
+import { it } from "./harness/wait.js";
+import { BINARY, Polling, Wire, closeWires, fetchOnce, frame, request, webSocket } from "./harness/wire.js";
+
+const PATH = "/socket.io/";
+let server;
+before(async () => (server = await rill()));
+after(async () => {
+  closeWires();
+  await server.end();
+});
+
+/** Writes one byte of `text` every 400 ms for as long as the connection lasts. */
+function drip(wire, text) {
+  let at = 0;
+  const timer = setInterval(() => wire.ended || wire.send(text[at++ % text.length]), 400);
+  wire.socket.on("close", () => clearInterval(timer));
+}
+
+/** The connection ends, after about ten seconds, with what `answer` matches. */
+async function cut(wire, answer) {
+  const begin = Date.now();
+  const last = (await wire.closed(20_000)).toString("latin1");
+  const took = Date.now() - begin;
+  assert.ok(took > 8_000 && took < 15_000, `after ${took} ms`);
+  assert.match(last, answer);
+}
+
+describe("after ten seconds", { concurrency: true }, () => {
+  it("a head that comes byte by byte: 408 or nothing", async () => {
+    const wire = await Wire.to(server);
+    drip(wire, "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nX: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+    await cut(wire, /^$|^HTTP\/1\.1 408 /);
+  });
+
+  it("a head without an end", async () => {
+    const wire = await Wire.to(server);
+    wire.send("GET / HTTP/1.1\r\nHost: x\r\n");
+    await cut(wire, /^$|^HTTP\/1\.1 408 /);
+  });
+
+  it("a connection that says nothing", async () => {
+    await cut(await Wire.to(server), /^$|^HTTP\/1\.1 408 /);
+  });
+
+  it("a body that comes byte by byte: 408, and the session is gone", async () => {
+    const session = await Polling.open(server, PATH);
+    const wire = await Wire.to(server);
+    wire.send(request("POST", session.target, { headers: { "Content-Length": 1_000 } }));
+    drip(wire, "4x");
+    await cut(wire, /^$|^HTTP\/1\.1 408 /);
+    assert.equal((await session.get()).status, 400);
+  });
+
+  it("a body of which nothing comes", async () => {
+    const session = await Polling.open(server, PATH);
+    const wire = await Wire.to(server);
+    wire.send(request("POST", session.target, { headers: { "Content-Length": 1_000 } }));
+    await cut(wire, /^$|^HTTP\/1\.1 408 /);
+  });
+
+  it("attachments that do not come (GHSA-55mf-67qm-4wpg)", async () => {
+    const socket = await webSocket(server, `${PATH}?EIO=4&transport=websocket`, { pipelined: [frame("40")] });
+    await socket.text();
+    await socket.text();
+    socket.input = Buffer.alloc(0);
+    socket.send(frame('453-["x",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1},{"_placeholder":true,"num":2}]'));
+    setTimeout(() => socket.send(frame("a", { opcode: BINARY })), 4_000);
+    setTimeout(() => socket.send(frame("b", { opcode: BINARY })), 8_000);
+    await cut(socket, /^(\x88[^]*)?$/);
+  });
+
+  it("a WebSocket that probes and does not take over: it is closed, polling goes on", async () => {
+    const session = await Polling.open(server, PATH);
+    await session.post("40");
+    const socket = await webSocket(server, session.target.replace("polling", "websocket"));
+    socket.send(frame("2probe"));
+    assert.equal(await socket.text(), "3probe");
+    await cut(socket, /^(\x88[^]*)?$/);
+    assert.match((await session.packets())[0], /^40\{/);
+  });
+
+  it("a WebSocket that does not even probe", async () => {
+    const session = await Polling.open(server, PATH);
+    await cut(await webSocket(server, session.target.replace("polling", "websocket")), /^(\x88[^]*)?$/);
+    await session.post("40");
+    assert.match((await session.packets())[0], /^40\{/);
+  });
+
+  it("400 of them at once: others are served meanwhile", async () => {
+    const wires = await Promise.all(Array.from({ length: 400 }, () => Wire.to(server)));
+    wires.forEach((wire, i) => wire.send(i % 2 ? "GET / HT" : request("GET", "/").slice(0, -2)));
+    for (let i = 0; i < 20; i++) assert.equal((await fetchOnce(server, "GET", "/healthz")).status, 200);
+    await Promise.all(wires.map((wire) => cut(wire, /^$|^HTTP\/1\.1 408 /)));
+  });
+});
