@@ -1,1 +1,9 @@
-//! Floor 5.
+//! Floor 5: what the binary `rill` adds for people. Configuration, console, log, room application, pages; built on the library's public API.
+
+pub mod chat;
+pub mod config;
+pub mod console;
+pub mod log;
+pub mod operator;
+pub mod pages;
+pub mod report;

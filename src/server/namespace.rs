@@ -155,6 +155,12 @@ impl Namespace {
         rooms
     }
 
+    /// The present moment on the server's clock.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        (self.core.clock)()
+    }
+
     /// Sends an event to the other servers' handlers ([`Handler::server_event`]).
     pub fn server_side_emit(&self, name: &str, args: impl Into<Args>) -> Result<(), EmitError> {
         let args = args.into();
@@ -361,7 +367,7 @@ impl Namespace {
     }
 
     fn submit(&self, command: Command) -> Reply {
-        self.core.streams.submit((self.core.clock)(), command)
+        self.core.streams.submit(self.now(), command)
     }
 
     fn append(&self, key: Key, entry: Entry, create: bool) -> Result<Option<Offset>, StreamError> {

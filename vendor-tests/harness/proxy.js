@@ -14,14 +14,21 @@ export function closeProxies() {
 export async function proxyTo(server) {
   const pairs = new Set();
   let refusing = false;
+  let allowance = Infinity;
   const listener = net.createServer({ allowHalfOpen: true }, (near) => {
     if (refusing) return near.resetAndDestroy();
     const far = net.connect({ port: server.port, host: "127.0.0.1", allowHalfOpen: true });
-    const pair = { near, far, frozen: false };
+    const pair = { near, far, frozen: false, left: allowance };
     pairs.add(pair);
     for (const [from, to] of [[near, far], [far, near]]) {
       from.setNoDelay(true);
-      from.on("data", (data) => pair.frozen || to.destroyed || to.write(data));
+      from.on("data", (data) => {
+        if (pair.frozen || to.destroyed) return;
+        if (from === near) return to.write(data);
+        to.write(data.subarray(0, pair.left));
+        pair.left -= data.length;
+        if (pair.left <= 0) [near, far].forEach((side) => side.destroySoon());
+      });
       from.on("end", () => pair.frozen || to.end());
       from.on("error", () => pair.frozen || to.destroy());
       from.on("close", () => {
@@ -52,6 +59,10 @@ export async function proxyTo(server) {
     /** From now on the present connections carry nothing, not even their end; new ones work. */
     freeze() {
       pairs.forEach((pair) => (pair.frozen = true));
+    },
+    /** New connections end after so many bytes from the server. */
+    endAfter(bytes) {
+      allowance = bytes;
     },
     /** No new connections for the time being. */
     refuse(value = true) {

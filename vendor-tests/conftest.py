@@ -1,0 +1,107 @@
+"""Servers for the tests: each a process of its own on a free port; only what was started is ended."""
+
+import os
+import random
+import re
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+RELEASE = Path(__file__).parent.parent / "target" / "release"
+
+
+class Server:
+    def __init__(self, variable, name, *args, **env):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        binary = os.environ.get(variable, str(RELEASE / name))
+        environment = {"PATH": os.environ["PATH"], "PORT": str(self.port), **env}
+        self.process = subprocess.Popen(
+            [binary, *args, *(["--port", str(self.port)] if args else [])],
+            env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        self.output = ""
+        threading.Thread(target=self._read, daemon=True).start()
+        self.listens()
+
+    def _read(self):
+        while chunk := os.read(self.process.stdout.fileno(), 65_536):
+            self.output += chunk.decode(errors="replace")
+
+    def listens(self):
+        until(f"something listens on port {self.port}", lambda: answers(self.port))
+
+    def type(self, line):
+        self.process.stdin.write(f"{line}\n".encode())
+        self.process.stdin.flush()
+
+    def end(self):
+        alive = self.process.poll() is None
+        self.process.kill()
+        self.process.wait()
+        assert alive, self.output
+        assert not re.search(r"panicked|Unhandled|uncaught", self.output), self.output
+
+
+def free_port():
+    """A port that nothing uses, below those that the kernel gives to outgoing connections."""
+    while True:
+        port = random.randrange(10_000, 20_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+
+
+def answers(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def until(what, condition, seconds=10):
+    """Asks until the answer is true, and gives it."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+def server(variable, name, *args, **env):
+    started = Server(variable, name, *args, **env)
+    yield started
+    started.end()
+
+
+@pytest.fixture(scope="session")
+def echo():
+    """The test server of the official protocol suite: `message`, `message-with-ack`, namespaces / and /custom."""
+    yield from server("CONFORMANCE_BIN", "conformance", "socket")
+
+
+@pytest.fixture(scope="session")
+def suite():
+    """The test server of the official client suite."""
+    yield from server("CONFORMANCE_BIN", "conformance", "client")
+
+
+ROOMS = {"HOST": "127.0.0.1", "ADAPTER": "memory", "AUTOSTART": "1", "SERVER_ID": "py"}
+
+
+@pytest.fixture(scope="session")
+def rooms():
+    """The room application."""
+    yield from server("RILL_BIN", "rill", **ROOMS)
+
+
+@pytest.fixture
+def own_rooms():
+    """The room application for a test that stops it."""
+    yield from server("RILL_BIN", "rill", **ROOMS)
