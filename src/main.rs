@@ -67,7 +67,7 @@ fn warn_of_file_limit(connections: usize, terminal: &Terminal) {
         .find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse::<usize>().ok());
     if let Some(soft) = soft.filter(|soft| *soft < connections) {
         terminal.line(&format!(
-            "[SERVER] the limit of open files is {soft}: no more than about that many connections of {connections}"
+            "[SERVER] open files are limited to {soft}, so connections too (MAX_CONNECTIONS is {connections})"
         ));
     }
 }

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,13 @@ class Server:
 
     def listens(self):
         until(f"something listens on port {self.port}", lambda: answers(self.port))
+
+    def is_back(self):
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=1) as response:
+                return response.status == 200
+        except OSError:
+            return False
 
     def type(self, line):
         self.process.stdin.write(f"{line}\n".encode())

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe } from "node:test";
 import { Manager } from "socket.io-client";
-import { RETURNING, TRANSPORTS, ask, client, closeClients, connect, cutAndReturn } from "./harness/clients.js";
+import { RETURNING, TRANSPORTS, ask, client, closeClients, connect, cut, cutAndReturn } from "./harness/clients.js";
 import { closeProxies, proxyTo } from "./harness/proxy.js";
 import { conformance, rill } from "./harness/server.js";
 import { eventually, it, next, pass } from "./harness/wait.js";
@@ -34,7 +34,7 @@ async function away(socket, meanwhile) {
   const back = next(socket, "connect", undefined, 15_000);
   socket.io.reconnection(false);
   const gone = next(socket, "disconnect");
-  socket.io.engine.close();
+  await cut(socket);
   await gone;
   await meanwhile();
   socket.io.reconnection(true);
@@ -330,7 +330,7 @@ describe("forged and garbled sessions", () => {
       const { id, _pid: pid } = socket;
       const gone = next(socket, "disconnect");
       socket.io.reconnection(false);
-      socket.io.engine.close();
+      await cut(socket);
       await gone;
       await say(sender, "missed", `offset ${shown}`);
       const back = client(server, { ...WEBSOCKET, auth: { pid, offset } });

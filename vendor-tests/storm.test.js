@@ -2,7 +2,7 @@
 // that it was meant to get, exactly once and in order.
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe } from "node:test";
-import { RETURNING, ask, closeClients, connect } from "./harness/clients.js";
+import { RETURNING, ask, closeClients, connect, cut } from "./harness/clients.js";
 import { closeProxies, proxyTo } from "./harness/proxy.js";
 import { rill } from "./harness/server.js";
 import { eventually, it, next, pass } from "./harness/wait.js";
@@ -55,11 +55,10 @@ describe("a storm", () => {
         await pass(((SECONDS * 1_000) / CUTS) * 2 * chance() * 0.9);
         if (!client.socket.connected) await next(client.socket, "connect", undefined, 20_000);
         const back = next(client.socket, "connect", undefined, 20_000);
-        const { engine } = client.socket.io;
         // By turns: the network is cut, the client's WebSocket is torn, the client closes in good order.
         if (client.proxy) client.proxy[chance() < 0.5 ? "cut" : "reset"]();
-        if (chance() < 0.5) engine.transport.ws?.terminate();
-        engine.close();
+        if (chance() < 0.5) client.socket.io.engine.transport.ws?.terminate();
+        await cut(client.socket);
         await back;
       }
     };

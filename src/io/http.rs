@@ -51,11 +51,13 @@ impl Http {
 
     /// Answers requests until the connection ends; `full`: there are too many connections already.
     pub(super) async fn serve(mut self, mut stopping: Stopping, full: bool) {
+        let mut fresh = true;
         loop {
-            let head = match self.read_head(&mut stopping).await {
+            let head = match self.read_head(&mut stopping, fresh).await {
                 Ok(Some(head)) => head,
                 Ok(None) | Err(Gone) => return,
             };
+            fresh = false;
             if full {
                 self.server.metrics().refused_full.one();
                 let _ = self.answer(&routes::unavailable(), false).await;
@@ -74,14 +76,15 @@ impl Http {
         }
     }
 
-    /// The next request's head. `None`: the peer has nothing more to ask, or the server stops.
-    async fn read_head(&mut self, stopping: &mut Stopping) -> Result<Option<Head>, Gone> {
+    /// The next request's head. `None`: the peer has nothing more to ask, or the server stops; a `fresh` connection is heard even then,
+    /// because it may be a client that comes for its goodbye.
+    async fn read_head(&mut self, stopping: &mut Stopping, fresh: bool) -> Result<Option<Head>, Gone> {
         let limits = self.server.options().limits.clone();
         if self.buffer.is_empty() {
             let mut stop = pin!(stopping.wait_for(|stop| *stop));
-            let rest = poll_fn(|cx| match stop.as_mut().poll(cx) {
-                Poll::Ready(_) => Poll::Ready(Ok(0)),
-                Poll::Pending => self.poll_fill(cx, 1024),
+            let rest = poll_fn(|cx| match !fresh && stop.as_mut().poll(cx).is_ready() {
+                true => Poll::Ready(Ok(0)),
+                false => self.poll_fill(cx, 1024),
             });
             match timeout(Duration::from_millis(limits.idle_ms), rest).await {
                 Ok(Ok(n)) if n > 0 => {}

@@ -16,15 +16,17 @@ use crate::server::{Options, Server};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// How long connections have to take their goodbye.
-const GOODBYE: Duration = Duration::from_secs(5);
+const GOODBYE: Duration = Duration::from_secs(3);
+/// How long answers and close frames have to leave after that.
+const LAST_WORDS: Duration = Duration::from_millis(600);
 /// The timers look at the clock at least this often.
 const TICK: u64 = 1_000;
 
@@ -60,7 +62,7 @@ impl Server {
 /// Whether the server stops, for tasks that wait for requests.
 pub(crate) type Stopping = watch::Receiver<bool>;
 
-/// Serves until `shutdown` is ready, then closes every connection without a DISCONNECT packet and returns when they are gone (at most 5 s).
+/// Serves until `shutdown` is ready, then closes every connection without a DISCONNECT packet and returns when they are gone (within 4 s).
 ///
 /// ```no_run
 /// # async fn example() -> std::io::Result<()> {
@@ -71,53 +73,70 @@ pub(crate) type Stopping = watch::Receiver<bool>;
 /// # }
 /// ```
 pub async fn run(listener: TcpListener, server: Server, shutdown: impl Future<Output = ()>) {
+    server.open_again();
     let (stop, stopping) = watch::channel(false);
-    let mut tasks = JoinSet::new();
+    let mut door = Door { listener, server: server.clone(), stopping, tasks: JoinSet::new() };
     let timers = tokio::spawn(keep_time(server.clone()));
     let mut shutdown = pin!(shutdown);
-    while let Some(accepted) = next_connection(&listener, &mut tasks, shutdown.as_mut()).await {
-        match accepted {
-            Ok((stream, peer)) => {
-                // Small packets leave at once: the protocol is a dialogue.
-                let _ = stream.set_nodelay(true);
-                let full = tasks.len() >= server.options().limits.connections;
-                let connection = http::Http::new(stream, server.clone(), peer.ip());
-                tasks.spawn(connection.serve(stopping.clone(), full));
-            }
-            Err(error) => {
-                server.log(&format!("[SERVER] can't accept a connection: {error}"));
-                sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-    drop(listener);
+    poll_fn(|cx| {
+        let stop = shutdown.as_mut().poll(cx);
+        door.poll_accept(cx);
+        stop
+    })
+    .await;
     let _ = stop.send(true);
     server.close();
-    let _ = tokio::time::timeout(GOODBYE, async { while tasks.join_next().await.is_some() {} }).await;
+    // Clients on polling come once more, for what waits and for their goodbye; new ones are refused.
+    let sessions_end = poll_fn(|cx| {
+        door.poll_accept(cx);
+        if server.connection_count() == 0 { Poll::Ready(()) } else { Poll::Pending }
+    });
+    let _ = timeout(GOODBYE, sessions_end).await;
+    let Door { listener, mut tasks, .. } = door;
+    drop(listener);
+    let _ = timeout(LAST_WORDS, async { while tasks.join_next().await.is_some() {} }).await;
     tasks.abort_all();
     timers.abort();
-    // Sessions whose clients did not come for their goodbye, or that were opened meanwhile.
+    // Sessions whose clients did not come.
     for connection in server.connections() {
         connection.handle(server.now(), Input::Abort(Reason::ServerShuttingDown));
     }
 }
 
-type Accepted = std::io::Result<(TcpStream, std::net::SocketAddr)>;
+/// Where connections come in.
+struct Door {
+    listener: TcpListener,
+    server: Server,
+    stopping: Stopping,
+    tasks: JoinSet<()>,
+}
 
-/// The next connection; `None` when it is time to stop. Clears away tasks that have ended.
-async fn next_connection(
-    listener: &TcpListener,
-    tasks: &mut JoinSet<()>,
-    mut shutdown: std::pin::Pin<&mut impl Future<Output = ()>>,
-) -> Option<Accepted> {
-    poll_fn(|cx| {
-        if shutdown.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(None);
+impl Door {
+    /// Gives each new connection a task, and clears away those that have ended.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) {
+        loop {
+            while let Poll::Ready(Some(_)) = self.tasks.poll_join_next(cx) {}
+            match self.listener.poll_accept(cx) {
+                Poll::Ready(Ok((stream, peer))) => {
+                    // Small packets leave at once: the protocol is a dialogue.
+                    let _ = stream.set_nodelay(true);
+                    let full = self.tasks.len() >= self.server.options().limits.connections;
+                    let connection = http::Http::new(stream, self.server.clone(), peer.ip());
+                    self.tasks.spawn(connection.serve(self.stopping.clone(), full));
+                }
+                Poll::Ready(Err(error)) => {
+                    self.server.log(&format!("[SERVER] can't accept a connection: {error}"));
+                    let waker = cx.waker().clone();
+                    tokio::spawn(async move {
+                        sleep(Duration::from_millis(100)).await;
+                        waker.wake();
+                    });
+                    return;
+                }
+                Poll::Pending => return,
+            }
         }
-        while let Poll::Ready(Some(_)) = tasks.poll_join_next(cx) {}
-        listener.poll_accept(cx).map(Some)
-    })
-    .await
+    }
 }
 
 /// Sleeps from deadline to deadline.

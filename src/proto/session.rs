@@ -486,18 +486,18 @@ impl Session {
                 self.get = Get::Idle;
                 Some(GetAnswer::Packets(VecDeque::from([Frame::text(packet)])))
             }
-            (Get::Parked, State::Closing { .. }) => {
+            // The close packet travels alone: the official client handles events a moment after it decodes them, and finds itself
+            // disconnected already if the close came in the same payload.
+            (Get::Parked, State::Closing { .. }) if self.outbox.is_empty() => {
                 self.get = Get::Idle;
                 self.state = State::Closed;
-                let mut frames = self.outbox.take();
-                frames.push_back(Frame::text("1"));
-                Some(GetAnswer::Packets(frames))
+                Some(GetAnswer::Packets(VecDeque::from([Frame::text("1")])))
             }
-            (Get::Parked, State::Polling { .. }) if !self.outbox.is_empty() => {
+            (Get::Parked, State::Polling { .. } | State::Closing { .. }) if !self.outbox.is_empty() => {
                 self.get = Get::Idle;
                 Some(GetAnswer::Packets(self.outbox.take()))
             }
-            (Get::Parked, State::Polling { .. } | State::WebSocket | State::Closed) => None,
+            (Get::Parked, State::Polling { .. } | State::Closing { .. } | State::WebSocket | State::Closed) => None,
         }
     }
 

@@ -327,8 +327,11 @@ impl Connection {
         self.send(&Frames { first: Frame::binary(data), rest: Vec::new() }, false);
     }
 
-    /// A namespace has accepted the client: what it missed goes out, then the answer to its CONNECT. False if the client is gone or has
+    /// A namespace has accepted the client: the answer to its CONNECT goes out, then what it missed. False if the client is gone or has
     /// changed its mind.
+    ///
+    /// The official server sends them the other way round. Its client keeps events that arrive before the CONNECT, also across a cut, and
+    /// without moving its offset: a cut in the middle would make it handle them twice.
     pub(super) fn admit(&self, socket: &Socket, missed: &[Frames], answer: Frame) -> bool {
         let mut state = lock(&self.state);
         let nsp = socket.nsp_name();
@@ -338,10 +341,10 @@ impl Connection {
         }
         client.connected(nsp.as_str());
         sockets.push(socket.clone());
+        session.send(&Frames { first: answer, rest: Vec::new() });
         for frames in missed {
             session.send(frames);
         }
-        session.send(&Frames { first: answer, rest: Vec::new() });
         if session.overflowed() {
             self.look_at(Time(0));
         }

@@ -39,7 +39,7 @@ use sessions::Sessions;
 use socket::Socket;
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use streams::Streams;
 use timers::{Timer, Timers};
@@ -74,6 +74,7 @@ struct Inner {
     namespaces: RwLock<HashMap<Nsp, Arc<Namespace>>>,
     rules: RwLock<Vec<Rule>>,
     trimmed: Mutex<Time>,
+    closed: AtomicBool,
 }
 
 /// A Socket.IO server, as `io` is in the official one. Cloning is cheap and gives the same server.
@@ -116,6 +117,7 @@ impl Server {
             namespaces: RwLock::default(),
             rules: RwLock::default(),
             trimmed: Mutex::default(),
+            closed: AtomicBool::new(false),
         }))
     }
 
@@ -267,11 +269,11 @@ impl Server {
 
     // ---- connections
 
-    /// Opens a session for a handshake request. `None`: there are as many as there may be.
+    /// Opens a session for a handshake request. `None`: there are as many as there may be, or the server is closed.
     #[must_use]
     pub fn open(&self, now: Time, transport: Transport, base64: bool, handshake: Handshake) -> Option<Arc<Connection>> {
         let options = self.options();
-        if self.0.sessions.len() >= options.limits.connections {
+        if self.0.sessions.len() >= options.limits.connections || self.0.closed.load(Ordering::Relaxed) {
             return None;
         }
         let sid = Sid::new(self.random());
@@ -325,8 +327,15 @@ impl Server {
         }
     }
 
-    /// Closes every connection without a DISCONNECT packet: the official client comes back, to this server or another, and recovers.
+    /// Lets clients in again after [`Server::close`].
+    pub fn open_again(&self) {
+        self.0.closed.store(false, Ordering::Relaxed);
+    }
+
+    /// Closes every connection without a DISCONNECT packet, and lets nobody in: the official client comes back, to this server or another,
+    /// and recovers.
     pub fn close(&self) {
+        self.0.closed.store(true, Ordering::Relaxed);
         let now = self.now();
         for connection in self.connections() {
             connection.handle(now, Input::Close(Reason::ServerShuttingDown));

@@ -447,7 +447,7 @@ impl Namespace {
         Ok((Claimed { record, claim, offset: request.offset }, evicted))
     }
 
-    /// Lets a client in: what it missed, the answer to its CONNECT, and everything from then on, with no entry in both or in neither.
+    /// Lets a client in: the answer to its CONNECT, what it missed, and everything from then on, with no entry in both or in neither.
     /// `Ok(false)`: the client is gone.
     pub(super) fn admit(&self, socket: &Socket, claimed: Option<&Claimed>) -> Result<bool, Refused> {
         let mut replay = match claimed {

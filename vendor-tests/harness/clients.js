@@ -51,11 +51,22 @@ export function ask(socket, event, ...args) {
   return within(5_000, `ack of "${event}"`, socket.emitWithAck(event, ...args));
 }
 
-/** Cuts the connection on the client's side, and waits until the client is back. */
+/**
+ * Closes the connection on the client's side. Not in the middle of an upgrade: the official client keeps the events that arrive
+ * in the same moment in which its close takes effect, and hears them again after its return.
+ */
+export async function cut(socket) {
+  const { engine } = socket.io;
+  if (engine.upgrading) {
+    await new Promise((resolve) => ["upgrade", "upgradeError", "close"].forEach((event) => engine.once(event, resolve)));
+  }
+  engine.close();
+}
+
+/** Cuts the connection, and waits until the client is back. */
 export async function cutAndReturn(socket) {
-  const back = next(socket, "connect");
-  socket.io.engine.close();
-  await back;
+  await cut(socket);
+  if (!socket.connected) await next(socket, "connect");
 }
 
 /** An Engine.IO client, connected and upgraded where that is due. Messages that come meanwhile stand in `early`. */
