@@ -29,7 +29,7 @@ pub struct Limits {
     pub upgrade_ms: u64,
     /// Unsent data for one client. At the limit: that client is cut; it recovers when it can read again.
     pub unsent_bytes: usize,
-    /// Open connections. At the limit: 503.
+    /// Clients, that is Engine.IO sessions; see also [`Limits::tcp_connections`]. At the limit: 503.
     pub connections: usize,
     /// Namespaces that one client may be in. At the limit: connect error.
     pub namespaces_per_client: usize,
@@ -43,6 +43,15 @@ pub struct Limits {
     pub log_entries: usize,
     /// Bytes of one log kept in memory, whatever their age; recovery across what was dropped is refused.
     pub log_bytes: usize,
+}
+
+impl Limits {
+    /// Open TCP connections: a client on polling has one for its GET and one for its POST, and a few more may come to be refused or to
+    /// look at the health page. At the limit: 503.
+    #[must_use]
+    pub fn tcp_connections(&self) -> usize {
+        self.connections.saturating_mul(2).saturating_add(64)
+    }
 }
 
 impl Default for Limits {

@@ -16,6 +16,8 @@ pub enum Method {
     Get,
     /// POST.
     Post,
+    /// HEAD: answered like GET, without the body.
+    Head,
     /// OPTIONS.
     Options,
     /// Any other.
@@ -190,6 +192,7 @@ pub fn parse(head: &[u8], max_headers: usize) -> Result<Head, HeadError> {
         method: match request.method {
             Some("GET") => Method::Get,
             Some("POST") => Method::Post,
+            Some("HEAD") => Method::Head,
             Some("OPTIONS") => Method::Options,
             _ => Method::Other,
         },

@@ -76,7 +76,7 @@ fn targets() {
 #[test]
 fn methods_and_connections() {
     for (line, headers, method, keep_alive) in [
-        ("HEAD / HTTP/1.1", "Host: a\r\n", Method::Other, true),
+        ("HEAD / HTTP/1.1", "Host: a\r\n", Method::Head, true),
         ("PUT / HTTP/1.1", "Host: a\r\nConnection: close\r\n", Method::Other, false),
         ("get / HTTP/1.1", "Host: a\r\nConnection: x, Close\r\n", Method::Other, false),
         ("GET / HTTP/1.1", "Host: a\r\nConnection: x\r\nConnection: close\r\n", Method::Get, false),

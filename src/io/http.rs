@@ -60,7 +60,7 @@ impl Http {
             fresh = false;
             if full {
                 self.server.metrics().refused_full.one();
-                let _ = self.answer(&routes::unavailable(), false).await;
+                let _ = self.answer(&routes::unavailable(), true, false).await;
                 return;
             }
             // A server that stops answers what it has, and nothing after that.
@@ -129,7 +129,7 @@ impl Http {
     /// Answers a request that is no request, and gives the connection up.
     async fn refuse(&mut self, status: u16) -> Result<Option<Head>, Gone> {
         self.server.metrics().refused_http.one();
-        self.answer(&Response::new(status), false).await?;
+        self.answer(&Response::new(status), true, false).await?;
         linger(&mut self.stream).await;
         Err(Gone)
     }
@@ -157,11 +157,13 @@ impl Http {
         self.write(b"HTTP/1.1 100 Continue\r\n\r\n").await
     }
 
-    /// Writes a response: head and body in one piece.
-    pub(super) async fn answer(&mut self, response: &Response, keep_alive: bool) -> Result<(), Gone> {
+    /// Writes a response: head and body in one piece. The answer to HEAD announces a body and has none.
+    pub(super) async fn answer(&mut self, response: &Response, with_body: bool, keep_alive: bool) -> Result<(), Gone> {
         let mut bytes = Vec::with_capacity(256 + response.body.len());
         response.write_head(&mut bytes, keep_alive);
-        bytes.extend_from_slice(&response.body);
+        if with_body {
+            bytes.extend_from_slice(&response.body);
+        }
         self.server.metrics().bytes_out.add(bytes.len());
         self.write(&bytes).await
     }

@@ -120,7 +120,7 @@ impl Door {
                 Poll::Ready(Ok((stream, peer))) => {
                     // Small packets leave at once: the protocol is a dialogue.
                     let _ = stream.set_nodelay(true);
-                    let full = self.tasks.len() >= self.server.options().limits.connections;
+                    let full = self.tasks.len() >= self.server.options().limits.tcp_connections();
                     let connection = http::Http::new(stream, self.server.clone(), peer.ip());
                     self.tasks.spawn(connection.serve(self.stopping.clone(), full));
                 }

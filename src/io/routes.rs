@@ -47,8 +47,8 @@ pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Re
 /// A request outside the protocol's path.
 async fn page(http: &mut Http, head: &Head, keep_alive: bool) -> Result<Flow, Gone> {
     let page = match head.method {
-        Method::Get => http.server.options().pages.as_ref().and_then(|pages| pages(head)),
-        Method::Post | Method::Options | Method::Other => Some(Response::new(405).header("Allow", "GET")),
+        Method::Get | Method::Head => http.server.options().pages.as_ref().and_then(|pages| pages(head)),
+        Method::Post | Method::Options | Method::Other => Some(Response::new(405).header("Allow", "GET, HEAD")),
     };
     let response = page.unwrap_or_else(|| Response::new(404).header("Content-Type", "text/plain").body("Not found\n"));
     send(http, head, response, keep_alive).await
@@ -70,12 +70,11 @@ async fn refuse(http: &mut Http, head: &Head, refusal: Refusal, keep_alive: bool
     send(http, head, response, keep_alive).await
 }
 
-/// Writes an answer. A body that was not read, or the answer to HEAD, would be taken for the next message: the connection ends.
+/// Writes an answer. A body that was not read would be taken for the next request: the connection ends.
 async fn send(http: &mut Http, head: &Head, response: Response, keep_alive: bool) -> Result<Flow, Gone> {
     let response = cors::allow(&http.server.options().cors, head, response);
-    let clean = head.content_length == 0 && head.method != Method::Other;
-    let keep_alive = keep_alive && clean;
-    http.answer(&response, keep_alive).await?;
+    let keep_alive = keep_alive && head.content_length == 0;
+    http.answer(&response, head.method != Method::Head, keep_alive).await?;
     Ok(if keep_alive { Flow::KeepAlive } else { Flow::Close })
 }
 
@@ -137,7 +136,7 @@ async fn switch(
     begin: Begin,
 ) -> Result<Flow, Gone> {
     let response = more.into_iter().fold(switching(accept), |response, (name, value)| response.header(name, value));
-    if http.answer(&response, true).await.is_err() {
+    if http.answer(&response, false, true).await.is_err() {
         session.handle(http.server.now(), Input::SocketClosed(begin.via()));
         return Err(Gone);
     }
@@ -152,7 +151,7 @@ async fn probe(http: &mut Http, head: &Head, session: Arc<Connection>) -> Result
     match session.handle(http.server.now(), Input::ProbeOpens) {
         // A second WebSocket is opened and closed: clients take a refused one for a broken server.
         Outcome::Refused(Refusal::BadRequest) => {
-            http.answer(&switching(accept), true).await?;
+            http.answer(&switching(accept), false, true).await?;
             http.write(&websocket::close(1000, "")).await?;
             Ok(Flow::Close)
         }
@@ -221,14 +220,14 @@ async fn post(http: &mut Http, head: &Head, session: &Arc<Connection>, keep_aliv
     let Ok(body) = http.read_body(head.content_length).await else {
         session.handle(http.server.now(), Input::PostAborted);
         http.server.metrics().refused_http.one();
-        let _ = http.answer(&Response::new(408), false).await;
+        let _ = http.answer(&Response::new(408), true, false).await;
         return Err(Gone);
     };
     deliver(http, session, &body);
     session.handle(http.server.now(), Input::PostEnds);
     let response = Response::new(200).header("Content-Type", "text/html").body("ok");
     let response = cors::allow(&http.server.options().cors, head, response);
-    http.answer(&response, keep_alive).await?;
+    http.answer(&response, true, keep_alive).await?;
     Ok(Flow::KeepAlive)
 }
 

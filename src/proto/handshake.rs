@@ -156,11 +156,13 @@ pub fn verify(request: &Request<'_>, offered: Offered) -> Result<Intent, Refusal
             (true, Transport::WebSocket, ..) | (true, Transport::Polling, true, _) => Err(Refusal::BadRequest),
             (true, Transport::Polling, false, Method::Get) => Ok(Intent::Poll),
             (true, Transport::Polling, false, Method::Post) => Ok(Intent::Post),
-            (true, Transport::Polling, false, Method::Options | Method::Other) => Ok(Intent::Meaningless),
+            (true, Transport::Polling, false, Method::Head | Method::Options | Method::Other) => {
+                Ok(Intent::Meaningless)
+            }
         };
     }
     match (request.method, transport, request.upgrade) {
-        (Method::Post | Method::Options | Method::Other, ..) => Err(Refusal::BadHandshakeMethod),
+        (Method::Post | Method::Head | Method::Options | Method::Other, ..) => Err(Refusal::BadHandshakeMethod),
         (Method::Get, Transport::WebSocket, false) | (Method::Get, Transport::Polling, true) => {
             Err(Refusal::BadRequest)
         }

@@ -114,9 +114,17 @@ pub enum GetAnswer {
 
 #[derive(Debug)]
 enum State {
-    Polling { posting: bool, probe: Probe },
+    Polling {
+        posting: bool,
+        probe: Probe,
+    },
     WebSocket,
-    Closing { transport: Transport, until: Time },
+    /// `alone`: the close packet has a payload of its own.
+    Closing {
+        transport: Transport,
+        until: Time,
+        alone: bool,
+    },
     Closed,
 }
 
@@ -452,7 +460,10 @@ impl Session {
             State::WebSocket => Transport::WebSocket,
             State::Closing { .. } | State::Closed => return,
         };
-        self.state = State::Closing { transport, until: now.plus(CLOSING) };
+        // The official client handles events a moment after it decodes them, and finds itself disconnected already if the close came in the
+        // same payload: what it got then is lost on it. A client that broke the protocol gets all at once.
+        let alone = reason != Reason::ForcedClose;
+        self.state = State::Closing { transport, until: now.plus(CLOSING), alone };
         self.ended = Some(reason);
     }
 
@@ -486,12 +497,12 @@ impl Session {
                 self.get = Get::Idle;
                 Some(GetAnswer::Packets(VecDeque::from([Frame::text(packet)])))
             }
-            // The close packet travels alone: the official client handles events a moment after it decodes them, and finds itself
-            // disconnected already if the close came in the same payload.
-            (Get::Parked, State::Closing { .. }) if self.outbox.is_empty() => {
+            (Get::Parked, State::Closing { alone, .. }) if self.outbox.is_empty() || !alone => {
                 self.get = Get::Idle;
                 self.state = State::Closed;
-                Some(GetAnswer::Packets(VecDeque::from([Frame::text("1")])))
+                let mut frames = self.outbox.take();
+                frames.push_back(Frame::text("1"));
+                Some(GetAnswer::Packets(frames))
             }
             (Get::Parked, State::Polling { .. } | State::Closing { .. }) if !self.outbox.is_empty() => {
                 self.get = Get::Idle;

@@ -462,13 +462,18 @@ impl Wakers {
 }
 
 impl State {
-    fn socket_for(&self, action: &Action<'_>) -> Option<Socket> {
-        let nsp = match action {
+    /// The socket that an action is for; one that leaves is taken out.
+    fn socket_for(&mut self, action: &Action<'_>) -> Option<Socket> {
+        let (nsp, leaves) = match action {
             Action::Wait | Action::Connect { .. } => return None,
-            Action::Disconnect { nsp } => nsp,
-            Action::Event { nsp, .. } | Action::Ack { nsp, .. } => &**nsp,
+            Action::Disconnect { nsp } => (*nsp, true),
+            Action::Event { nsp, .. } | Action::Ack { nsp, .. } => (&**nsp, false),
         };
-        self.sockets.iter().find(|socket| socket.nsp_name().as_str() == nsp).cloned()
+        let index = self.sockets.iter().position(|socket| socket.nsp_name().as_str() == nsp)?;
+        match leaves {
+            true => Some(self.sockets.swap_remove(index)),
+            false => self.sockets.get(index).cloned(),
+        }
     }
 
     /// Takes out the wakers that have something to do.
