@@ -22,39 +22,41 @@ fn main() {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
         [] => serve(),
-        ["health"] => exit(i32::from(!is_healthy())),
-        ["help", "env"] => println!("{}", table().trim_end()),
-        ["help" | "--help" | "-h"] => println!("{HELP}"),
-        ["--version" | "-V"] => println!("rill {}", env!("CARGO_PKG_VERSION")),
-        _ => {
-            eprintln!("{HELP}");
-            exit(2);
-        }
+        ["health"] => health(),
+        ["help", "env"] => say(table().trim_end()),
+        ["help" | "--help" | "-h"] => say(HELP),
+        ["--version" | "-V"] => say(concat!("rill ", env!("CARGO_PKG_VERSION"))),
+        _ => fail(2, HELP),
     }
 }
 
-fn configuration() -> Config {
-    Config::parse(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())).unwrap_or_else(
-        |errors| {
-            errors.iter().for_each(|error| eprintln!("{error}"));
-            exit(2)
-        },
-    )
+/// Not `println!`, which panics when nobody reads, as in `rill help env | head -1`.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn fail(status: i32, text: &str) -> ! {
+    let _ = writeln!(std::io::stderr(), "{text}");
+    exit(status)
+}
+
+fn configuration() -> Result<Config, String> {
+    Config::parse(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<String>>().join("\n"))
 }
 
 fn serve() {
-    let config = configuration();
+    let config = configuration().unwrap_or_else(|errors| fail(2, &errors));
     if config.wants_redis {
-        eprintln!("[REDIS] this version has no Redis adapter yet: set ADAPTER=memory, or unset REDIS_HOST and ADAPTER");
-        exit(2);
+        fail(2, "[REDIS] this version has no Redis adapter yet: set ADAPTER=memory, or unset REDIS_HOST and ADAPTER");
     }
-    let terminal = Arc::new(Terminal::default());
+    let terminal =
+        Terminal::open().map(Arc::new).unwrap_or_else(|error| fail(1, &format!("[SERVER] can't start: {error}")));
     warn_of_file_limit(config.max_connections, &terminal);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap_or_else(|error| {
-        eprintln!("[SERVER] can't start: {error}");
-        exit(1)
-    });
-    let status = runtime.block_on(Operator::new(config, terminal).run());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.unwrap_or_else(|error| fail(1, &format!("[SERVER] can't start: {error}")));
+    let status = runtime.block_on(Operator::new(config, terminal.clone()).run());
+    terminal.finish(Duration::from_secs(1));
     // Not by returning: the thread that reads standard input may wait there for ever.
     exit(i32::from(status));
 }
@@ -72,14 +74,24 @@ fn warn_of_file_limit(connections: usize, terminal: &Terminal) {
     }
 }
 
-fn is_healthy() -> bool {
-    let ask = || -> std::io::Result<bool> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, configuration().port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(3)))?;
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut status = [0; 12];
-        stream.read_exact(&mut status)?;
-        Ok(&status == b"HTTP/1.1 200")
-    };
-    ask().unwrap_or(false)
+/// For a container's health check, which knows the statuses 0 and 1 only.
+fn health() {
+    let port = configuration().map(|config| config.port);
+    match port.and_then(|port| ask(port).map_err(|error| format!("[SERVER] not healthy on port {port}: {error}"))) {
+        Ok(()) => exit(0),
+        Err(error) => fail(1, &error),
+    }
+}
+
+fn ask(port: u16) -> std::io::Result<()> {
+    let most = Duration::from_secs(3);
+    let mut stream = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), most)?;
+    stream.set_read_timeout(Some(most))?;
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut status = [0; 12];
+    stream.read_exact(&mut status)?;
+    match &status == b"HTTP/1.1 200" {
+        true => Ok(()),
+        false => Err(std::io::Error::other(String::from_utf8_lossy(&status).escape_default().to_string())),
+    }
 }

@@ -2,10 +2,10 @@
 // After each case a new client is served, and the process runs and has not panicked.
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { after, afterEach, before, describe } from "node:test";
+import { after, afterEach, before, describe, it } from "node:test";
 import { ask, closeClients, connect } from "./harness/clients.js";
 import { conformance, rill } from "./harness/server.js";
-import { eventually, it, next, pass } from "./harness/wait.js";
+import { eventually, next, pass } from "./harness/wait.js";
 import { BINARY, CLOSE, CONTINUATION, PING, PONG, Polling, TEXT, Wire, closeWires, fetchOnce, frame, request, upgradeRequest, webSocket } from "./harness/wire.js";
 
 const PATH = "/socket.io/";

@@ -1,9 +1,9 @@
 // `rill` as its operator sees it: commands typed into it, its output, its environment, its end.
 import assert from "node:assert/strict";
-import { after, afterEach, before, describe } from "node:test";
+import { after, afterEach, before, describe, it } from "node:test";
 import { RETURNING, TRANSPORTS, ask, client, closeClients, connect } from "./harness/clients.js";
 import { listens, rill, rillProcess } from "./harness/server.js";
-import { eventually, it, next } from "./harness/wait.js";
+import { eventually, next } from "./harness/wait.js";
 import { Wire, fetchOnce, request } from "./harness/wire.js";
 
 const WEBSOCKET = { transports: ["websocket"] };

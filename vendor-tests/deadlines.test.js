@@ -1,9 +1,8 @@
 // Clients that are too slow: each is cut when its time is over. The cases wait side by side.
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { after, before, describe } from "node:test";
+import { after, before, describe, it } from "node:test";
 import { rill } from "./harness/server.js";
-import { it } from "./harness/wait.js";
 import { BINARY, Polling, Wire, closeWires, fetchOnce, frame, request, webSocket } from "./harness/wire.js";
 
 const PATH = "/socket.io/";
@@ -48,7 +47,7 @@ describe("a deadline for everything", { concurrency: true }, () => {
     again.send(request("GET", "/healthz"));
     await again.response();
     await Promise.all([cut(again, /^$/, 60), cut(await Wire.to(server), /^$|^HTTP\/1\.1 408 /, 60)]);
-  }, { timeout: 90_000 });
+  });
 
   it("a client that joins no namespace: 45 seconds", async () => {
     const socket = await webSocket(server, `${PATH}?EIO=4&transport=websocket`);

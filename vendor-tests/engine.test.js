@@ -2,13 +2,13 @@
 // The server echoes; its pings are 300 ms apart and it waits 200 ms for the pong.
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { after, afterEach, before, describe } from "node:test";
+import { after, afterEach, before, describe, it } from "node:test";
 import { Socket as EngineSocket } from "engine.io-client";
 import { WebSocket } from "ws";
 import { TRANSPORTS, closeClients, engineClient } from "./harness/clients.js";
 import { closeProxies, proxyTo } from "./harness/proxy.js";
 import { conformance } from "./harness/server.js";
-import { collect, eventually, it, next } from "./harness/wait.js";
+import { collect, eventually, next } from "./harness/wait.js";
 import { fetchOnce } from "./harness/wire.js";
 
 const TEXTS = [

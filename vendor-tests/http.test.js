@@ -1,9 +1,8 @@
 // HTTP by raw sockets: every refusal in its exact words, connections kept and closed, bodies in pieces, cross-origin rules.
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { after, afterEach, before, describe } from "node:test";
+import { after, afterEach, before, describe, it } from "node:test";
 import { conformance, rill } from "./harness/server.js";
-import { it } from "./harness/wait.js";
 import { CLOSE, Polling, Wire, closeWires, fetchOnce, frame, request, upgradeRequest, webSocket } from "./harness/wire.js";
 
 const REFUSALS = [

@@ -1,11 +1,11 @@
 // Connection state recovery with the official client: cut, frozen, late, forged.
 import assert from "node:assert/strict";
-import { after, afterEach, before, describe } from "node:test";
+import { after, afterEach, before, describe, it } from "node:test";
 import { Manager } from "socket.io-client";
 import { RETURNING, TRANSPORTS, ask, client, closeClients, connect, cut, cutAndReturn } from "./harness/clients.js";
 import { closeProxies, proxyTo } from "./harness/proxy.js";
 import { conformance, rill } from "./harness/server.js";
-import { eventually, it, next, pass } from "./harness/wait.js";
+import { eventually, next, pass } from "./harness/wait.js";
 
 const WEBSOCKET = { transports: ["websocket"] };
 afterEach(closeClients);

@@ -1,10 +1,10 @@
 // The room application of `rill`, seen by clients of both transports.
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { after, afterEach, before, describe } from "node:test";
+import { after, afterEach, before, describe, it } from "node:test";
 import { TRANSPORTS, ask, client, closeClients, connect } from "./harness/clients.js";
 import { rill } from "./harness/server.js";
-import { collect, it, next } from "./harness/wait.js";
+import { collect, next } from "./harness/wait.js";
 
 let server;
 before(async () => (server = await rill()));

@@ -1,12 +1,12 @@
 // Socket.IO with the official client: events, acknowledgements, binary data, namespaces, ends of connections.
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { after, afterEach, before, describe } from "node:test";
+import { after, afterEach, before, describe, it } from "node:test";
 import { Manager } from "socket.io-client";
 import { TRANSPORTS, ask, client, closeClients, connect, engineClient, ready } from "./harness/clients.js";
 import { closeProxies, proxyTo } from "./harness/proxy.js";
 import { conformance } from "./harness/server.js";
-import { collect, eventually, it, next, within } from "./harness/wait.js";
+import { collect, eventually, next, within } from "./harness/wait.js";
 
 const ARGUMENTS = [
   ["none", []],

@@ -5,6 +5,7 @@
 
 use crate::codec::args::Args;
 use crate::id::Room;
+use crate::limits::Limits;
 use crate::proto::reason::Reason;
 use crate::server::Log;
 use crate::server::handler::{Event, Handler};
@@ -52,14 +53,14 @@ impl Chat {
 
     /// The change is in the client's session record when `join` returns: only then the client hears of it.
     fn join(&self, socket: &Socket, args: &Args) -> Result<Value, String> {
-        let room = room(args.value(0))?;
+        let room = room(socket, args.value(0))?;
         socket.join(room.as_str()).map_err(|error| error.to_string())?;
         self.note(&format!("{} joined {room}", socket.id()));
         Ok(json!({"ok": true, "room": room}))
     }
 
     fn leave(&self, socket: &Socket, args: &Args) -> Result<Value, String> {
-        let room = room(args.value(0))?;
+        let room = room(socket, args.value(0))?;
         socket.leave(room.as_str());
         self.note(&format!("{} left {room}", socket.id()));
         Ok(json!({"ok": true, "room": room}))
@@ -67,11 +68,19 @@ impl Chat {
 }
 
 /// A room's name as a client gives it.
-fn room(value: Option<Value>) -> Result<String, String> {
+fn room(socket: &Socket, value: Option<Value>) -> Result<String, String> {
     match value {
-        Some(Value::String(room)) if !room.is_empty() => Ok(room),
+        Some(Value::String(room)) if !room.is_empty() => {
+            check_room(&room, &socket.connection().server().options().limits).map_err(|error| error.to_string())?;
+            Ok(room)
+        }
         Some(_) | None => Err("the room must be a string that is not empty".to_owned()),
     }
+}
+
+/// Also a room that nobody joins costs its name: a message to it is kept in the log, and lines name it.
+pub fn check_room(room: &str, limits: &Limits) -> Result<(), EmitError> {
+    if room.len() > limits.name_bytes { Err(EmitError::NameTooLong) } else { Ok(()) }
 }
 
 /// The client's rooms, without the one that is its id.
@@ -88,7 +97,7 @@ fn message(socket: &Socket, args: &Args) -> Result<Value, String> {
     };
     let room = match message.remove("room") {
         None | Some(Value::Null) => None,
-        given => Some(room(given)?),
+        given => Some(room(socket, given)?),
     };
     say(socket.namespace(), room.as_deref(), socket.id().as_str(), &text).map_err(|error| error.to_string())?;
     Ok(json!({"ok": true}))
@@ -100,5 +109,124 @@ pub fn say(namespace: &Arc<Namespace>, room: Option<&str>, from: &str, text: &st
     match room {
         Some(room) => namespace.to(Room::from(room)).emit("message", message),
         None => namespace.emit_all("message", message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::engine_packet::EnginePacket;
+    use crate::codec::http;
+    use crate::id::{Clock, Random, Time};
+    use crate::proto::handshake::Transport;
+    use crate::proto::session::{Input, Via};
+    use crate::server::connection::{Connection, Write};
+    use crate::server::handshake::Handshake;
+    use crate::server::memory::MemoryStreams;
+    use crate::server::{Options, Server};
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU8, Ordering};
+    use std::task::Waker;
+
+    /// A server whose clock stands still, whose ids are AAAA…, BBBB… and so on, and what its handler logs.
+    fn server() -> (Server, Arc<Mutex<Vec<String>>>) {
+        let options = Options { recovery: None, ..Options::default() };
+        let clock: Clock = Arc::new(|| Time(1_000));
+        let calls = AtomicU8::new(0);
+        let random: Random = Arc::new(move |bytes: &mut [u8]| bytes.fill(calls.fetch_add(1, Ordering::Relaxed)));
+        let streams = Arc::new(MemoryStreams::new(&options.limits));
+        let server = Server::new(options, streams, clock, random);
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let kept = lines.clone();
+        let log: Log = Arc::new(move |line| kept.lock().unwrap().push(line.to_owned()));
+        server.of("/").handle(Chat { log: Some(log) });
+        (server, lines)
+    }
+
+    fn client(server: &Server) -> Arc<Connection> {
+        let head = http::parse(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 9).unwrap();
+        let handshake = Handshake { headers: head.headers, url: head.target, address: "10.0.0.1".into() };
+        let connection = server.open(Time(1_000), Transport::WebSocket, false, handshake).unwrap();
+        say(&connection, "0");
+        heard(&connection);
+        connection
+    }
+
+    fn say(connection: &Arc<Connection>, packet: &str) {
+        connection.handle(Time(1_000), Input::Packet(Via::WebSocket, EnginePacket::Text(packet)));
+    }
+
+    /// All that the client was sent.
+    fn heard(connection: &Connection) -> Vec<String> {
+        match connection.poll_websocket(Waker::noop()) {
+            Write::Frames(frames) => {
+                frames.iter().map(|frame| String::from_utf8_lossy(frame.packet()).into_owned()).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn requests_and_answers() {
+        let (server, _) = server();
+        let client = client(&server);
+        let (fits, long) = ("x".repeat(1_024), "x".repeat(1_025));
+        let too_long = r#"[{"error":"the room's name is too long","ok":false}]"#;
+        let no_room = r#"[{"error":"the room must be a string that is not empty","ok":false}]"#;
+        let no_text = r#"[{"error":"the text must be a string","ok":false}]"#;
+        let no_message = r#"[{"error":"the message must be an object {room?, text}","ok":false}]"#;
+        for (event, want) in [
+            (r#"["rooms"]"#, r#"[{"ok":true,"rooms":[]}]"#),
+            (r#"["join","blue"]"#, r#"[{"ok":true,"room":"blue"}]"#),
+            (r#"["join","blue"]"#, r#"[{"ok":true,"room":"blue"}]"#),
+            (r#"["rooms"]"#, r#"[{"ok":true,"rooms":["blue"]}]"#),
+            (r#"["join"]"#, no_room),
+            (r#"["join",""]"#, no_room),
+            (r#"["join",["blue"]]"#, no_room),
+            (r#"["leave",5]"#, no_room),
+            (r#"["message"]"#, no_message),
+            (r#"["message","x"]"#, no_message),
+            (r#"["message",{"text":5}]"#, no_text),
+            (r#"["message",{"room":{},"text":"x"}]"#, no_room),
+            (r#"["message",{"room":"","text":"x"}]"#, no_room),
+            (r#"["message",{"room":"nobody is here","text":"x"}]"#, r#"[{"ok":true}]"#),
+            (&format!(r#"["join","{long}"]"#), too_long),
+            (&format!(r#"["leave","{long}"]"#), too_long),
+            (&format!(r#"["message",{{"room":"{long}","text":"x"}}]"#), too_long),
+            (&format!(r#"["message",{{"room":"{fits}","text":"x"}}]"#), r#"[{"ok":true}]"#),
+            (r#"["leave","blue"]"#, r#"[{"ok":true,"room":"blue"}]"#),
+            (r#"["rooms"]"#, r#"[{"ok":true,"rooms":[]}]"#),
+            (r#"["frobnicate",{}]"#, r#"[{"error":"unknown event","ok":false}]"#),
+        ] {
+            say(&client, &format!("27{event}"));
+            assert_eq!(heard(&client), [format!("437{want}")], "{event}");
+        }
+        say(&client, r#"2["frobnicate"]"#);
+        say(&client, r#"2["join",5]"#);
+        assert_eq!(heard(&client), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn messages_reach_members_alone_the_sender_too_and_the_answer_comes_last() {
+        let (server, lines) = server();
+        let (one, two) = (client(&server), client(&server));
+        let id = one.sockets()[0].id().to_string();
+        say(&one, r#"2["join","blue"]"#);
+        say(&one, r#"21["message",{"room":"blue","text":"hi"}]"#);
+        let message = |from: &str, room: &str, text: &str| {
+            format!(r#"42["message",{{"at":1000,"from":"{from}","room":{room},"text":"{text}"}}]"#)
+        };
+        assert_eq!(heard(&one), [message(&id, r#""blue""#, "hi"), r#"431[{"ok":true}]"#.to_owned()]);
+        assert_eq!(heard(&two), [] as [&str; 0]);
+        // Who is no member may send all the same.
+        say(&two, r#"2["message",{"room":"blue","text":"from outside"}]"#);
+        assert_eq!((heard(&one).len(), heard(&two).len()), (1, 0));
+        super::say(&server.of("/"), None, "server:x", "all").unwrap();
+        assert_eq!(heard(&one), [message("server:x", "null", "all")]);
+        assert_eq!(heard(&two), [message("server:x", "null", "all")]);
+        one.handle(Time(1_000), Input::Abort(Reason::TransportClose));
+        let lines = lines.lock().unwrap();
+        let about: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix(&format!("[CLIENT] {id} "))).collect();
+        assert_eq!(about, ["connected from 10.0.0.1", "joined blue", "disconnected: transport close"]);
     }
 }

@@ -7,7 +7,85 @@ use crate::limits::Limits;
 use crate::server::{Cors, Options, Recovery};
 use std::fmt;
 use std::fmt::Write as _;
-use std::ops::RangeInclusive;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// What a variable may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// A whole number in decimal digits, from the first to the second.
+    Number(u64, u64),
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// Up to 64 letters, digits and these.
+    Name(&'static str),
+    /// An IP address.
+    Address,
+    /// The name or address of a host.
+    Host,
+    /// The name or address of a host, and a port.
+    HostPort,
+    /// `*`, or origins separated by commas.
+    Origins,
+    /// Anything.
+    Text,
+}
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Allowed::Number(least, most) => write!(f, "{least} to {most}"),
+            Allowed::OneOf([one, two]) => write!(f, "{one} or {two}"),
+            Allowed::OneOf([more @ .., last]) => write!(f, "{} or {last}", more.join(", ")),
+            Allowed::OneOf([]) => f.write_str("nothing"),
+            Allowed::Name(more) => {
+                f.write_str("up to 64 letters, digits,")?;
+                more.chars().try_for_each(|c| write!(f, " {c}"))
+            }
+            Allowed::Address => f.write_str("an IP address"),
+            Allowed::Host => f.write_str("a host name"),
+            Allowed::HostPort => f.write_str("host:port"),
+            Allowed::Origins => f.write_str("* or origins, separated by commas"),
+            Allowed::Text => f.write_str("any text"),
+        }
+    }
+}
+
+impl Allowed {
+    fn permits(self, value: &str) -> bool {
+        let digits = value.bytes().all(|byte| byte.is_ascii_digit());
+        match self {
+            Allowed::Number(least, most) => {
+                digits && value.parse::<u64>().is_ok_and(|number| (least..=most).contains(&number))
+            }
+            Allowed::OneOf(words) => words.contains(&value),
+            Allowed::Name(more) => value.len() <= 64 && has_only(value, more),
+            Allowed::Address => value.parse::<IpAddr>().is_ok(),
+            Allowed::Host => has_only(value, "-_.:"),
+            Allowed::HostPort => value.rsplit_once(':').is_some_and(|(host, port)| {
+                !host.is_empty() && has_only(host, "-_.:[]") && Allowed::Number(1, 65_535).permits(port)
+            }),
+            Allowed::Origins => value == "*" || origins(value).all(|origin| is_origin(&origin)),
+            Allowed::Text => true,
+        }
+    }
+}
+
+/// Whether there is nothing but ASCII letters, digits and `more`.
+fn has_only(value: &str, more: &str) -> bool {
+    value.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+}
+
+fn origins(value: &str) -> impl Iterator<Item = String> {
+    value.split(',').map(|origin| origin.trim().trim_end_matches('/').to_owned())
+}
+
+/// A scheme and a host, perhaps a port; apps have schemes of their own. With a path it would never be equal to what a browser sends.
+fn is_origin(origin: &str) -> bool {
+    origin.split_once("://").is_some_and(|(scheme, host)| {
+        let letter = scheme.starts_with(|c: char| c.is_ascii_alphabetic());
+        letter && has_only(scheme, "+-.") && !host.is_empty() && has_only(host, "-_.:[]")
+    })
+}
 
 /// One variable of the environment.
 pub struct Variable {
@@ -16,63 +94,77 @@ pub struct Variable {
     /// Its value when it is unset; empty: none.
     pub default: &'static str,
     /// What it may be.
-    pub allowed: &'static str,
+    pub allowed: Allowed,
     /// What it does.
     pub what: &'static str,
 }
 
-const fn var(name: &'static str, default: &'static str, allowed: &'static str, what: &'static str) -> Variable {
+const fn var(name: &'static str, default: &'static str, allowed: Allowed, what: &'static str) -> Variable {
     Variable { name, default, allowed, what }
 }
 
+const PORTS: Allowed = Allowed::Number(1, 65_535);
+const HEARTBEATS: Allowed = Allowed::Number(100, 3_600_000);
+const FLAG: Allowed = Allowed::OneOf(&["0", "1"]);
+
 /// All variables, in the order in which people look for them.
 pub const VARIABLES: [Variable; 19] = [
-    var("HOST", "0.0.0.0", "an IP address", "address to listen on"),
-    var("PORT", "3000", "1 to 65535", "port to listen on"),
-    var("AUTOSTART", "0", "0 or 1", "1 starts the server without waiting for `start`"),
-    var(
-        "SERVER_ID",
-        "",
-        "up to 64 letters, digits, - _ .",
-        "name of this server in messages and logs; made up when unset",
-    ),
+    var("HOST", "0.0.0.0", Allowed::Address, "address to listen on"),
+    var("PORT", "3000", PORTS, "port to listen on"),
+    var("AUTOSTART", "0", FLAG, "1 starts the server without waiting for `start`"),
+    var("SERVER_ID", "", Allowed::Name("-_."), "name of this server in messages and logs; made up when unset"),
     var(
         "NODE_ENV",
         "production",
-        "production or development",
+        Allowed::OneOf(&["production", "development"]),
         "`development` logs connects, disconnects and joins too",
     ),
-    var("ADAPTER", "auto", "auto, redis or memory", "where the log lives; `auto` is memory unless `REDIS_HOST` is set"),
-    var("REDIS_HOST", "", "a host name", "not used by this version, which has the in-memory log alone"),
-    var("REDIS_PORT", "6379", "1 to 65535", "as above"),
-    var("REDIS_USERNAME", "", "any text", "as above"),
-    var("REDIS_PASSWORD", "", "any text", "as above; never printed"),
-    var("ADVERTISE_ADDR", "", "host:port", "as above"),
+    var(
+        "ADAPTER",
+        "auto",
+        Allowed::OneOf(&["auto", "redis", "memory"]),
+        "where the log lives; `auto` is memory unless `REDIS_HOST` is set",
+    ),
+    var("REDIS_HOST", "", Allowed::Host, "not used by this version, which has the in-memory log alone"),
+    var("REDIS_PORT", "6379", PORTS, "as above"),
+    var("REDIS_USERNAME", "", Allowed::Text, "as above"),
+    var("REDIS_PASSWORD", "", Allowed::Text, "as above; never printed"),
+    var("ADVERTISE_ADDR", "", Allowed::HostPort, "as above"),
     var(
         "CORS_ORIGIN",
         "",
-        "* or origins, separated by commas",
+        Allowed::Origins,
         "pages that may use the server from a browser; empty: those of its own origin",
     ),
-    var("PING_INTERVAL_MS", "25000", "100 to 3600000", "from a pong to the next ping"),
-    var("PING_TIMEOUT_MS", "20000", "100 to 3600000", "for a pong to arrive"),
-    var("MAX_PAYLOAD", "1000000", "100 to 100000000", "bytes of a request body, packet or WebSocket message"),
+    var("PING_INTERVAL_MS", "25000", HEARTBEATS, "from a pong to the next ping"),
+    var("PING_TIMEOUT_MS", "20000", HEARTBEATS, "for a pong to arrive"),
+    var(
+        "MAX_PAYLOAD",
+        "1000000",
+        Allowed::Number(100, 100_000_000),
+        "bytes of a request body, packet or WebSocket message",
+    ),
     var(
         "RECOVERY_WINDOW_MS",
         "120000",
-        "0 to 86400000",
+        Allowed::Number(0, 86_400_000),
         "how long a client may be away and recover; 0 switches recovery off",
     ),
-    var("MAX_CONNECTIONS", "100000", "1 to 10000000", "connections at once; the limit of open files counts too"),
-    var("STREAM_PREFIX", "socket.io", "up to 64 letters, digits, - _ . :", "not used by this version"),
-    var("SESSION_PREFIX", "sio:session:", "up to 64 letters, digits, - _ . :", "not used by this version"),
+    var(
+        "MAX_CONNECTIONS",
+        "100000",
+        Allowed::Number(1, 10_000_000),
+        "connections at once; the limit of open files counts too",
+    ),
+    var("STREAM_PREFIX", "socket.io", Allowed::Name("-_.:"), "not used by this version"),
+    var("SESSION_PREFIX", "sio:session:", Allowed::Name("-_.:"), "not used by this version"),
 ];
 
 /// What the environment asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Address to listen on.
-    pub host: std::net::IpAddr,
+    pub host: IpAddr,
     /// Port to listen on.
     pub port: u16,
     /// Start without waiting for the command.
@@ -104,7 +196,7 @@ pub struct Config {
 pub struct ConfigError {
     name: &'static str,
     value: String,
-    allowed: &'static str,
+    allowed: Allowed,
 }
 
 impl fmt::Display for ConfigError {
@@ -115,105 +207,45 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Reads variables and collects what is wrong with them.
-struct Reader<F> {
-    get: F,
-    errors: Vec<ConfigError>,
-}
-
-impl<F: Fn(&str) -> Option<String>> Reader<F> {
-    /// The value of a variable, or its default; an empty value counts as unset.
-    fn text(&self, name: &str) -> String {
-        let default = VARIABLES.iter().find(|variable| variable.name == name).map_or("", |variable| variable.default);
-        (self.get)(name).filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
-    }
-
-    fn wrong(&mut self, name: &str, value: String) {
-        if let Some(variable) = VARIABLES.iter().find(|variable| variable.name == name) {
-            self.errors.push(ConfigError { name: variable.name, value, allowed: variable.allowed });
-        }
-    }
-
-    fn number(&mut self, name: &str, range: RangeInclusive<u64>) -> u64 {
-        let value = self.text(name);
-        let digits = value.bytes().all(|byte| byte.is_ascii_digit());
-        match value.parse::<u64>() {
-            Ok(number) if digits && range.contains(&number) => number,
-            Ok(_) | Err(_) => {
-                self.wrong(name, value);
-                *range.start()
-            }
-        }
-    }
-
-    /// Which of `choices` the value is.
-    fn choice(&mut self, name: &str, choices: &[&str]) -> usize {
-        let value = self.text(name);
-        choices.iter().position(|choice| *choice == value).unwrap_or_else(|| {
-            self.wrong(name, value);
-            0
-        })
-    }
-
-    fn name(&mut self, name: &str, more: &str) -> Option<String> {
-        let value = self.text(name);
-        let legal = |c: char| c.is_ascii_alphanumeric() || more.contains(c);
-        if value.len() > 64 || !value.chars().all(legal) {
-            self.wrong(name, value);
-            return None;
-        }
-        Some(value).filter(|value| !value.is_empty())
-    }
-
-    fn cors(&mut self) -> Cors {
-        let value = self.text("CORS_ORIGIN");
-        let origins: Vec<String> =
-            value.split(',').map(|origin| origin.trim().trim_end_matches('/').to_owned()).collect();
-        match value.as_str() {
-            "" => Cors::Off,
-            "*" => Cors::Any,
-            _ if origins.iter().all(|origin| origin.starts_with("http://") || origin.starts_with("https://")) => {
-                Cors::Origins(origins)
-            }
-            _ => {
-                self.wrong("CORS_ORIGIN", value);
-                Cors::Off
-            }
-        }
-    }
-}
-
 impl Config {
-    /// Reads the environment through `get`; all bad values are reported, not the first alone.
+    /// Reads the environment through `get`; all bad values are reported, not the first alone. An empty value counts as unset.
     pub fn parse(get: impl Fn(&str) -> Option<String>) -> Result<Config, Vec<ConfigError>> {
-        let mut reader = Reader { get, errors: Vec::new() };
-        let host = reader.text("HOST").parse().unwrap_or_else(|_| {
-            reader.wrong("HOST", reader.text("HOST"));
-            std::net::Ipv4Addr::UNSPECIFIED.into()
-        });
-        let adapter = reader.choice("ADAPTER", &["auto", "redis", "memory"]);
-        let redis_host = reader.text("REDIS_HOST");
-        reader.number("REDIS_PORT", 1..=65_535);
-        reader.name("STREAM_PREFIX", "-_.:");
-        reader.name("SESSION_PREFIX", "-_.:");
-        let config = Config {
-            host,
-            port: u16::try_from(reader.number("PORT", 1..=65_535)).unwrap_or(3000),
-            autostart: reader.choice("AUTOSTART", &["0", "1"]) == 1,
-            server_id: reader.name("SERVER_ID", "-_."),
-            development: reader.choice("NODE_ENV", &["production", "development"]) == 1,
-            wants_redis: adapter == 1 || (adapter == 0 && !redis_host.is_empty()),
-            chose_memory: adapter == 0 && redis_host.is_empty(),
-            cors: reader.cors(),
-            ping_interval_ms: reader.number("PING_INTERVAL_MS", 100..=3_600_000),
-            ping_timeout_ms: reader.number("PING_TIMEOUT_MS", 100..=3_600_000),
-            max_payload: reader.number("MAX_PAYLOAD", 100..=100_000_000) as usize,
-            recovery_window_ms: reader.number("RECOVERY_WINDOW_MS", 0..=86_400_000),
-            max_connections: reader.number("MAX_CONNECTIONS", 1..=10_000_000) as usize,
+        let given = |name: &str| get(name).filter(|value| !value.is_empty());
+        let wrong = |variable: &Variable| {
+            let value = given(variable.name).filter(|value| !variable.allowed.permits(value))?;
+            Some(ConfigError { name: variable.name, value, allowed: variable.allowed })
         };
-        match reader.errors.is_empty() {
-            true => Ok(config),
-            false => Err(reader.errors),
+        let errors: Vec<ConfigError> = VARIABLES.iter().filter_map(wrong).collect();
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let default = |name| VARIABLES.iter().find(|variable| variable.name == name).map_or("", |known| known.default);
+        Ok(Config::from_values(|name| given(name).unwrap_or_else(|| default(name).to_owned())))
+    }
+
+    /// From values that are allowed, or empty.
+    fn from_values(text: impl Fn(&'static str) -> String) -> Config {
+        let number = |name| text(name).parse::<u64>().unwrap_or(0);
+        let size = |name| usize::try_from(number(name)).unwrap_or(usize::MAX);
+        let (adapter, redis_host) = (text("ADAPTER"), text("REDIS_HOST"));
+        Config {
+            host: text("HOST").parse().unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+            port: u16::try_from(number("PORT")).unwrap_or(0),
+            autostart: text("AUTOSTART") == "1",
+            server_id: Some(text("SERVER_ID")).filter(|id| !id.is_empty()),
+            development: text("NODE_ENV") == "development",
+            wants_redis: adapter == "redis" || (adapter == "auto" && !redis_host.is_empty()),
+            chose_memory: adapter == "auto" && redis_host.is_empty(),
+            cors: match text("CORS_ORIGIN").as_str() {
+                "" => Cors::Off,
+                "*" => Cors::Any,
+                listed => Cors::Origins(origins(listed).collect()),
+            },
+            ping_interval_ms: number("PING_INTERVAL_MS"),
+            ping_timeout_ms: number("PING_TIMEOUT_MS"),
+            max_payload: size("MAX_PAYLOAD"),
+            recovery_window_ms: number("RECOVERY_WINDOW_MS"),
+            max_connections: size("MAX_CONNECTIONS"),
         }
     }
 
@@ -226,7 +258,7 @@ impl Config {
         let limits = Limits {
             max_payload: self.max_payload,
             connections: self.max_connections,
-            unsent_bytes: defaults.unsent_bytes.max(self.max_payload * 4),
+            unsent_bytes: defaults.unsent_bytes.max(self.max_payload.saturating_mul(4)),
             ..defaults
         };
         Options {
@@ -287,7 +319,18 @@ mod tests {
             ("NODE_ENV", "test"),
             ("ADAPTER", "\u{1b}[2J\nmongo"),
             ("REDIS_PORT", "x"),
+            ("REDIS_HOST", "redis\nhost"),
+            ("ADVERTISE_ADDR", "10.0.0.1"),
+            ("ADVERTISE_ADDR", ":3000"),
+            ("ADVERTISE_ADDR", "host:99999"),
+            ("STREAM_PREFIX", "a b"),
+            ("SESSION_PREFIX", &"x".repeat(65)),
             ("CORS_ORIGIN", "example.com"),
+            ("CORS_ORIGIN", "https://example.com/path"),
+            ("CORS_ORIGIN", "https://a.example,,https://b.example"),
+            ("CORS_ORIGIN", "*,https://a.example"),
+            ("CORS_ORIGIN", "http://"),
+            ("CORS_ORIGIN", "null"),
             ("PING_INTERVAL_MS", "-5"),
             ("PING_TIMEOUT_MS", "1.5"),
             ("MAX_PAYLOAD", "1MB"),
@@ -314,7 +357,34 @@ mod tests {
         assert_eq!(parse(&[("CORS_ORIGIN", "*")]).unwrap().cors, Cors::Any);
         let listed = Cors::Origins(vec!["https://a.example".to_owned(), "http://b.example:8080".to_owned()]);
         assert_eq!(parse(&[("CORS_ORIGIN", "https://a.example/, http://b.example:8080")]).unwrap().cors, listed);
+        let app = Cors::Origins(vec!["capacitor://localhost".to_owned(), "http://[::1]:3000".to_owned()]);
+        assert_eq!(parse(&[("CORS_ORIGIN", "capacitor://localhost,http://[::1]:3000")]).unwrap().cors, app);
         assert!(parse(&[("RECOVERY_WINDOW_MS", "0")]).unwrap().options().recovery.is_none());
+    }
+
+    /// What the table says is what is parsed, for each number to the unit; defaults are allowed, and no other text is.
+    #[test]
+    fn the_table_is_true() {
+        for Variable { name, default, allowed, .. } in &VARIABLES {
+            assert!(default.is_empty() || allowed.permits(default), "{name}");
+            let Allowed::Number(least, most) = *allowed else { continue };
+            for (value, good) in [(least, true), (most, true), (least.wrapping_sub(1), false), (most + 1, false)] {
+                assert_eq!(parse(&[(name, &value.to_string())]).is_ok(), good, "{name}={value}");
+            }
+        }
+        let set =
+            parse(&[("PORT", "4000"), ("MAX_PAYLOAD", "500"), ("PING_TIMEOUT_MS", "700"), ("SERVER_ID", "tokyo-1")]);
+        let set = set.unwrap();
+        assert_eq!((set.port, set.max_payload, set.ping_timeout_ms), (4_000, 500, 700));
+        assert_eq!(set.server_id.as_deref(), Some("tokyo-1"));
+    }
+
+    #[test]
+    fn the_password_is_never_printed() {
+        let lines = parse(&[("REDIS_PASSWORD", "hunter2\n"), ("PORT", "x"), ("REDIS_PORT", "y")]).unwrap_err();
+        assert_eq!(lines.len(), 2);
+        assert!(!lines.concat().contains("hunter2"));
+        assert!(!format!("{:?}", parse(&[("REDIS_PASSWORD", "hunter2")]).unwrap()).contains("hunter2"));
     }
 
     #[test]

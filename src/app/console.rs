@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::{BufRead, Read};
 use tokio::sync::mpsc::Sender;
 
-/// Bytes of a line; what is longer is refused.
+/// Bytes of a line; a longer one is refused whole, because its end must not be taken for a command.
 const LONGEST: u64 = 64 * 1024;
 
 /// What the operator can ask for.
@@ -39,6 +39,8 @@ pub enum CommandError {
     Unknown(String),
     /// Something is missing.
     Usage(&'static str),
+    /// The line is longer than any command may be.
+    TooLong,
 }
 
 impl fmt::Display for CommandError {
@@ -46,6 +48,7 @@ impl fmt::Display for CommandError {
         match self {
             CommandError::Unknown(name) => write!(f, "Unknown command: {name} (type help)"),
             CommandError::Usage(usage) => write!(f, "Usage: {usage}"),
+            CommandError::TooLong => write!(f, "Not done: a line has at most {LONGEST} bytes"),
         }
     }
 }
@@ -85,7 +88,8 @@ pub fn parse(line: &str) -> Result<Option<Command>, CommandError> {
         },
         "help" => Command::Help,
         "exit" => Command::Exit,
-        _ => return Err(CommandError::Unknown(name.to_owned())),
+        // The beginning will do to recognise it by.
+        _ => return Err(CommandError::Unknown(name.chars().take(40).collect())),
     };
     Ok(Some(command))
 }
@@ -95,6 +99,8 @@ pub fn parse(line: &str) -> Result<Option<Command>, CommandError> {
 pub enum Input {
     /// A line was typed.
     Line(String),
+    /// A line was typed that is longer than any command may be.
+    TooLong,
     /// Nothing more will be typed.
     End,
     /// SIGINT or SIGTERM.
@@ -106,7 +112,7 @@ pub fn read_lines(inputs: Sender<Input>) -> std::io::Result<()> {
     std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
         let mut stdin = std::io::stdin().lock();
         while let Some(line) = next_line(&mut stdin) {
-            if inputs.blocking_send(Input::Line(line)).is_err() {
+            if inputs.blocking_send(line).is_err() {
                 return;
             }
         }
@@ -115,11 +121,30 @@ pub fn read_lines(inputs: Sender<Input>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The next line; one that is too long is cut there, and its rest is the next line. `None` at the end, or when nothing can be read.
-fn next_line(input: &mut impl BufRead) -> Option<String> {
+/// The next line; `None` at the end, or when nothing can be read.
+fn next_line(input: &mut impl BufRead) -> Option<Input> {
     let mut line = Vec::new();
-    let read = input.by_ref().take(LONGEST).read_until(b'\n', &mut line).ok()?;
-    (read > 0).then(|| String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned())
+    // With its line end.
+    if input.by_ref().take(LONGEST + 1).read_until(b'\n', &mut line).ok()? == 0 {
+        return None;
+    }
+    if line.len() as u64 > LONGEST && !line.ends_with(b"\n") {
+        skip_line(input);
+        return Some(Input::TooLong);
+    }
+    Some(Input::Line(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned()))
+}
+
+/// Reads to the end of the line and keeps nothing of it.
+fn skip_line(input: &mut impl BufRead) {
+    let mut part = Vec::new();
+    while !part.ends_with(b"\n") {
+        part.clear();
+        match input.by_ref().take(LONGEST).read_until(b'\n', &mut part) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
 }
 
 #[cfg(test)]
@@ -148,22 +173,37 @@ mod tests {
             ("sendroom blue  hi  there", Ok(Some(SendRoom("blue".to_owned(), "hi  there".to_owned())))),
             ("START", Err(CommandError::Unknown("START".to_owned()))),
             ("\u{1b}[A", Err(CommandError::Unknown("\u{1b}[A".to_owned()))),
+            (&"é".repeat(99), Err(CommandError::Unknown("é".repeat(40)))),
         ] {
             assert_eq!(parse(line), want, "{line:?}");
         }
     }
 
-    #[test]
-    fn reading() {
-        let long = "x".repeat(70_000);
-        let text = format!("start\r\n\nbad \u{fffd}\n{long}\nexit");
-        let mut input = text.as_bytes();
+    fn read(mut input: &[u8]) -> Vec<String> {
         let mut lines = Vec::new();
         while let Some(line) = next_line(&mut input) {
-            lines.push(line);
+            lines.push(match line {
+                Input::Line(line) => line,
+                other => format!("{other:?}"),
+            });
         }
-        assert_eq!(lines[..3], ["start", "", "bad \u{fffd}"]);
-        assert_eq!((lines[3].len(), lines[4].len(), lines[5].as_str()), (65_536, 4_464, "exit"));
-        assert_eq!(next_line(&mut &b"\xff\n"[..]), Some("\u{fffd}".to_owned()));
+        lines
+    }
+
+    #[test]
+    fn reading() {
+        let (fits, long) = ("x".repeat(65_536), "x".repeat(65_537));
+        for (text, want) in [
+            (String::new(), vec![]),
+            ("start\r\n\nstatus\nexit".to_owned(), vec!["start", "", "status", "exit"]),
+            (format!("{fits}\nexit\n"), vec![&fits, "exit"]),
+            (fits.clone(), vec![&fits]),
+            (format!("{long}\nexit"), vec!["TooLong", "exit"]),
+            (format!("{long}exit"), vec!["TooLong"]),
+            (format!("{long}{long}{long}exit\n\nhelp\n"), vec!["TooLong", "", "help"]),
+        ] {
+            assert_eq!(read(text.as_bytes()), want, "{} bytes", text.len());
+        }
+        assert_eq!(read(b"\xff\n"), ["\u{fffd}"]);
     }
 }

@@ -1,57 +1,145 @@
 //! Lines for the operator: tagged, and with nothing in them that a terminal would obey.
 //!
 //! Names and texts come from strangers and are read in `docker attach`: control characters, and characters that hide or turn text around, are
-//! written as escapes. A line that arrives while the operator types goes above the prompt.
+//! written as escapes. A line that arrives while the operator types goes above the prompt. A thread of its own writes, because an output may
+//! stand still for hours (Ctrl-S, a pipe that nobody reads), and neither clients nor the end of the process may wait for it.
 
 use crate::server::lock;
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 /// What the operator types behind.
 pub const PROMPT: &str = "SERVER> ";
+/// Bytes that may wait for the output; lines beyond are dropped and counted.
+const WAITING: usize = 1024 * 1024;
 
-/// Standard output, with or without a prompt at its end.
-pub struct Terminal {
+/// What is still to be written, and how the output looks then.
+#[derive(Debug, Default)]
+struct Screen {
     is_terminal: bool,
-    prompt: Mutex<bool>,
+    /// The operator's own line end is seen in the output.
+    echoes: bool,
+    /// A prompt stands at the end.
+    prompt: bool,
+    waiting: String,
+    dropped: u64,
+    /// The writer has taken what waited, and is at it.
+    writing: bool,
 }
 
-impl Default for Terminal {
-    fn default() -> Terminal {
-        Terminal { is_terminal: std::io::stdout().is_terminal(), prompt: Mutex::new(false) }
+impl Screen {
+    fn line(&mut self, text: &str) {
+        let text = visible(text);
+        if self.waiting.len() + text.len() > WAITING {
+            self.dropped += 1;
+            return;
+        }
+        let (before, after) = match (self.prompt, self.is_terminal) {
+            (false, _) => ("", ""),
+            // Back to the first column, and the prompt is wiped out.
+            (true, true) => ("\r\u{1b}[K", PROMPT),
+            (true, false) => ("\n", PROMPT),
+        };
+        self.waiting.extend([before, &text, "\n", after]);
+    }
+
+    fn prompt(&mut self) {
+        // A second prompt to an output that stands still says nothing new.
+        if self.waiting.len() < WAITING {
+            self.waiting.push_str(PROMPT);
+        }
+        self.prompt = true;
+    }
+
+    fn end_line(&mut self, seen: bool) {
+        if std::mem::take(&mut self.prompt) && !seen {
+            self.waiting.push('\n');
+        }
+    }
+
+    /// What is to be written now.
+    fn take(&mut self) -> String {
+        let text = std::mem::take(&mut self.waiting);
+        match std::mem::take(&mut self.dropped) {
+            0 => return text,
+            1 => self.line("[SERVER] 1 line was dropped: nothing read the output"),
+            n => self.line(&format!("[SERVER] {n} lines were dropped: nothing read the output")),
+        }
+        text + &std::mem::take(&mut self.waiting)
     }
 }
 
+#[derive(Default)]
+struct Shared {
+    screen: Mutex<Screen>,
+    changed: Condvar,
+}
+
+/// Standard output, with or without a prompt at its end.
+pub struct Terminal(Arc<Shared>);
+
 impl Terminal {
+    /// Starts the thread that writes.
+    pub fn open() -> std::io::Result<Terminal> {
+        let is_terminal = std::io::stdout().is_terminal();
+        let echoes = is_terminal && std::io::stdin().is_terminal();
+        let screen = Screen { is_terminal, echoes, ..Screen::default() };
+        let shared = Arc::new(Shared { screen: Mutex::new(screen), changed: Condvar::new() });
+        let written = shared.clone();
+        std::thread::Builder::new().name("stdout".to_owned()).spawn(move || written.write())?;
+        Ok(Terminal(shared))
+    }
+
     /// Prints a line; a prompt that stands at the end of the output stands there again afterwards.
     pub fn line(&self, text: &str) {
-        let prompt = lock(&self.prompt);
-        let text = visible(text);
-        match (*prompt, self.is_terminal) {
-            (false, _) => print(&format!("{text}\n")),
-            // Back to the first column, and the prompt is wiped out.
-            (true, true) => print(&format!("\r\u{1b}[K{text}\n{PROMPT}")),
-            (true, false) => print(&format!("\n{text}\n{PROMPT}")),
-        }
+        self.0.change(|screen| screen.line(text));
     }
 
     /// Prints the prompt.
     pub fn prompt(&self) {
-        *lock(&self.prompt) = true;
-        print(PROMPT);
+        self.0.change(Screen::prompt);
     }
 
     /// The operator has finished a line: what stands at the end of the output is no prompt any more.
     pub fn entered(&self) {
-        *lock(&self.prompt) = false;
+        self.0.change(|screen| screen.end_line(screen.echoes));
+    }
+
+    /// The operator will finish no line any more: the output goes on below the prompt.
+    pub fn abandoned(&self) {
+        self.0.change(|screen| screen.end_line(false));
+    }
+
+    /// Waits until all is written, but not for longer than `most`.
+    pub fn finish(&self, most: Duration) {
+        let busy = |screen: &mut Screen| screen.writing || !screen.waiting.is_empty();
+        let _ = self.0.changed.wait_timeout_while(lock(&self.0.screen), most, busy);
     }
 }
 
-/// A closed output is no reason to stop serving.
-fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+impl Shared {
+    fn change(&self, f: impl FnOnce(&mut Screen)) {
+        f(&mut lock(&self.screen));
+        self.changed.notify_all();
+    }
+
+    /// The writer's life.
+    fn write(&self) {
+        loop {
+            let idle = |screen: &mut Screen| screen.waiting.is_empty();
+            let mut screen = self.changed.wait_while(lock(&self.screen), idle).unwrap_or_else(PoisonError::into_inner);
+            screen.writing = true;
+            let text = screen.take();
+            drop(screen);
+            // A closed output is no reason to stop serving.
+            let mut out = std::io::stdout().lock();
+            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            drop(out);
+            self.change(|screen| screen.writing = false);
+        }
+    }
 }
 
 /// The text with everything escaped that a terminal would obey or that hides or turns text around.
@@ -71,9 +159,13 @@ pub fn visible(text: &str) -> Cow<'_, str> {
 }
 
 fn is_dangerous(c: char) -> bool {
-    let hides =
-        matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
-    c.is_control() || hides || matches!(c, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+    let hides = matches!(
+        c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+    );
+    let fills = matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}');
+    let tags = matches!(c, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
+    c.is_control() || hides || fills || tags
 }
 
 #[cfg(test)]
@@ -88,9 +180,46 @@ mod tests {
             ("\u{1b}[2J\u{0}\u{7f}", "\\u{1b}[2J\\u{0}\\u{7f}"),
             ("\u{9b}31m", "\\u{9b}31m"),
             ("abc\u{202e}cba", "abc\\u{202e}cba"),
+            ("\u{2066}x\u{2069}\u{61c}", "\\u{2066}x\\u{2069}\\u{61c}"),
             ("zero\u{200b}width\u{feff}", "zero\\u{200b}width\\u{feff}"),
+            ("\u{3164}\u{180e}\u{e0041}\u{e0100}", "\\u{3164}\\u{180e}\\u{e0041}\\u{e0100}"),
         ] {
             assert_eq!(visible(text), want);
         }
+    }
+
+    #[test]
+    fn lines_around_the_prompt() {
+        let screen = |is_terminal, echoes| Screen { is_terminal, echoes, ..Screen::default() };
+        for (mut screen, want) in [
+            (screen(true, true), "a\nSERVER> \r\u{1b}[Kb\\n\nSERVER> c\nSERVER> \nd\n"),
+            (screen(true, false), "a\nSERVER> \r\u{1b}[Kb\\n\nSERVER> \nc\nSERVER> \nd\n"),
+            (screen(false, false), "a\nSERVER> \nb\\n\nSERVER> \nc\nSERVER> \nd\n"),
+        ] {
+            screen.line("a");
+            screen.prompt();
+            screen.line("b\n");
+            screen.end_line(screen.echoes);
+            screen.line("c");
+            screen.prompt();
+            screen.end_line(false);
+            screen.end_line(false);
+            screen.line("d");
+            assert_eq!(screen.take(), want);
+        }
+    }
+
+    #[test]
+    fn an_output_that_stands_still_costs_no_more_than_its_bound() {
+        let mut screen = Screen::default();
+        for i in 0..3_000 {
+            screen.line(&"x".repeat(1_000));
+            screen.prompt();
+            screen.end_line(false);
+            assert!(screen.waiting.len() <= WAITING + 2_000, "{i}: {}", screen.waiting.len());
+        }
+        let text = screen.take();
+        assert!(text.ends_with(" lines were dropped: nothing read the output\n"), "{}", &text[text.len() - 100..]);
+        assert_eq!(screen.take(), "");
     }
 }

@@ -11,6 +11,10 @@ const HOME: &str = "<!doctype html><html lang=en><meta charset=utf-8><title>Rill
 <h1>Rill</h1><p>A Socket.IO server: connect a client to this address, path <code>/socket.io/</code>.</p>\
 <p><a href=/healthz>health</a>, <a href=/readyz>readiness</a>, <a href=/metrics>metrics</a></p></html>\n";
 
+const PLAIN: &str = "text/plain; charset=utf-8";
+/// The version is that of Prometheus' text format, which its scraper asks for.
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 /// What the pages look at. The server is set once it is made, because it holds the pages.
 #[derive(Default)]
 pub struct Site {
@@ -26,19 +30,14 @@ impl Site {
     /// The answer to a GET request; `None` is 404.
     #[must_use]
     pub fn respond(&self, head: &Head) -> Option<Response> {
-        let text = |status, body: String| {
-            Some(
-                Response::new(status)
-                    .header("Content-Type", "text/plain; charset=utf-8")
-                    .header("Cache-Control", "no-store")
-                    .body(body),
-            )
+        let text = |status, kind: &str, body: String| {
+            Some(Response::new(status).header("Content-Type", kind).header("Cache-Control", "no-store").body(body))
         };
         match head.path() {
-            "/healthz" => text(200, "ok\n".to_owned()),
-            "/readyz" if self.stopping.load(Ordering::Relaxed) => text(503, "stopping\n".to_owned()),
-            "/readyz" => text(200, "ok\n".to_owned()),
-            "/metrics" => text(200, self.metrics()),
+            "/healthz" => text(200, PLAIN, "ok\n".to_owned()),
+            "/readyz" if self.stopping.load(Ordering::Relaxed) => text(503, PLAIN, "stopping\n".to_owned()),
+            "/readyz" => text(200, PLAIN, "ok\n".to_owned()),
+            "/metrics" => text(200, PROMETHEUS, self.metrics()),
             "/" => Some(
                 Response::new(200)
                     .header("Content-Type", "text/html; charset=utf-8")
@@ -54,5 +53,32 @@ impl Site {
             (Some(server), Some(streams)) => Report::gather(server, streams).prometheus(server.metrics()),
             _ => String::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::http;
+    use crate::server::Options;
+
+    #[test]
+    fn pages() {
+        let site = Arc::new(Site::default());
+        let server = Server::in_memory(Options::default());
+        let _ = site.streams.set(Arc::new(MemoryStreams::new(&server.options().limits)));
+        let _ = site.server.set(server);
+        let get = |path: &str| {
+            let head = http::parse(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes(), 9).unwrap();
+            site.respond(&head).map(|response| (response.status, String::from_utf8(response.body).unwrap()))
+        };
+        assert_eq!(get("/healthz"), Some((200, "ok\n".to_owned())));
+        assert_eq!(get("/readyz?verbose"), Some((200, "ok\n".to_owned())));
+        assert!(get("/metrics").is_some_and(|(status, body)| status == 200 && body.contains("\nrill_connections 0\n")));
+        assert!(get("/").is_some_and(|(status, body)| status == 200 && body.contains("href=/metrics")));
+        assert_eq!(get("/nothing"), None);
+        site.stopping.store(true, Ordering::Relaxed);
+        assert_eq!(get("/readyz"), Some((503, "stopping\n".to_owned())));
+        assert_eq!(get("/healthz"), Some((200, "ok\n".to_owned())));
     }
 }

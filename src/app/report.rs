@@ -57,7 +57,7 @@ impl Report {
         (report.log_entries, report.log_bytes) = streams.size(&Key::Log(Nsp::new("/")));
         let logs =
             namespaces.iter().filter(|namespace| streams.size(&Key::Log(namespace.name().clone())).0 > 0).count();
-        report.sessions = streams.keys().saturating_sub(logs);
+        report.sessions = streams.keys(server.now()).saturating_sub(logs);
         report
     }
 

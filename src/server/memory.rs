@@ -112,10 +112,11 @@ impl MemoryStreams {
         shard.streams.get(key).map_or((0, 0), |stream| (stream.entries.len(), stream.bytes))
     }
 
-    /// How many streams there are.
+    /// How many streams there are at `now`.
     #[must_use]
-    pub fn keys(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).streams.len()).sum()
+    pub fn keys(&self, now: Time) -> usize {
+        let alive = |stream: &&Stream| stream.dies.is_none_or(|dies| now < dies);
+        self.shards.iter().map(|shard| lock(shard).streams.values().filter(alive).count()).sum()
     }
 
     fn shard(&self, key: &Key) -> &Mutex<Shard> {
@@ -204,7 +205,7 @@ mod tests {
         assert!(matches!(streams.submit(Time(13), expire(10)), Reply::Existed(false)));
         add(&streams, 14);
         assert!(matches!(streams.submit(Time(14), expire(0)), Reply::Existed(true)));
-        assert_eq!(streams.keys(), 0);
+        assert_eq!(streams.keys(Time(14)), 0);
     }
 
     #[test]

@@ -22,6 +22,8 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 /// Entries per XREAD: DESIGN.md section 6.
 const PAGE: usize = 1_000;
+/// Milliseconds until a log in use would die: ten years.
+const FOREVER: u64 = 10 * 365 * 86_400_000;
 /// Names that belong to the protocol's own events.
 const RESERVED: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
@@ -68,6 +70,8 @@ impl Namespace {
             && let Ok(Some(marker)) = namespace.append(namespace.key(), Entry::Marker, true)
         {
             lock(&namespace.hub).position = marker;
+            // It may have been retired before.
+            namespace.submit(Command::Expire { key: namespace.key(), ms: FOREVER });
         }
         namespace
     }

@@ -1,11 +1,5 @@
 // Waiting for things that must happen, each with a limit, so that no test hangs.
-import test from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-
-/** A named case. The limit is the last resort: whatever a case waits for has a limit of its own. */
-export function it(name, body, options = {}) {
-  test(name, { timeout: 60_000, ...options }, body);
-}
 
 /** What `promise` gives, or an error that says what did not happen within `ms`. */
 export function within(ms, what, promise) {

@@ -1,0 +1,105 @@
+//! The recovery promises, tried in a deterministic simulation: one server over the in-memory log, clients that behave as the official one,
+//! virtual time, and random schedules of everything that can happen between them. A seed repeats a schedule.
+//!
+//! `RILL_SIM_SCHEDULES=n` sets how many schedules run, `RILL_SIM_SEED=n` runs one and prints what it does. [`model`] says what each client
+//! must get; [`peer`] is the client; [`world`] is what can happen.
+
+mod model;
+mod peer;
+mod world;
+
+use super::memory::MemoryStreams;
+use super::streams::{Command, Reply, Streams};
+use crate::id::Time;
+use crate::limits::Limits;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use world::{Kind, World};
+
+const STEPS: usize = 150;
+
+fn run(seed: u64, kind: Kind, streams: Arc<dyn Streams>) -> Result<(), String> {
+    let mut world = World::new(seed, kind, streams);
+    for _ in 0..STEPS {
+        world.step()?;
+    }
+    world.finish()
+}
+
+fn schedules() -> u64 {
+    std::env::var("RILL_SIM_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(2_000)
+}
+
+/// Runs `kind`'s share of the schedules; each seed is one.
+fn try_all(kind: Kind, share: u64) {
+    let one = std::env::var("RILL_SIM_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
+    let seeds = one.map_or(0..schedules() / share, |seed| seed..seed + 1);
+    for seed in seeds {
+        let limits = kind.limits();
+        let streams = Arc::new(MemoryStreams::new(&limits));
+        if let Err(error) = run(seed, kind, streams.clone()) {
+            panic!("{kind:?}, RILL_SIM_SEED={seed}: {error}");
+        }
+        let keys = streams.keys(Time(1 << 40));
+        assert!(keys <= 1, "{kind:?}, RILL_SIM_SEED={seed}: {keys} streams are left, one log at most should be");
+    }
+}
+
+#[test]
+fn every_client_gets_exactly_its_events() {
+    try_all(Kind::Plain, 2);
+}
+
+#[test]
+fn a_namespace_that_comes_and_goes_keeps_its_clients_events() {
+    try_all(Kind::Dynamic, 4);
+}
+
+#[test]
+fn a_log_that_forgets_is_never_a_silent_gap() {
+    try_all(Kind::ShortLog, 4);
+}
+
+#[test]
+fn clients_that_are_cut_because_they_do_not_read_lose_nothing() {
+    try_all(Kind::SmallOutbox, 4);
+}
+
+/// A log that breaks its promise once in a while: the simulation must notice, or it proves nothing.
+struct Broken {
+    inner: MemoryStreams,
+    reads: AtomicU64,
+    swap: bool,
+}
+
+impl Streams for Broken {
+    fn submit(&self, now: Time, command: Command) -> Reply {
+        match self.inner.submit(now, command) {
+            Reply::Entries(mut entries) if entries.len() > 2 && self.reads.fetch_add(1, Ordering::Relaxed) % 5 == 4 => {
+                match self.swap {
+                    true => entries.swap(0, 1),
+                    false => drop(entries.remove(1)),
+                }
+                Reply::Entries(entries)
+            }
+            reply => reply,
+        }
+    }
+}
+
+fn is_caught(swap: bool) -> bool {
+    (0..500).any(|seed| {
+        let broken = Broken { inner: MemoryStreams::new(&Limits::default()), reads: AtomicU64::new(0), swap };
+        run(seed, Kind::Plain, Arc::new(broken)).is_err()
+    })
+}
+
+#[test]
+fn a_log_that_drops_an_entry_is_caught() {
+    assert!(is_caught(false));
+}
+
+#[test]
+fn a_log_that_swaps_two_entries_is_caught() {
+    assert!(is_caught(true));
+}
