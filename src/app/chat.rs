@@ -4,7 +4,7 @@
 //! `{ok: false, error}`. The server sends `message({room, from, text, at})`.
 
 use crate::codec::args::Args;
-use crate::id::Room;
+use crate::id::{Room, SocketId};
 use crate::limits::Limits;
 use crate::proto::reason::Reason;
 use crate::server::Log;
@@ -54,6 +54,10 @@ impl Chat {
     /// The change is in the client's session record when `join` returns: only then the client hears of it.
     fn join(&self, socket: &Socket, args: &Args) -> Result<Value, String> {
         let room = room(socket, args.value(0))?;
+        // A client's id is a room, and everybody knows it from `message`: who joined it would read what is meant for that client alone.
+        if room != socket.id().as_str() && socket.namespace().socket(&SocketId::from_record(&room)).is_some() {
+            return Err("this room is another client's own".to_owned());
+        }
         socket.join(room.as_str()).map_err(|error| error.to_string())?;
         self.note(&format!("{} joined {room}", socket.id()));
         Ok(json!({"ok": true, "room": room}))

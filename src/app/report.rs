@@ -53,7 +53,7 @@ impl Report {
         }
         let namespaces = server.namespaces();
         report.namespaces = namespaces.len();
-        report.rooms = namespaces.iter().map(|namespace| namespace.rooms().len()).sum();
+        report.rooms = namespaces.iter().map(|namespace| namespace.room_count()).sum();
         (report.log_entries, report.log_bytes) = streams.size(&Key::Log(Nsp::new("/")));
         let logs =
             namespaces.iter().filter(|namespace| streams.size(&Key::Log(namespace.name().clone())).0 > 0).count();

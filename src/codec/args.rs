@@ -180,17 +180,63 @@ impl From<Bytes> for Args {
 }
 
 /// One argument, of a type whose JSON form is always there.
-macro_rules! one_argument {
-    ($($type:ty),*) => {$(
-        impl From<$type> for Args {
-            fn from(value: $type) -> Args {
-                Args { text: Value::from(value).to_string(), attachments: Vec::new() }
-            }
-        }
-    )*};
+fn one(value: impl Into<Value>) -> Args {
+    Args { text: value.into().to_string(), attachments: Vec::new() }
 }
 
-one_argument!(&str, String, bool, i32, u32, i64, u64, f64, Value);
+impl From<&str> for Args {
+    fn from(value: &str) -> Args {
+        one(value)
+    }
+}
+
+impl From<String> for Args {
+    fn from(value: String) -> Args {
+        one(value)
+    }
+}
+
+impl From<bool> for Args {
+    fn from(value: bool) -> Args {
+        one(value)
+    }
+}
+
+impl From<i32> for Args {
+    fn from(value: i32) -> Args {
+        one(value)
+    }
+}
+
+impl From<u32> for Args {
+    fn from(value: u32) -> Args {
+        one(value)
+    }
+}
+
+impl From<i64> for Args {
+    fn from(value: i64) -> Args {
+        one(value)
+    }
+}
+
+impl From<u64> for Args {
+    fn from(value: u64) -> Args {
+        one(value)
+    }
+}
+
+impl From<f64> for Args {
+    fn from(value: f64) -> Args {
+        one(value)
+    }
+}
+
+impl From<Value> for Args {
+    fn from(value: Value) -> Args {
+        one(value)
+    }
+}
 
 #[cfg(test)]
 mod tests {

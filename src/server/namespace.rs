@@ -150,6 +150,12 @@ impl Namespace {
         self.len() == 0
     }
 
+    /// How many rooms have a client, without the clients' own rooms, on this server.
+    #[must_use]
+    pub fn room_count(&self) -> usize {
+        lock(&self.hub).rooms.len()
+    }
+
     /// Its rooms with their number of clients, without the clients' own rooms, on this server.
     #[must_use]
     pub fn rooms(&self) -> Vec<(Room, usize)> {
