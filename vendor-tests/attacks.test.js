@@ -18,7 +18,13 @@ before(async () => (server = await conformance("client")));
 after(() => server.end());
 afterEach(async () => {
   closeWires();
-  server.assertHealthy();
+  try {
+    server.assertHealthy();
+  } catch (error) {
+    server.child.kill("SIGKILL"); // so that the next case says something about itself
+    server = await conformance("client");
+    throw error;
+  }
   const socket = await connect(server, { transports: ["websocket"] });
   assert.equal(await ask(socket, "echo", "healthy"), "healthy");
   const polling = await connect(server, { transports: ["polling"] });

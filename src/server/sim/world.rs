@@ -389,8 +389,12 @@ impl World {
         if let (true, Some(line)) = (self.peers[i].connected, &self.peers[i].line) {
             let nsp = if self.nsp == "/" { String::new() } else { format!("{},", self.nsp) };
             self.say(&format!("{i} leaves on purpose"));
+            // A server that has given the client up already does not hear it: then the session stays.
+            let hears = self.socket(i).is_some();
             line.send(self.now(), &format!("41{nsp}"));
-            self.end_session(i);
+            if hears {
+                self.end_session(i);
+            }
             self.peers[i].connected = false;
             self.peers[i].line = None;
         }
