@@ -330,7 +330,9 @@ impl World {
             Heard::Pinged => {
                 let now = self.now().0;
                 let pid = self.peers[i].pid.clone().unwrap_or_default();
-                if let Some(session) = self.sessions.get_mut(&pid) {
+                // A pong on a line that the server has given up proves nothing.
+                let hears = self.socket(i).is_some();
+                if let Some(session) = self.sessions.get_mut(&pid).filter(|_| hears) {
                     session.proved = now;
                 }
             }

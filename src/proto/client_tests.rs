@@ -1,0 +1,139 @@
+//! The Socket.IO client: a case for each rule and each error, then random packets.
+
+use super::*;
+use proptest::prelude::*;
+
+fn limits() -> Limits {
+    Limits { connect_ms: 1_000, attachments_ms: 500, max_payload: 10, ..Limits::default() }
+}
+
+/// A client that is in `/` and `/custom`.
+fn client() -> Client {
+    let mut client = Client::new(Time(0), &limits());
+    for (packet, nsp) in [("0", "/"), ("0/custom,{\"a\":1}", "/custom")] {
+        assert!(matches!(client.text(Time(0), packet, &limits()), Ok(Action::Connect { .. })));
+        client.connected(nsp);
+    }
+    client
+}
+
+fn args(text: &str, attachments: &[&'static [u8]]) -> Args {
+    Args::from_wire(text.to_owned(), attachments.iter().map(|data| Bytes::from_static(data)).collect())
+}
+
+#[test]
+fn what_packets_ask_for() {
+    let event = |nsp: &'static str, name: &'static str, text: &str, id| {
+        Ok(Action::Event { nsp: nsp.into(), name: name.into(), args: args(text, &[]), id })
+    };
+    for (packet, want) in [
+        (r#"2["message",1,"2",{"3":[true]}]"#, event("/", "message", r#"1,"2",{"3":[true]}"#, None)),
+        (r#"2456["message-with-ack",1]"#, event("/", "message-with-ack", "1", Some(456))),
+        (r#"2/custom,["hi"]"#, event("/custom", "hi", "", None)),
+        (r#"37[5]"#, Ok(Action::Ack { nsp: "/".into(), id: 7, args: args("5", &[]) })),
+        ("1/custom", Ok(Action::Disconnect { nsp: "/custom" })),
+        ("0/other,{}", Ok(Action::Connect { nsp: "/other", auth: Some("{}") })),
+        ("0", Err(ClientError::AlreadyConnected)),
+        (r#"2/other,["hi"]"#, Err(ClientError::NotConnected)),
+        ("1/other", Err(ClientError::NotConnected)),
+    ] {
+        assert_eq!(client().text(Time(1), packet, &limits()), want, "{packet}");
+    }
+    for garbage in ["", "abc", "2{}", "2abc[\"x\"]", "9", "450-[\"x\"]", "0[]", "2[\"connect\"]"] {
+        assert!(matches!(client().text(Time(1), garbage, &limits()), Err(ClientError::Packet(_))), "{garbage}");
+    }
+}
+
+#[test]
+fn nothing_before_the_answer_to_connect() {
+    let mut client = Client::new(Time(0), &limits());
+    assert_eq!(client.text(Time(0), "2[\"hi\"]", &limits()), Err(ClientError::NotConnected));
+    client.text(Time(0), "0", &limits()).unwrap();
+    assert!(client.is_connecting("/"));
+    assert_eq!(client.text(Time(0), "2[\"hi\"]", &limits()), Err(ClientError::NotConnected));
+    assert_eq!(client.text(Time(0), "0", &limits()), Err(ClientError::AlreadyConnected));
+    client.left("/");
+    assert!(matches!(client.text(Time(0), "0", &limits()), Ok(Action::Connect { .. })));
+}
+
+#[test]
+fn who_was_removed_may_still_have_packets_under_way_and_may_come_back() {
+    let mut client = client();
+    client.removed("/custom");
+    assert!(matches!(client.text(Time(1), "2/custom,[\"late\"]", &limits()), Ok(Action::Event { .. })));
+    assert!(matches!(client.text(Time(1), "0/custom,", &limits()), Ok(Action::Connect { .. })));
+    assert!(client.is_connecting("/custom"));
+}
+
+const HEADER: &str = r#"52-["up",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#;
+
+#[test]
+fn binary_packets_are_whole_or_nothing() {
+    let mut client = client();
+    assert_eq!(client.text(Time(1), HEADER, &limits()), Ok(Action::Wait));
+    assert_eq!(client.binary(Bytes::from_static(b"one"), &limits()), Ok(Action::Wait));
+    match client.binary(Bytes::from_static(b"two"), &limits()) {
+        Ok(Action::Event { name, args, .. }) => {
+            assert_eq!(
+                (&*name, args.attachments()),
+                ("up", &[Bytes::from_static(b"one"), Bytes::from_static(b"two")][..])
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(client.binary(Bytes::from_static(b"three"), &limits()), Err(ClientError::StrayBinary));
+    assert_eq!(client.text(Time(1), r#"61-9[{"_placeholder":true,"num":0}]"#, &limits()), Ok(Action::Wait));
+    assert!(matches!(client.binary(Bytes::new(), &limits()), Ok(Action::Ack { id: 9, .. })));
+}
+
+#[test]
+fn attachments_have_their_limits() {
+    let mut late = client();
+    late.text(Time(1), HEADER, &limits()).unwrap();
+    assert_eq!(late.next_timeout(), Some(Time(501)));
+    assert_eq!((late.timeout(Time(500)), late.timeout(Time(501))), (Ok(()), Err(ClientError::AttachmentsLate)));
+    let mut text = client();
+    text.text(Time(1), HEADER, &limits()).unwrap();
+    assert_eq!(text.text(Time(1), "2[\"hi\"]", &limits()), Err(ClientError::TextForAttachment));
+    let mut large = client();
+    large.text(Time(1), HEADER, &limits()).unwrap();
+    assert_eq!(large.binary(Bytes::from_static(b"123456"), &limits()), Ok(Action::Wait));
+    assert_eq!(large.binary(Bytes::from_static(b"12345"), &limits()), Err(ClientError::AttachmentsTooLarge));
+}
+
+#[test]
+fn a_first_namespace_in_time() {
+    let mut client = Client::new(Time(0), &limits());
+    assert_eq!(client.next_timeout(), Some(Time(1_000)));
+    assert_eq!((client.timeout(Time(999)), client.timeout(Time(1_000))), (Ok(()), Err(ClientError::ConnectLate)));
+    client.text(Time(1), "0", &limits()).unwrap();
+    assert_eq!(client.timeout(Time(1_000)), Err(ClientError::ConnectLate));
+    client.connected("/");
+    assert_eq!((client.timeout(Time(1_000)), client.next_timeout()), (Ok(()), None));
+}
+
+proptest! {
+    /// Any packets in any order: no panic, attachments are handed out complete or not at all, and namespaces don't pile up.
+    #[test]
+    fn random_packets(packets in prop::collection::vec(
+        prop_oneof![
+            prop::sample::select(vec!["0", "1", "0/a,", "1/a", "2[\"x\"]", "2/a,[\"x\",1]", HEADER, "31[]", "4", "51-[\"x\"]", "b"]).prop_map(str::to_owned),
+            "[0-9]{1,3}-?(/[a-z]{0,2},)?[0-9]{0,3}\\[?.{0,8}\\]?",
+        ], 1..40)) {
+        let mut client = Client::new(Time(0), &limits());
+        for packet in packets {
+            let action = match packet.as_str() {
+                "b" => client.binary(Bytes::from_static(b"x"), &limits()),
+                text => client.text(Time(1), text, &limits()),
+            };
+            match action {
+                Ok(Action::Connect { nsp, .. }) => client.connected(nsp),
+                Ok(Action::Event { args, .. } | Action::Ack { args, .. }) => prop_assert!(args.attachments().len() <= 10),
+                Ok(Action::Wait) => prop_assert!(client.next_timeout().is_some()),
+                Ok(Action::Disconnect { .. }) => {}
+                Err(_) => return Ok(()),
+            }
+            prop_assert!(client.namespaces() <= 40);
+        }
+    }
+}
