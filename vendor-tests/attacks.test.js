@@ -90,15 +90,20 @@ describe("WebSocket frames against the rules, in the same segment as the request
   ]) {
     it(`${what}: the connection is closed`, async () => {
       const socket = await webSocket(server, WEBSOCKET, { pipelined: frames });
-      await socket.closed(2_000);
+      await socket.over();
     });
   }
+
+  it("a client that does not answer the close frame is hung up on", async () => {
+    const socket = await webSocket(server, WEBSOCKET, { pipelined: [frame("4x", { rsv: 4 })] });
+    await socket.closed(35_000);
+  });
 
   it("the same on a probing WebSocket: polling goes on", async () => {
     const session = await Polling.open(server, PATH);
     await session.post("40");
     const socket = await webSocket(server, session.target.replace("polling", "websocket"), { pipelined: [frame("2probe", { rsv: 4 })] });
-    await socket.closed(2_000);
+    await socket.over();
     assert.match((await session.packets())[0], /^40\{"sid"/);
   });
 
@@ -211,7 +216,7 @@ describe("packets against the rules close the connection", () => {
       const socket = await joined();
       socket.send(frame(packet));
       if (packet === "6abc\u0000") return works(socket); // a noop with data is a noop
-      await socket.closed(2_000);
+      await socket.over();
     });
   }
 
@@ -227,7 +232,7 @@ describe("packets against the rules close the connection", () => {
     it(what, async () => {
       const socket = await joined();
       socket.send(...frames);
-      await socket.closed(2_000);
+      await socket.over();
     });
   }
 
@@ -237,7 +242,7 @@ describe("packets against the rules close the connection", () => {
       const socket = await joined();
       const placeholder = num === undefined ? '{"_placeholder":true}' : `{"_placeholder":true,"num":${num}}`;
       socket.send(frame(`452-["message",${placeholder},{"a":[${placeholder}]}]`), ...[1, 2].map((n) => frame(bytes(n), { opcode: BINARY })));
-      await socket.closed(2_000);
+      await socket.over();
     });
   }
 
@@ -275,7 +280,7 @@ describe("packets that look bad and are harmless", () => {
       socket.send(frame(packet));
       // Whatever is refused, is refused by closing; what is not, changes nothing.
       socket.send(frame('421["echo","works"]'));
-      await socket.text().then((text) => assert.equal(text, '431["works"]'), () => socket.closed(2_000));
+      await socket.text().then((text) => assert.equal(text, '431["works"]'), () => socket.over());
       const strict = ['"\\ud800"', "1e400"].some((odd) => packet.includes(odd));
       if (!strict) assert.equal(socket.ended, false, "it stays");
     });
@@ -376,7 +381,7 @@ describe("much from little", () => {
       it(`${where} with ${what} 100,000 deep`, async () => {
         const socket = await joined();
         socket.send(frame(`${head}${open.repeat(100_000)}1${close.repeat(100_000)}${tail}`));
-        await socket.closed(2_000);
+        await socket.over();
       });
     }
   }
@@ -386,7 +391,7 @@ describe("much from little", () => {
     const flood = Buffer.concat([frame("4", { fin: false }), ...Array.from({ length: 140_000 }, () => frame("x", { fin: false, opcode: CONTINUATION }))]);
     const spent = await cost(server, async () => {
       socket.send(flood);
-      await socket.closed();
+      await socket.over(5_000);
     });
     assertCheap(spent);
   });
@@ -396,7 +401,7 @@ describe("much from little", () => {
     const flood = Buffer.concat([frame("4", { fin: false }), ...Array.from({ length: 140_000 }, () => frame("", { fin: false, opcode: CONTINUATION }))]);
     const spent = await cost(server, async () => {
       socket.send(flood);
-      await socket.closed();
+      await socket.over(5_000);
     });
     assertCheap(spent);
   });

@@ -65,6 +65,15 @@ export class Wire {
     return this.until((input, ended) => (ended ? input : undefined), "end of the connection", ms);
   }
 
+  /** Waits until the server has closed the WebSocket, by a close frame or by hanging up. */
+  over(ms = 2_000) {
+    const isOver = (input, ended) => {
+      for (let at = 0, next; (next = parseFrame(input.subarray(at))); at += next.end) if (next.opcode === CLOSE) return true;
+      return ended || undefined;
+    };
+    return this.until(isOver, "end of the WebSocket", ms);
+  }
+
   /** The next HTTP response. `head`: it answers a HEAD request. */
   async response({ head = false, ms = 5_000 } = {}) {
     const { end, ...response } = await this.until((input, ended) => parseResponse(input, ended, head), "HTTP response", ms);
