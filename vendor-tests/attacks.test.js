@@ -47,6 +47,14 @@ async function works(socket) {
   assert.equal(await socket.text(), '431["works"]');
 }
 
+/** The session is unknown; before that the client may fetch what waited for it, up to the close packet. */
+async function assertGone(session) {
+  const bodies = [];
+  for (let response = await session.get(); response.status === 200; response = await session.get()) bodies.push(response.body);
+  assert.ok(bodies.length <= 2, bodies.join("\n"));
+  if (bodies.length > 0) assert.match(bodies.at(-1), /(^|\x1e)1$/);
+}
+
 /** What an attack costs the server: seconds of processor time, and MiB of memory afterwards. */
 async function cost(where, attack) {
   const [cpu, memory] = [where.cpuSeconds(), where.memory()];
@@ -197,6 +205,7 @@ describe("names of transports and sessions that mean something elsewhere (CVE-20
   }
 });
 
+// The official parser lets a few of these pass: 42, 451-, 43[], a count with a sign or an exponent.
 describe("packets against the rules close the connection", () => {
   const LONG = "1".repeat(100_000);
   for (const packet of [
@@ -246,27 +255,23 @@ describe("packets against the rules close the connection", () => {
     });
   }
 
-  it("the same over polling: the session is gone", async () => {
-    for (const packet of ['42["connect"]', "4abc", '450-["x"]', "bAQID", '42[{}]', "40"]) {
+  for (const body of ['42["connect"]', "4abc", '450-["x"]', "bAQID", "42[{}]", "40"]) {
+    it(`${body} over polling: the session is gone`, async () => {
       const session = await Polling.open(server, PATH);
       await session.post("40");
       await session.packets();
-      assert.deepEqual([(await session.post(packet)).status], [200], packet);
-      const last = await session.get();
-      if (last.status === 200) assert.match(last.body, /(^|\x1e)1$/, packet);
-      assert.equal((await session.get()).status, 400, packet);
-    }
-  });
+      assert.equal((await session.post(body)).status, 200);
+      await assertGone(session);
+    });
+  }
 
-  it("an event before CONNECT, and CONNECT twice, over polling", async () => {
-    for (const body of ['42["message"]', "40\x1e40"]) {
+  for (const body of ['42["message"]', "40\x1e40", "40\x1e42{}", "41", "40/nowhere,\x1e42/nowhere,[\"x\"]"]) {
+    it(`${JSON.stringify(body)} over polling, first of all: the session is gone`, async () => {
       const session = await Polling.open(server, PATH);
       assert.equal((await session.post(body)).status, 200);
-      const last = await session.get();
-      if (last.status === 200) assert.match(last.body, /(^|\x1e)1$/);
-      assert.equal((await session.get()).status, 400);
-    }
-  });
+      await assertGone(session);
+    });
+  }
 });
 
 describe("packets that look bad and are harmless", () => {

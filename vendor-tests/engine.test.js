@@ -56,20 +56,13 @@ for (const [name, transport] of TRANSPORTS) {
       });
     }
 
-    it("900 kB of text come back", async () => {
+    it("200 kB of text and of binary come back", async () => {
       const socket = await connect();
-      const text = "0123456789€".repeat(69_230);
-      assert.ok(Buffer.byteLength(text) > 899_000);
+      const text = "0123456789€".repeat(15_000);
       socket.send(text);
       assert.equal((await next(socket, "message"))[0] === text, true);
-    });
-
-    // In a POST, binary data are base64, a third larger; the body is limited to 1,000,000 bytes.
-    it(`${polls ? 740 : 900} kB of binary come back`, async () => {
-      const socket = await connect();
-      const data = pattern(polls ? 740_000 : 900_000);
-      socket.send(data);
-      assert.ok((await next(socket, "message"))[0].equals(data));
+      socket.send(pattern(200_000));
+      assert.ok((await next(socket, "message"))[0].equals(pattern(200_000)));
     });
 
     it("4,000 small messages come back in order, text and binary mixed", async () => {

@@ -54,8 +54,8 @@ describe("a storm", () => {
     const cutOff = async (client) => {
       for (; client.cuts < CUTS; client.cuts++) {
         await pass(((SECONDS * 1_000) / CUTS) * 2 * chance() * 0.9);
-        if (!client.socket.connected) await next(client.socket, "connect", undefined, 20_000);
-        const back = next(client.socket, "connect", undefined, 20_000);
+        if (!client.socket.connected) await next(client.socket, "connect", undefined, 60_000);
+        const back = next(client.socket, "connect", undefined, 60_000);
         // By turns: the network is cut, the client's WebSocket is torn, the client closes in good order.
         if (client.proxy) client.proxy[chance() < 0.5 ? "cut" : "reset"]();
         if (chance() < 0.5) client.socket.io.engine.transport.ws?.terminate();

@@ -172,7 +172,7 @@ fn garbage_closes() {
 #[test]
 fn heartbeat() {
     let mut s = session(Transport::WebSocket);
-    s.take_frames();
+    assert_eq!(texts(s.take_frames()), "0{}");
     assert_eq!(s.next_timeout(), Some(t(300)));
     assert!(!s.ping_due(t(299)) && s.ping_due(t(300)));
     s.handle(t(301), Input::Timeout);

@@ -65,8 +65,9 @@ export async function cut(socket) {
 
 /** Cuts the connection, and waits until the client is back. */
 export async function cutAndReturn(socket) {
+  const back = next(socket, "connect", undefined, 20_000);
   await cut(socket);
-  if (!socket.connected) await next(socket, "connect");
+  await back;
 }
 
 /** An Engine.IO client, connected and upgraded where that is due. Messages that come meanwhile stand in `early`. */
