@@ -98,6 +98,12 @@ for (const [name, transport] of TRANSPORTS) {
       assert.deepEqual(stray, []);
     });
 
+    it("and can't be joined by others", async () => {
+      const [one, two] = [await open(transport), await open()];
+      assert.equal((await ask(one, "join", two.id)).ok, false);
+      assert.deepEqual(await roomsOf(one), []);
+    });
+
     it("each sender's messages arrive in its order, and at both receivers in the same order", async () => {
       const [one, two] = await Promise.all([open(transport), open(transport)]);
       await join(one, "order");

@@ -19,6 +19,8 @@ mod sessions;
 mod sim;
 pub mod socket;
 pub mod streams;
+#[cfg(test)]
+mod tests;
 pub mod timers;
 
 pub use options::{AllowRequest, Cors, EngineHandler, InitialHeaders, Log, Message, Options, Pages, Recovery};

@@ -5,7 +5,7 @@
 //! must get; [`peer`] is the client; [`world`] is what can happen.
 
 mod model;
-mod peer;
+pub mod peer;
 mod world;
 
 use super::memory::MemoryStreams;

@@ -1,0 +1,300 @@
+//! What applications rely on, in virtual time: who gets a broadcast, acknowledgements, middlewares, limits, reasons, claims.
+
+use super::broadcast::Acks;
+use super::entry::{Entry, Record};
+use super::recovery::newest_record;
+use super::sim::peer::Line;
+use super::*;
+use crate::codec::args::Args;
+use crate::id::{Offset, Pid, SocketId};
+use crate::limits::Limits;
+use handler::{AckError, Events};
+use memory::MemoryStreams;
+use serde_json::{Value, json};
+use socket::EmitError;
+
+struct Bench {
+    server: Server,
+    clock: Arc<AtomicU64>,
+}
+
+impl Bench {
+    fn new(options: Options) -> Bench {
+        let (clock, ids) = (Arc::new(AtomicU64::new(1_000)), AtomicU64::new(0));
+        let ticking = clock.clone();
+        let random = move |bytes: &mut [u8]| {
+            bytes.fill(1);
+            bytes[0] = ids.fetch_add(1, Ordering::Relaxed) as u8;
+        };
+        let streams = Arc::new(MemoryStreams::new(&options.limits));
+        let now = Arc::new(move || Time(ticking.load(Ordering::Relaxed)));
+        Bench { server: Server::new(options, streams, now, Arc::new(random)), clock }
+    }
+
+    fn plain() -> Bench {
+        let bench = Bench::new(Options { recovery: None, ..Options::default() });
+        bench.server.of("/").handle(());
+        bench
+    }
+
+    fn pass(&self, ms: u64) {
+        self.clock.fetch_add(ms, Ordering::Relaxed);
+        self.server.handle_timeouts(self.server.now());
+    }
+
+    fn line(&self, transport: Transport) -> Line {
+        let headers = crate::codec::http::parse(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", 9).unwrap().headers;
+        let handshake = Handshake { headers, url: "/socket.io/?EIO=4".into(), address: "::1".into() };
+        let connection = self.server.open(self.server.now(), transport, false, handshake).unwrap();
+        Line::new(connection, transport == Transport::Polling)
+    }
+
+    /// Sends packets over a new WebSocket; gives the line, and what came back but the open packet.
+    fn send(&self, packets: &[&str]) -> (Line, Vec<String>) {
+        let mut line = self.line(Transport::WebSocket);
+        packets.iter().for_each(|packet| line.send(self.server.now(), packet));
+        let got = self.got(&mut line).split_off(1);
+        (line, got)
+    }
+
+    fn got(&self, line: &mut Line) -> Vec<String> {
+        line.pump(self.server.now());
+        line.coming.drain(..).collect()
+    }
+
+    /// A client in `/`.
+    fn join(&self) -> (Line, Socket) {
+        let (line, _) = self.send(&["40"]);
+        let socket = line.connection.sockets().remove(0);
+        (line, socket)
+    }
+}
+
+#[test]
+fn who_gets_a_broadcast() {
+    let bench = Bench::plain();
+    let nsp = bench.server.of("/");
+    let mut clients: Vec<_> = (0..3).map(|_| bench.join()).collect();
+    for (i, rooms) in [&["a", "b"][..], &["b"], &[]].into_iter().enumerate() {
+        rooms.iter().for_each(|room| clients[i].1.join(*room).unwrap());
+    }
+    let first = clients[0].1.clone();
+    let mut check = |want: [usize; 3], what: &str| {
+        let got: Vec<usize> = clients.iter_mut().map(|(line, _)| bench.got(line).len()).collect();
+        assert_eq!(got, want, "{what}");
+    };
+    nsp.emit_all("x", 1).unwrap();
+    check([1, 1, 1], "everybody");
+    nsp.to("a").to("b").emit("x", 1).unwrap();
+    check([1, 1, 0], "several rooms, once each");
+    nsp.to("b").except("a").emit("x", 1).unwrap();
+    check([0, 1, 0], "a room without another");
+    first.broadcast().emit("x", 1).unwrap();
+    check([0, 1, 1], "all but the sender");
+    first.to("b").local().emit("x", 1).unwrap();
+    check([0, 1, 0], "a room without the sender, here");
+    nsp.to(first.id()).emit("x", 1).unwrap();
+    check([1, 0, 0], "one client by its id");
+    first.emit("x", ()).unwrap();
+    check([1, 0, 0], "one client");
+    let mut fetched = 0;
+    nsp.except("b").fetch_sockets(|sockets| fetched = sockets.len());
+    assert_eq!(fetched, 1);
+    nsp.to("a").sockets_join(vec!["c".into()]).unwrap();
+    nsp.to("b").sockets_leave(vec!["b".into()]).unwrap();
+    assert_eq!(nsp.rooms(), [("a".into(), 1), ("c".into(), 1)]);
+    nsp.to("c").disconnect_sockets(false).unwrap();
+    check([1, 0, 0], "DISCONNECT");
+    assert_eq!((nsp.len(), nsp.room_count(), first.connected()), (2, 0, false));
+    first.join("late").unwrap();
+    assert_eq!(nsp.room_count(), 0, "a client that is gone joins nothing");
+}
+
+#[test]
+fn broadcasts_collect_acknowledgements() {
+    let bench = Bench::plain();
+    let mut clients: Vec<_> = (0..3).map(|_| bench.join()).collect();
+    let heard: Arc<Mutex<Option<Acks>>> = Arc::default();
+    let hears = heard.clone();
+    bench.server.of("/").all().timeout(500).emit_with_ack("q", 1, move |acks| *lock(&hears) = Some(acks)).unwrap();
+    let asked = bench.got(&mut clients[0].0);
+    assert_eq!(asked, [r#"420["q",1]"#]);
+    clients[0].0.send(bench.server.now(), r#"430["yes"]"#);
+    clients[0].0.send(bench.server.now(), r#"430["again"]"#);
+    clients[1].0.close(bench.server.now());
+    bench.pass(499);
+    assert!(lock(&heard).is_none());
+    bench.pass(1);
+    assert_eq!(*lock(&heard), Some(Acks { answers: vec![Args::from("yes")], missing: 2 }));
+}
+
+#[test]
+fn acknowledgements_of_one_client() {
+    let bench = Bench::new(Options {
+        recovery: None,
+        limits: Limits { pending_acks: 2, ..Limits::default() },
+        ..Options::default()
+    });
+    bench.server.of("/").handle(());
+    let (line, socket) = bench.join();
+    let heard: Arc<Mutex<Vec<Result<Args, AckError>>>> = Arc::default();
+    let ask = |timeout| {
+        let hears = heard.clone();
+        socket.emit_with_ack("q", (), timeout, move |answer| lock(&hears).push(answer))
+    };
+    ask(Some(100)).unwrap();
+    ask(None).unwrap();
+    assert_eq!(ask(None), Err(EmitError::TooManyAcks));
+    bench.pass(100);
+    line.close(bench.server.now());
+    ask(None).unwrap();
+    assert_eq!(*lock(&heard), [Err(AckError::Timeout), Err(AckError::Disconnected), Err(AckError::Disconnected)]);
+}
+
+#[test]
+fn volatile_packets_are_for_clients_that_can_take_them() {
+    let bench = Bench::plain();
+    let mut line = bench.line(Transport::Polling);
+    line.send(bench.server.now(), "40");
+    line.connection.sockets()[0].volatile().emit("x", 1).unwrap();
+    let mut got = bench.got(&mut line);
+    assert!(!got.iter().any(|packet| packet.contains("\"x\"")), "{got:?}");
+    // Now a GET waits.
+    line.connection.sockets()[0].volatile().emit("x", 2).unwrap();
+    got = bench.got(&mut line);
+    assert_eq!(got, [r#"42["x",2]"#]);
+    assert_eq!(bench.server.metrics().volatile_dropped.get(), 1);
+}
+
+#[test]
+fn middlewares_decide_now_or_later() {
+    let bench = Bench::plain();
+    let later: Arc<Mutex<Vec<Next>>> = Arc::default();
+    let (keeps, nsp) = (later.clone(), bench.server.of("/door"));
+    nsp.use_middleware(|socket, next| match socket.auth().contains("bad") {
+        true => next.refuse(ConnectError::new("no").with_data(json!({"why": 1}))),
+        false => next.accept(),
+    });
+    nsp.use_middleware(move |socket, next| match socket.auth().contains("drop") {
+        true => drop(next),
+        false => lock(&keeps).push(next),
+    });
+    let (_, got) = bench.send(&[r#"40/door,{"bad":1}"#]);
+    assert_eq!(got, [r#"44/door,{"message":"no","data":{"why":1}}"#]);
+    let (_, got) = bench.send(&[r#"40/door,{"drop":1}"#]);
+    assert_eq!(got, [r#"44/door,{"message":"not accepted"}"#]);
+    let (mut line, got) = bench.send(&["40/door,"]);
+    assert_eq!((got.len(), nsp.len()), (0, 0));
+    let next = lock(&later).pop().unwrap();
+    next.accept();
+    assert_eq!((bench.got(&mut line).len(), nsp.len()), (1, 1));
+    let (_, got) = bench.send(&["40/nowhere"]);
+    assert_eq!(got, [r#"44/nowhere,{"message":"Invalid namespace"}"#]);
+}
+
+#[test]
+fn limits_are_errors_of_the_one_who_reaches_them() {
+    let limits = Limits { rooms_per_client: 1, name_bytes: 5, namespaces_per_client: 1, ..Limits::default() };
+    let bench = Bench::new(Options { limits, ..Options::default() });
+    bench.server.of("/").handle(());
+    bench.server.of_rule(|name| name.starts_with("/d"), Arc::new(()));
+    let (mut line, socket) = bench.join();
+    assert_eq!(socket.join("room"), Ok(()));
+    assert_eq!(socket.join("more"), Err(EmitError::TooManyRooms));
+    assert_eq!(socket.join("toolong"), Err(EmitError::NameTooLong));
+    assert_eq!(socket.emit("connect", ()), Err(EmitError::ReservedName));
+    let many = (0..11).fold(Args::new(), |args, _| args.with_binary(vec![0]));
+    assert_eq!(socket.emit("x", many), Err(EmitError::TooManyAttachments));
+    line.send(bench.server.now(), "40/d,");
+    line.send(bench.server.now(), "40/dlong,");
+    let got = bench.got(&mut line);
+    assert!(got[0].contains("Too many namespaces") && got[1].contains("name too long"), "{got:?}");
+}
+
+#[test]
+fn a_namespace_made_by_a_rule_goes_with_its_last_client() {
+    let bench = Bench::plain();
+    bench.server.of_rule(|name| name.starts_with("/game-"), Arc::new(()));
+    let (one, _) = bench.send(&["40/game-1,"]);
+    let (two, _) = bench.send(&["40/game-1,"]);
+    assert_eq!(bench.server.namespaces().len(), 2);
+    one.close(bench.server.now());
+    assert_eq!(bench.server.namespaces().len(), 2);
+    two.send(bench.server.now(), "41/game-1,");
+    assert_eq!(bench.server.namespaces().len(), 1);
+}
+
+#[test]
+fn reasons_in_the_official_words() {
+    let bench = Bench::new(Options { recovery: None, ..Options::default() });
+    let reasons: Arc<Mutex<Vec<&'static str>>> = Arc::default();
+    let hears = reasons.clone();
+    bench.server.of("/").handle(Events::new().on_disconnect(move |_, reason| lock(&hears).push(reason.as_str())));
+    let now = bench.server.now();
+    bench.join().0.send(now, "41");
+    bench.join().1.disconnect(false);
+    bench.join().1.disconnect(true);
+    bench.join().0.close(now);
+    bench.join().0.send(now, "4abc");
+    bench.join().0.connection.handle(now, Input::Garbage(crate::proto::session::Via::WebSocket));
+    let (mut last, _) = bench.join();
+    bench.server.close();
+    assert!(bench.got(&mut last).iter().all(|packet| !packet.starts_with("41")), "no DISCONNECT packet");
+    bench.server.open_again();
+    let _silent = bench.join();
+    bench.pass(25_000);
+    bench.pass(20_000);
+    let want = [
+        "client namespace disconnect",
+        "server namespace disconnect",
+        "server namespace disconnect",
+        "transport close",
+        "forced close",
+        "parse error",
+        "server shutting down",
+        "ping timeout",
+    ];
+    assert_eq!(*lock(&reasons), want);
+}
+
+#[test]
+fn the_last_claim_owns_the_session() {
+    let record = |claim: u64, data: u64| {
+        let at = Offset { ms: claim, seq: 0 };
+        Arc::new(Entry::Record(Box::new(Record {
+            nsp: Nsp::new("/"),
+            sid: SocketId::from_record("sid"),
+            pid: Pid::from_wire("AAAAAAAAAAAAAAAAAAAA").unwrap(),
+            uid: "uid".into(),
+            claim: at,
+            since: Offset::ZERO,
+            position: Offset::ZERO,
+            applied: Offset::ZERO,
+            floor: Offset::ZERO,
+            stays: Vec::new(),
+            data: Arc::new(json!(data)),
+        })))
+    };
+    let claim = || Arc::new(Entry::Claim);
+    for (what, entries, want) in [
+        ("nothing", vec![], None),
+        ("a claim alone", vec![(1, claim())], None),
+        ("the newest record", vec![(1, record(0, 1)), (2, record(0, 2))], Some(2)),
+        (
+            "a record written late by the former owner",
+            vec![(1, record(0, 1)), (2, claim()), (3, record(0, 9))],
+            Some(1),
+        ),
+        (
+            "the new owner's record",
+            vec![(1, record(0, 1)), (2, claim()), (3, record(2, 5)), (4, record(0, 9))],
+            Some(5),
+        ),
+        ("a trimmed claim", vec![(3, record(2, 5)), (4, record(0, 9))], Some(5)),
+        ("what comes after the restorer's claim", vec![(1, record(0, 1)), (11, record(0, 2))], Some(1)),
+    ] {
+        let entries: Vec<_> = entries.into_iter().map(|(ms, entry)| (Offset { ms, seq: 0 }, entry)).collect();
+        let data = newest_record(&entries, Offset { ms: 10, seq: 0 }).map(|record| (*record.data).clone());
+        assert_eq!(data, want.map(Value::from), "{what}");
+    }
+}
