@@ -469,6 +469,9 @@ impl Namespace {
             self.catch_up(replay, self.position())?;
         }
         let mut hub = lock(&self.hub);
+        if let Some(claimed) = claimed {
+            self.check_owner(claimed)?;
+        }
         let (position, stays, missed) = match replay {
             Some((mut replay, position)) => {
                 self.catch_up(&mut replay, hub.position)?;
@@ -491,6 +494,16 @@ impl Namespace {
         self.refresh(socket);
         self.count_out(missed.len());
         Ok(true)
+    }
+
+    /// The claim is still the last one: another connection may have claimed the session since, or ended it.
+    fn check_owner(&self, claimed: &Claimed) -> Result<(), Refused> {
+        let entries = self.read(Key::Session(claimed.record.pid.clone()), Offset::ZERO, usize::MAX)?;
+        let last = entries.iter().rev().find(|(_, entry)| **entry == Entry::Claim);
+        match last.is_some_and(|(id, _)| *id == claimed.claim) {
+            true => Ok(()),
+            false => Err(Refused::UnknownSession),
+        }
     }
 
     fn begin_replay(&self, claimed: &Claimed) -> Result<(Replay, Position), Refused> {
