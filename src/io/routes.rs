@@ -7,6 +7,7 @@ use crate::codec::http::{Head, Method, Response};
 use crate::codec::query::Query;
 use crate::codec::{engine_packet, payload, websocket};
 use crate::proto::handshake::{self, Intent, Refusal, Request, Transport};
+use crate::proto::reason::Reason;
 use crate::proto::session::{GetAnswer, Input, Via};
 use crate::server::connection::{Connection, Outcome};
 use crate::server::handshake::Handshake;
@@ -189,9 +190,9 @@ async fn poll(
     let flow = send(http, head, response, keep_alive).await;
     match flow {
         Ok(_) => session.sent(frames.iter().map(|frame| frame.websocket().len()).sum()),
-        // The packets are lost: the session ends, and its client recovers what it missed.
+        // The packets are lost: the session ends, whatever carries it by now, and its client recovers what it missed.
         Err(Gone) => {
-            session.handle(http.server.now(), Input::GetAborted);
+            session.handle(http.server.now(), Input::Abort(Reason::TransportError));
         }
     }
     flow

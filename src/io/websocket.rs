@@ -156,7 +156,10 @@ impl Socket {
                 Poll::Ready(Err(())) => return Step::Gone,
                 // The client does not read. Its session may end meanwhile; then nobody waits for it.
                 Poll::Pending => {
-                    let over = self.via == Via::WebSocket && self.connection.poll_blocked(cx.waker());
+                    let over = match self.via {
+                        Via::WebSocket => self.connection.poll_blocked(cx.waker()),
+                        Via::Probe | Via::Polling => !self.connection.poll_probe(cx.waker()),
+                    };
                     return if over { Step::Gone } else { Step::Wait };
                 }
             }

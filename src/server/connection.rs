@@ -141,7 +141,8 @@ impl Connection {
         }
         let mut state = lock(&self.state);
         let timeout = matches!(input, Input::Timeout);
-        if timeout {
+        // An entry that fires before the soonest one is left over from an earlier deadline: it must not become a chain of its own.
+        if timeout && state.scheduled <= now {
             state.scheduled = Time(u64::MAX);
         }
         let step = self.step(&mut state, now, input, timeout);

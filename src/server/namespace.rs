@@ -519,7 +519,7 @@ impl Namespace {
             ..Position::default()
         };
         let replay = Replay::new(record, start, options.limits.unsent_bytes);
-        self.prove_complete(start)?;
+        self.prove_complete(replay.cursor())?;
         Ok((replay, position))
     }
 

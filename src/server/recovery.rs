@@ -129,6 +129,7 @@ pub struct Replay {
     own: Room,
     stays: Vec<Stay>,
     applied: Offset,
+    start: Offset,
     cursor: Offset,
     missed: Vec<Frames>,
     bytes: usize,
@@ -144,7 +145,9 @@ impl Replay {
             own: record.sid.room(),
             stays: record.stays.clone(),
             applied: record.applied,
-            cursor: start,
+            start,
+            // Commands that the record does not know yet count, however far the client says it is.
+            cursor: start.min(record.applied),
             missed: Vec::new(),
             bytes: 0,
             limit,
@@ -163,7 +166,7 @@ impl Replay {
         // What the record already tells of is not applied again.
         let news = id > self.applied;
         match entry {
-            Entry::Broadcast { to, name, args } if self.is_meant(to, id) => {
+            Entry::Broadcast { to, name, args } if id > self.start && self.is_meant(to, id) => {
                 let frames = socket_packet::event(self.nsp.as_str(), None, name, args, Some(id));
                 self.bytes += size_of::<Frames>();
                 self.bytes +=
