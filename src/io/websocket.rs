@@ -19,11 +19,15 @@ use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 /// Bytes read at once.
 const SCRATCH: usize = 64 * 1024;
+/// For the last frames to go out.
+const LAST_WORDS: Duration = Duration::from_secs(30);
 /// Frames written at once.
 const BATCH: usize = 64;
 
@@ -71,9 +75,14 @@ pub async fn serve(stream: TcpStream, early: Vec<u8>, connection: Arc<Connection
         {
             socket.last = true;
         }
-        socket.poll(cx)
+        match socket.poll(cx) {
+            Poll::Pending if !socket.last => Poll::Pending,
+            Poll::Pending | Poll::Ready(()) => Poll::Ready(()),
+        }
     })
     .await;
+    // What is queued still goes out, to a client that reads.
+    let _ = timeout(LAST_WORDS, poll_fn(|cx| if socket.last { socket.poll(cx) } else { Poll::Ready(()) })).await;
     // Also where the task ends otherwise: the session must not wait for a WebSocket that is gone.
     let Socket { connection, via, attached, mut stream, last, .. } = socket;
     if attached {

@@ -292,11 +292,12 @@ impl Connection {
         if volatile && !state.session.is_writable() {
             return if state.session.is_open() { Sent::Dropped } else { Sent::Closed };
         }
+        let was_cut = state.session.overflowed();
         let sent = match state.session.send(frames) {
             true => Sent::Queued,
             false => Sent::Closed,
         };
-        if state.session.overflowed() {
+        if state.session.overflowed() && !was_cut {
             self.look_at(Time(0));
         }
         let wake = state.ready();
@@ -363,15 +364,17 @@ impl Connection {
         self.send(&Frames { first: answer, rest: Vec::new() }, false);
     }
 
-    /// The server has removed the client from a namespace.
-    pub(super) fn removed(&self, socket: &Socket, packet: Frame) {
+    /// The server has removed the client from a namespace. False: this socket was not there any more, and nothing is said.
+    pub(super) fn removed(&self, socket: &Socket, packet: Frame) -> bool {
         let mut state = lock(&self.state);
-        state.sockets.retain(|other| other != socket);
+        let Some(index) = state.sockets.iter().position(|other| other == socket) else { return false };
+        state.sockets.swap_remove(index);
         if let Some(client) = &mut state.client {
             client.removed(socket.nsp_name().as_str());
         }
         drop(state);
         self.send(&Frames { first: packet, rest: Vec::new() }, false);
+        true
     }
 
     /// The client's sockets, one for each namespace.

@@ -131,7 +131,10 @@ impl Server {
         let name = Nsp::new(name);
         let mut namespaces = self.0.namespaces.write().unwrap_or_else(PoisonError::into_inner);
         let make = || Arc::new(Namespace::new(name.clone(), self.0.core.clone(), false));
-        namespaces.entry(name.clone()).or_insert_with(make).clone()
+        let namespace = namespaces.entry(name.clone()).or_insert_with(make).clone();
+        // One that a rule made stays from now on: the application may keep what it gets here.
+        namespace.dynamic.store(false, Ordering::SeqCst);
+        namespace
     }
 
     /// Namespaces made when a client asks for a name that `rule` accepts, all with this handler. Each is gone again with its last client;
@@ -176,12 +179,13 @@ impl Server {
 
     /// One user of a namespace less; one that a rule made goes with the last.
     pub(super) fn release(&self, namespace: &Arc<Namespace>) {
-        if namespace.users.fetch_sub(1, Ordering::SeqCst) > 1 || !namespace.dynamic {
+        if namespace.users.fetch_sub(1, Ordering::SeqCst) > 1 || !namespace.dynamic.load(Ordering::SeqCst) {
             return;
         }
         let mut namespaces = self.0.namespaces.write().unwrap_or_else(PoisonError::into_inner);
         let same = namespaces.get(namespace.name()).is_some_and(|known| Arc::ptr_eq(known, namespace));
-        if same && namespace.users.load(Ordering::SeqCst) == 0 {
+        let dynamic = namespace.dynamic.load(Ordering::SeqCst);
+        if same && dynamic && namespace.users.load(Ordering::SeqCst) == 0 {
             namespaces.remove(namespace.name());
             namespace.retire(self.retention_ms());
         }
@@ -377,11 +381,11 @@ impl Server {
         }
     }
 
-    /// How long the log must remember: a client may come back at the end of the window with a position that was confirmed a heartbeat
-    /// before it left.
+    /// How long the log must remember: a client may come back at the end of the window with a position that was confirmed by the pong before
+    /// the one that it failed to send.
     fn retention_ms(&self) -> u64 {
         let window = self.options().recovery.as_ref().map_or(0, |recovery| recovery.window_ms);
-        window.saturating_add(self.options().heartbeat_ms()).saturating_add(MARGIN)
+        window.saturating_add(self.options().heartbeat_ms().saturating_mul(2)).saturating_add(MARGIN)
     }
 
     // ---- what the other rooms use

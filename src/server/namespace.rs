@@ -17,7 +17,7 @@ use crate::codec::socket_packet::{self, Frames};
 use crate::id::{Nsp, Offset, Room, SocketId, Time};
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 /// Entries per XREAD: DESIGN.md section 6.
@@ -38,7 +38,7 @@ pub struct Namespace {
     acks: AtomicU64,
     /// Sockets that point here; a namespace made by a rule goes with the last.
     pub(super) users: AtomicUsize,
-    pub(super) dynamic: bool,
+    pub(super) dynamic: AtomicBool,
 }
 
 /// A session that this server has claimed and may restore.
@@ -64,7 +64,7 @@ impl Namespace {
             hub: Mutex::default(),
             acks: AtomicU64::new(0),
             users: AtomicUsize::new(0),
-            dynamic,
+            dynamic: AtomicBool::new(dynamic),
         };
         if namespace.recovery_ms().is_some()
             && let Ok(Some(marker)) = namespace.append(namespace.key(), Entry::Marker, true)
@@ -202,8 +202,8 @@ impl Namespace {
                 }
                 Ok(())
             }
-            // A client that has left gets nothing, not even when it comes back.
-            (Some(_), Some(socket)) if !socket.connected() => Ok(()),
+            // A client that has left for good gets nothing.
+            (Some(_), Some(socket)) if !socket.may_return() => Ok(()),
             (None, None) => self.emit_direct(&to, name, &args, false),
             (Some(_), _) => self.publish(Entry::Broadcast { to, name: name.into(), args }),
         }
@@ -292,7 +292,11 @@ impl Namespace {
                 }
             }
             Entry::Disconnect { to, close } => {
-                deferred.extend(hub.matching(to).into_iter().map(|socket| Deferred::Disconnect(socket, *close)));
+                for socket in hub.matching(to) {
+                    // Ended here, in the order of the log: a cut that comes before the farewell must not keep the session.
+                    self.expel(hub, &socket, Reason::ServerNamespaceDisconnect);
+                    deferred.push(Deferred::Disconnect(socket, *close));
+                }
             }
             Entry::ServerSide { uid, name, args } if *uid != self.core.uid => {
                 deferred.push(Deferred::ServerEvent(name.clone(), args.clone()));
@@ -325,12 +329,17 @@ impl Namespace {
         if socket.room_count() >= limits.rooms_per_client {
             return Err(EmitError::TooManyRooms);
         }
-        // A client that is gone joins nothing: the room would never be empty again.
         if hub.has(socket) {
             hub.join(socket, &room);
             self.write_record(&hub, socket);
+            return Ok(());
         }
-        Ok(())
+        drop(hub);
+        // A client that is cut off joins when it returns. One that is gone joins nothing: the room would never be empty again.
+        match socket.may_return() {
+            true => self.publish(Entry::Join { to: socket.only(), rooms: vec![room] }),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn leave(&self, socket: &Socket, room: &Room) {
@@ -338,6 +347,11 @@ impl Namespace {
         if hub.has(socket) {
             hub.leave(socket, room);
             self.write_record(&hub, socket);
+            return;
+        }
+        drop(hub);
+        if socket.may_return() {
+            let _ = self.publish(Entry::Leave { to: socket.only(), rooms: vec![room.clone()] });
         }
     }
 
@@ -353,14 +367,17 @@ impl Namespace {
     /// not in the hub any more, and touches neither rooms nor record.
     pub(super) fn remove(&self, socket: &Socket, reason: Reason) {
         let mut hub = lock(&self.hub);
-        if !hub.has(socket) {
-            return;
+        if hub.has(socket) {
+            self.expel(&mut hub, socket, reason);
         }
+    }
+
+    fn expel(&self, hub: &mut Hub, socket: &Socket, reason: Reason) {
         hub.remove(socket);
         if let (Some(window), Some(pid)) = (self.recovery_ms(), socket.pid()) {
             let ms = if reason.recoverable() { window } else { 0 };
             if ms > 0 {
-                self.write_record(&hub, socket);
+                self.write_record(hub, socket);
             }
             self.submit(Command::Expire { key: Key::Session(pid.clone()), ms });
         }
@@ -518,7 +535,8 @@ impl Namespace {
             claim: *claim,
             ..Position::default()
         };
-        let replay = Replay::new(record, start, options.limits.unsent_bytes);
+        // Half of what may wait for a client: binary grows by a third on a client that takes base64 only.
+        let replay = Replay::new(record, start, options.limits.unsent_bytes / 2);
         self.prove_complete(replay.cursor())?;
         Ok((replay, position))
     }

@@ -1,6 +1,7 @@
 //! One client in one namespace, as the application sees it: a cheap handle, safe to keep and to use from anywhere.
 //!
-//! Calls on a client that has left do nothing, as on the official server.
+//! Calls on a client that has left do nothing, as on the official server; with recovery on, what is sent to one that was cut off, and the rooms
+//! that it is put into, wait for its return.
 
 use super::broadcast::Broadcast;
 use super::connection::Connection;
@@ -64,6 +65,8 @@ enum Life {
     Admitted,
     /// In the namespace.
     Live,
+    /// Cut off; its session may come back.
+    Away,
     Gone,
 }
 
@@ -250,7 +253,7 @@ impl Socket {
     pub(super) fn expect_ack(&self, id: u64, timeout_ms: Option<u64>, on_ack: OnAck) -> Result<(), EmitError> {
         let server = self.0.connection.server();
         let mut state = lock(&self.0.state);
-        if state.life == Life::Gone {
+        if matches!(state.life, Life::Away | Life::Gone) {
             drop(state);
             on_ack(Err(AckError::Disconnected));
             return Ok(());
@@ -281,7 +284,8 @@ impl Socket {
         }
     }
 
-    fn only(&self) -> Target {
+    /// This client alone, wherever it is.
+    pub(super) fn only(&self) -> Target {
         Target { rooms: vec![self.0.id.room()], except: Vec::new() }
     }
 
@@ -329,16 +333,27 @@ impl Socket {
 
     /// Removes the client from the namespace; with `close` from all of them, and its connection is closed.
     pub fn disconnect(&self, close: bool) {
+        if !self.connected() {
+            return;
+        }
         let sockets = if close { self.0.connection.sockets() } else { vec![self.clone()] };
         for socket in sockets {
+            // The session ends before the client hears of it: a client that returns at once must not find it.
+            socket.0.namespace.remove(&socket, Reason::ServerNamespaceDisconnect);
             let packet = socket_packet::disconnect(socket.nsp_name().as_str());
-            socket.0.connection.removed(&socket, packet);
-            socket.left(Reason::ServerNamespaceDisconnect);
+            if socket.0.connection.removed(&socket, packet) {
+                socket.left(Reason::ServerNamespaceDisconnect);
+            }
         }
         if close {
             let now = self.0.connection.server().now();
             self.0.connection.handle(now, Input::Close(Reason::ForcedServerClose));
         }
+    }
+
+    /// The client is here, or may come back and get what is sent to it meanwhile.
+    pub(super) fn may_return(&self) -> bool {
+        matches!(lock(&self.0.state).life, Life::Admitted | Life::Live | Life::Away)
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -363,7 +378,8 @@ impl Socket {
     pub(super) fn left(&self, reason: Reason) {
         self.0.namespace.remove(self, reason);
         let mut state = lock(&self.0.state);
-        let was = std::mem::replace(&mut state.life, Life::Gone);
+        let next = if reason.recoverable() { Life::Away } else { Life::Gone };
+        let was = std::mem::replace(&mut state.life, next);
         let acks = std::mem::take(&mut state.acks);
         drop(state);
         for on_ack in acks.into_values() {
