@@ -84,10 +84,11 @@ fn make(random: &Random) -> Box<str> {
 pub struct Sid(Box<str>);
 
 impl Sid {
-    /// A new id from 15 random bytes.
+    /// A new id from 15 random bytes; where several servers share their clients it begins with its server's `tag` of six characters.
     #[must_use]
-    pub fn new(random: &Random) -> Sid {
-        Sid(make(random))
+    pub fn new(tag: &str, random: &Random) -> Sid {
+        let id = make(random);
+        Sid(format!("{tag}{}", id.get(tag.len()..).unwrap_or("")).into())
     }
 
     /// The id as it stands in a query; any text, it is only ever looked up.
@@ -284,6 +285,15 @@ impl Offset {
     /// Before every entry.
     pub const ZERO: Offset = Offset { ms: 0, seq: 0 };
 
+    /// The last position before this one, so that a read after it begins with this one.
+    #[must_use]
+    pub fn before(self) -> Offset {
+        match self.seq {
+            0 => Offset { ms: self.ms.saturating_sub(1), seq: u64::MAX },
+            seq => Offset { ms: self.ms, seq: seq - 1 },
+        }
+    }
+
     /// Reads `<ms>-<seq>` in plain decimal digits, as clients send it back; anything else is no offset.
     #[must_use]
     pub fn from_wire(text: &str) -> Option<Offset> {
@@ -349,6 +359,6 @@ mod tests {
     #[test]
     fn secrets_are_not_printed_whole() {
         let random: Random = Arc::new(|b: &mut [u8]| b.fill(0));
-        assert_eq!(format!("{:?} {:?}", Sid::new(&random), Pid::new(&random)), "AAAA… AAAA…");
+        assert_eq!(format!("{:?} {:?}", Sid::new("", &random), Pid::new(&random)), "AAAA… AAAA…");
     }
 }

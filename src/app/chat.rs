@@ -34,8 +34,14 @@ impl Handler for Chat {
             "message" => message(socket, &event.args),
             _ => Err("unknown event".to_owned()),
         };
-        if let Some(ack) = event.ack {
-            ack.send(answer.unwrap_or_else(|error| json!({"ok": false, "error": error})));
+        let Some(ack) = event.ack else { return };
+        let refused = |error: String| json!({"ok": false, "error": error});
+        match answer {
+            // Only what survives this server is answered.
+            Ok(answer) if matches!(event.name, "join" | "leave") => socket.when_saved(move |saved| {
+                ack.send(saved.map_or_else(|error| refused(error.to_string()), |()| answer));
+            }),
+            answer => ack.send(answer.unwrap_or_else(refused)),
         }
     }
 
@@ -51,7 +57,6 @@ impl Chat {
         }
     }
 
-    /// The change is in the client's session record when `join` returns: only then the client hears of it.
     fn join(&self, socket: &Socket, args: &Args) -> Result<Value, String> {
         let room = room(socket, args.value(0))?;
         // A client's id is a room, and everybody knows it from `message`: who joined it would read what is meant for that client alone.
@@ -65,7 +70,7 @@ impl Chat {
 
     fn leave(&self, socket: &Socket, args: &Args) -> Result<Value, String> {
         let room = room(socket, args.value(0))?;
-        socket.leave(room.as_str());
+        socket.leave(room.as_str()).map_err(|error| error.to_string())?;
         self.note(&format!("{} left {room}", socket.id()));
         Ok(json!({"ok": true, "room": room}))
     }

@@ -218,12 +218,18 @@ fn client_events() -> Events {
         })
         .on("jsonbuff", |socket, event| emit_if(is_greeting(&event.args), socket, "jsonbuff-ack"))
         .on("jsonblob", |socket, event| emit_if(is_greeting(&event.args), socket, "jsonblob-ack"))
-        .on("abuff1", |socket, event| socket.set_data(json!(u8::from(event.args.binary(0).is_some()))))
+        .on("abuff1", |socket, event| {
+            let _ = socket.set_data(json!(u8::from(event.args.binary(0).is_some())));
+        })
         .on("abuff2", |socket, event| {
             emit_if(*socket.data() == json!(1) && event.args.string(0).is_some(), socket, "abuff2-ack");
         })
-        .on("blob1", |socket, _| socket.set_data(json!("blob1")))
-        .on("blob2", |socket, _| socket.set_data(json!("blob2")))
+        .on("blob1", |socket, _| {
+            let _ = socket.set_data(json!("blob1"));
+        })
+        .on("blob2", |socket, _| {
+            let _ = socket.set_data(json!("blob2"));
+        })
         .on("blob3", |socket, _| emit_if(*socket.data() == json!("blob2"), socket, "blob3-ack"))
         .on("getHandshake", |socket, event| acknowledge(event.ack, socket.handshake()))
         .on("getId", answer_id)

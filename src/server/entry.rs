@@ -1,6 +1,6 @@
-//! What stands in the logs: the entries of the official adapter's types, and Rill's own session records and claims.
+//! What stands in the logs: the entries of the official adapter's types, and Rill's own session records, claims and members.
 //!
-//! In memory an entry is kept as it is, shared and never serialised.
+//! In memory an entry is kept as it is, shared and never serialised; how it stands in Redis is told in [`wire`](super::wire).
 
 use crate::codec::args::Args;
 use crate::id::{Nsp, Offset, Pid, Room, SocketId};
@@ -24,13 +24,52 @@ impl Target {
     }
 }
 
-/// One entry of a log. The numbers are the official adapter's message types.
+/// An entry with its sender: what is appended to a log and read from it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Posted {
+    /// The server that sent it; `emitter` for programs that are no server.
+    pub uid: Arc<str>,
+    /// The sender's number for it in this log, ascending: an append whose answer was lost is repeated with the same number.
+    /// 0: the sender does not number.
+    pub seq: u64,
+    /// What it says.
+    pub entry: Entry,
+}
+
+/// Which request an answer belongs to: a number that its asker made up.
+pub type RequestId = u64;
+
+/// One entry of a log. The numbers are the official adapter's message types; those from 20 on are our own.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Entry {
     /// 1: a server begins to read the log; its id is an exact first position.
     Marker,
+    /// 2: a server answers a marker, so that the newcomer knows who reads the log.
+    Present,
     /// 3: an event for clients.
     Broadcast {
+        /// Who gets it.
+        to: Target,
+        /// The event's name.
+        name: Box<str>,
+        /// Its arguments.
+        args: Args,
+    },
+    /// 3 with `requestId`: an event that asks clients for acknowledgements, never replayed.
+    Ask {
+        /// Who gets it.
+        to: Target,
+        /// The event's name.
+        name: Box<str>,
+        /// Its arguments.
+        args: Args,
+        /// What the answers carry.
+        request: RequestId,
+        /// How long clients may take, in milliseconds.
+        timeout_ms: u64,
+    },
+    /// 3 with `flags.volatile`: an event for those clients of other servers that can take it when it comes by; never replayed.
+    Passing {
         /// Who gets it.
         to: Target,
         /// The event's name.
@@ -59,19 +98,95 @@ pub enum Entry {
         /// Also close the connection.
         close: bool,
     },
+    /// 7: which clients are there?
+    Fetch {
+        /// Who is meant.
+        to: Target,
+        /// What the answer carries.
+        request: RequestId,
+    },
+    /// 8, in an inbox: a server's clients.
+    Fetched {
+        /// The request.
+        request: RequestId,
+        /// The clients.
+        sockets: Vec<RemoteSocket>,
+    },
     /// 9: an event for the other servers.
     ServerSide {
-        /// The server that sent it, which ignores it.
-        uid: Box<str>,
         /// The event's name.
         name: Box<str>,
         /// Its arguments.
         args: Args,
+        /// What the answers carry, if answers are wanted.
+        request: Option<RequestId>,
     },
-    /// In a session's stream: its state.
+    /// 10, in an inbox: a server's answer to its event; the official adapter carries one value.
+    ServerAnswer {
+        /// The request.
+        request: RequestId,
+        /// The answer.
+        args: Args,
+    },
+    /// 11, in an inbox: so many clients of a server were asked.
+    Asked {
+        /// The request.
+        request: RequestId,
+        /// How many.
+        clients: usize,
+    },
+    /// 12, in an inbox: a client's acknowledgement; the official adapter carries its first argument.
+    Answer {
+        /// The request.
+        request: RequestId,
+        /// The answer.
+        args: Args,
+    },
+    /// 13: a server stops reading the log.
+    Closed,
+    /// 20, in a session's stream: its state.
     Record(Box<Record>),
-    /// In a session's stream: from here on its appender owns the session.
-    Claim,
+    /// 21, in a session's stream: from here on its appender owns the session, if it belongs to this namespace.
+    Claim(Nsp),
+    /// 22, in the control log: a session has a new owner.
+    Taken {
+        /// The session's namespace.
+        nsp: Nsp,
+        /// The client.
+        sid: SocketId,
+        /// The new owner's claim.
+        claim: Offset,
+    },
+    /// 23, in the control log: a server lives.
+    Member(Member),
+    /// 24, in a server's own inbox: its reader must look at something new.
+    Wake,
+}
+
+/// What a server says of itself in its heartbeats.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its name, for people.
+    pub name: Box<str>,
+    /// Begins the Engine.IO ids that it gives out.
+    pub tag: Box<str>,
+    /// Where other servers reach it, `host:port`; empty: nowhere.
+    pub address: Box<str>,
+    /// How many clients it has.
+    pub clients: usize,
+}
+
+/// A client of some server, as cluster-wide questions tell of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoteSocket {
+    /// Its id.
+    pub id: SocketId,
+    /// The official handshake object.
+    pub handshake: Value,
+    /// Its rooms; the first is its own id.
+    pub rooms: Vec<Room>,
+    /// What the application keeps with it.
+    pub data: Value,
 }
 
 impl Entry {
@@ -79,15 +194,23 @@ impl Entry {
     #[must_use]
     pub fn weight(&self) -> usize {
         let text = match self {
-            Entry::Broadcast { args, name, .. } | Entry::ServerSide { args, name, .. } => {
-                let attachments: usize = args.attachments().iter().map(bytes::Bytes::len).sum();
-                name.len() + args.text().len() + attachments
+            Entry::Broadcast { args, name, .. }
+            | Entry::Passing { args, name, .. }
+            | Entry::ServerSide { args, name, .. }
+            | Entry::Ask { args, name, .. } => {
+                name.len() + args_weight(args)
             }
+            Entry::ServerAnswer { args, .. } | Entry::Answer { args, .. } => args_weight(args),
             Entry::Record(record) => 64 * record.stays.len(),
-            Entry::Marker | Entry::Join { .. } | Entry::Leave { .. } | Entry::Disconnect { .. } | Entry::Claim => 0,
+            Entry::Fetched { sockets, .. } => 512 * sockets.len(),
+            _ => 0,
         };
-        text + size_of::<Entry>() + 64
+        text + size_of::<Posted>() + 64
     }
+}
+
+fn args_weight(args: &Args) -> usize {
+    args.text().len() + args.attachments().iter().map(bytes::Bytes::len).sum::<usize>()
 }
 
 /// A client's stay in a room: it gets the entries after `from`, up to and with `until`.
@@ -110,8 +233,6 @@ pub struct Record {
     pub sid: SocketId,
     /// Its secret.
     pub pid: Pid,
-    /// The server that wrote this.
-    pub uid: Box<str>,
     /// The claim that the writer holds; zero for the server that made the session.
     pub claim: Offset,
     /// The log's position when the session was made: an offset before it belongs to something else.

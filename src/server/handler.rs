@@ -3,12 +3,15 @@
 //! A handler belongs to a namespace, not to a client. It runs on the client's own task, one call after the other in the order of the
 //! client's packets, with no lock held; what has to wait is spawned.
 
+use super::Core;
+use super::entry::{Entry, RequestId};
 use super::socket::Socket;
 use crate::codec::args::Args;
 use crate::proto::reason::Reason;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// The application's side of a namespace.
 pub trait Handler: Send + Sync + 'static {
@@ -19,7 +22,7 @@ pub trait Handler: Send + Sync + 'static {
     /// A client has left; its rooms and data can still be read.
     fn disconnect(&self, _socket: &Socket, _reason: Reason) {}
     /// Another server's event, see [`Namespace::server_side_emit`](super::namespace::Namespace::server_side_emit).
-    fn server_event(&self, _name: &str, _args: &Args) {}
+    fn server_event(&self, _event: ServerEvent<'_>) {}
 }
 
 /// The handler of a namespace that has none: clients may join, nothing happens.
@@ -41,16 +44,53 @@ pub struct Event<'a> {
 pub struct Ack {
     socket: Socket,
     id: u64,
+    /// The namespace's last entry when the client's event came: what its handler sends comes later, and before the acknowledgement.
+    since: u64,
 }
 
 impl Ack {
-    pub(super) fn new(socket: Socket, id: u64) -> Ack {
-        Ack { socket, id }
+    pub(super) fn new(socket: Socket, id: u64, since: u64) -> Ack {
+        Ack { socket, id, since }
     }
 
     /// Answers the client.
     pub fn send(self, args: impl Into<Args>) {
-        self.socket.send_ack(self.id, &args.into());
+        self.socket.send_ack(self.id, &args.into(), self.since);
+    }
+}
+
+/// Another server's event.
+#[derive(Debug)]
+pub struct ServerEvent<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its arguments.
+    pub args: &'a Args,
+    /// The way to answer it, if the other server asked for that.
+    pub ack: Option<ServerAck>,
+}
+
+/// The answer that another server waits for. Dropped, it is never sent, and the other server counts this one as silent.
+pub struct ServerAck {
+    core: Arc<Core>,
+    asker: Arc<str>,
+    request: RequestId,
+}
+
+impl ServerAck {
+    pub(super) fn new(core: Arc<Core>, asker: Arc<str>, request: RequestId) -> ServerAck {
+        ServerAck { core, asker, request }
+    }
+
+    /// Answers the other server.
+    pub fn send(self, args: impl Into<Args>) {
+        self.core.answer(&self.asker, Entry::ServerAnswer { request: self.request, args: args.into() });
+    }
+}
+
+impl fmt::Debug for ServerAck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ServerAck({}, {})", self.asker, self.request)
     }
 }
 

@@ -4,6 +4,7 @@
 //! looked up among the clients.
 
 use super::entry::Target;
+use super::log::Reading;
 use super::socket::Socket;
 use crate::id::{Offset, Room, SocketId, Time};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -41,6 +42,10 @@ pub struct Hub {
     pub(super) position: Offset,
     /// Where the position was some time ago, for trimming.
     pub(super) samples: VecDeque<(Time, Offset)>,
+    /// How the log is read, and what waits for that.
+    pub(super) reading: Reading,
+    /// Sessions that this server has claimed and not yet let in, with the claim.
+    pub(super) restoring: HashMap<SocketId, Offset>,
 }
 
 impl Hub {

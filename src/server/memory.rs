@@ -3,8 +3,8 @@
 //! Ids are the milliseconds of the clock and a number, as Redis makes them, and never go backwards. Beyond its cap a log forgets its oldest
 //! entries; recovery notices. Sixteen shards, each behind its own lock, so that namespaces and sessions don't wait for each other.
 
-use super::entry::Entry;
-use super::streams::{Command, Key, Reply, Streams};
+use super::entry::Posted;
+use super::streams::{Command, Done, Item, Key, Reply, StreamError, Streams};
 use crate::id::{Offset, Time};
 use crate::limits::Limits;
 use crate::server::lock;
@@ -20,21 +20,21 @@ const TAIL: usize = 8;
 
 #[derive(Debug, Default)]
 struct Stream {
-    entries: VecDeque<(Offset, Arc<Entry>)>,
+    entries: VecDeque<Item>,
     bytes: usize,
     last: Offset,
     dies: Option<Time>,
 }
 
 impl Stream {
-    fn add(&mut self, now: Time, entry: Arc<Entry>, limits: &Limits) -> Offset {
+    fn add(&mut self, now: Time, posted: Arc<Posted>, limits: &Limits) -> Offset {
         let id = match now.0 > self.last.ms {
             true => Offset { ms: now.0, seq: 0 },
             false => Offset { ms: self.last.ms, seq: self.last.seq + 1 },
         };
         self.last = id;
-        self.bytes += entry.weight();
-        self.entries.push_back((id, entry));
+        self.bytes += posted.entry.weight();
+        self.entries.push_back((id, posted));
         while self.entries.len() > 1 && (self.entries.len() > limits.log_entries || self.bytes > limits.log_bytes) {
             self.drop_oldest();
         }
@@ -42,12 +42,12 @@ impl Stream {
     }
 
     fn drop_oldest(&mut self) {
-        if let Some((_, entry)) = self.entries.pop_front() {
-            self.bytes -= entry.weight();
+        if let Some((_, posted)) = self.entries.pop_front() {
+            self.bytes -= posted.entry.weight();
         }
     }
 
-    fn read(&self, after: Offset, count: usize) -> Vec<(Offset, Arc<Entry>)> {
+    fn read(&self, after: Offset, count: usize) -> Vec<Item> {
         // What is read is nearly always the very end: a search through the whole log would miss the processor's cache at each step.
         let tail = self.entries.iter().rev().take(TAIL).take_while(|(id, _)| *id > after).count();
         let start = match tail {
@@ -125,21 +125,18 @@ impl MemoryStreams {
     }
 }
 
-impl Streams for MemoryStreams {
-    fn submit(&self, now: Time, command: Command) -> Reply {
-        let (Command::XAdd { key, .. }
-        | Command::XRead { key, .. }
-        | Command::XTrim { key, .. }
-        | Command::Expire { key, .. }) = &command;
-        let mut shard = lock(self.shard(key));
+impl MemoryStreams {
+    /// Carries a command out at `now`.
+    pub fn carry_out(&self, now: Time, command: Command) -> Reply {
+        let mut shard = lock(self.shard(command.key()));
         shard.sweep(now);
-        let found = shard.get(now, key);
+        let found = shard.get(now, command.key());
         match (command, found) {
-            (Command::XAdd { entry, .. }, Some(stream)) => Reply::Added(Some(stream.add(now, entry, &self.limits))),
+            (Command::XAdd { posted, .. }, Some(stream)) => Reply::Added(Some(stream.add(now, posted, &self.limits))),
             (Command::XAdd { create: false, .. }, None) => Reply::Added(None),
-            (Command::XAdd { key, entry, create: true }, None) => {
+            (Command::XAdd { key, posted, create: true }, None) => {
                 let stream = shard.streams.entry(key).or_default();
-                Reply::Added(Some(stream.add(now, entry, &self.limits)))
+                Reply::Added(Some(stream.add(now, posted, &self.limits)))
             }
             (Command::XRead { after, count, .. }, Some(stream)) => Reply::Entries(stream.read(after, count)),
             (Command::XRead { .. }, None) => Reply::Entries(Vec::new()),
@@ -155,25 +152,49 @@ impl Streams for MemoryStreams {
     }
 }
 
+impl Streams for MemoryStreams {
+    fn submit(&self, now: Time, command: Command, done: Option<Done>) -> Result<(), StreamError> {
+        let reply = self.carry_out(now, command);
+        if let Some(done) = done {
+            done(reply);
+        }
+        Ok(())
+    }
+
+    fn shared(&self) -> bool {
+        false
+    }
+
+    fn at_hand(&self, now: Time, key: &Key, after: Offset, count: usize) -> Vec<Item> {
+        let mut shard = lock(self.shard(key));
+        shard.get(now, key).map_or_else(Vec::new, |stream| stream.read(after, count))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::id::Nsp;
+    use crate::server::entry::Entry;
+
+    fn post(entry: Entry) -> Arc<Posted> {
+        Arc::new(Posted { uid: "a".into(), seq: 0, entry })
+    }
 
     fn key() -> Key {
         Key::Log(Nsp::new("/"))
     }
 
     fn add(streams: &MemoryStreams, now: u64) -> Offset {
-        let command = Command::XAdd { key: key(), entry: Arc::new(Entry::Marker), create: true };
-        match streams.submit(Time(now), command) {
+        let command = Command::XAdd { key: key(), posted: post(Entry::Marker), create: true };
+        match streams.carry_out(Time(now), command) {
             Reply::Added(Some(id)) => id,
             other => panic!("{other:?}"),
         }
     }
 
     fn read(streams: &MemoryStreams, now: u64, after: Offset, count: usize) -> Vec<Offset> {
-        match streams.submit(Time(now), Command::XRead { key: key(), after, count }) {
+        match streams.carry_out(Time(now), Command::XRead { key: key(), after, count }) {
             Reply::Entries(entries) => entries.into_iter().map(|(id, _)| id).collect(),
             other => panic!("{other:?}"),
         }
@@ -192,19 +213,19 @@ mod tests {
     #[test]
     fn trim_expire_and_missing_keys() {
         let streams = MemoryStreams::new(&Limits::default());
-        let missing = Command::XAdd { key: key(), entry: Arc::new(Entry::Claim), create: false };
-        assert!(matches!(streams.submit(Time(1), missing), Reply::Added(None)));
+        let missing = Command::XAdd { key: key(), posted: post(Entry::Marker), create: false };
+        assert!(matches!(streams.carry_out(Time(1), missing), Reply::Added(None)));
         let ids = [add(&streams, 1), add(&streams, 2), add(&streams, 3)];
         let trim = Command::XTrim { key: key(), min: ids[1] };
-        assert!(matches!(streams.submit(Time(3), trim), Reply::Trimmed(1)));
+        assert!(matches!(streams.carry_out(Time(3), trim), Reply::Trimmed(1)));
         assert_eq!(read(&streams, 3, Offset::ZERO, 9), ids[1..]);
         let expire = |ms| Command::Expire { key: key(), ms };
-        assert!(matches!(streams.submit(Time(3), expire(10)), Reply::Existed(true)));
+        assert!(matches!(streams.carry_out(Time(3), expire(10)), Reply::Existed(true)));
         assert_eq!(read(&streams, 12, Offset::ZERO, 9).len(), 2);
         assert_eq!(read(&streams, 13, Offset::ZERO, 9).len(), 0);
-        assert!(matches!(streams.submit(Time(13), expire(10)), Reply::Existed(false)));
+        assert!(matches!(streams.carry_out(Time(13), expire(10)), Reply::Existed(false)));
         add(&streams, 14);
-        assert!(matches!(streams.submit(Time(14), expire(0)), Reply::Existed(true)));
+        assert!(matches!(streams.carry_out(Time(14), expire(0)), Reply::Existed(true)));
         assert_eq!(streams.keys(Time(14)), 0);
     }
 

@@ -62,6 +62,12 @@ pub struct Metrics {
     pub log_appends: Counter,
     /// Appends that the log refused.
     pub log_failures: Counter,
+    /// Entries read from a shared log that repeat earlier ones.
+    pub log_repeats: Counter,
+    /// Entries of a shared log that could not be read.
+    pub log_unreadable: Counter,
+    /// Times that a shared log had lost entries before they were read.
+    pub log_holes: Counter,
 }
 
 impl Metrics {

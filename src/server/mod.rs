@@ -4,16 +4,20 @@
 //! middlewares and admission.
 
 pub mod broadcast;
+pub mod cluster;
 pub mod connection;
 pub mod entry;
 pub mod handler;
 pub mod handshake;
 mod hub;
+mod log;
 pub mod memory;
 pub mod metrics;
 pub mod namespace;
 pub mod options;
 pub mod recovery;
+pub mod requests;
+mod restore;
 mod sessions;
 #[cfg(test)]
 mod sim;
@@ -35,8 +39,11 @@ use connection::Connection;
 use handler::{ConnectError, Handler, Next};
 use handshake::Handshake;
 use metrics::Metrics;
-use namespace::{Claimed, Namespace, drop_evicted};
+use cluster::Cluster;
+use namespace::Namespace;
 use recovery::Refused;
+use requests::Requests;
+use restore::Claimed;
 use sessions::Sessions;
 use socket::Socket;
 use std::collections::HashMap;
@@ -61,11 +68,29 @@ pub(crate) struct Core {
     pub(crate) options: Options,
     pub(crate) clock: Clock,
     random: Random,
-    pub(crate) uid: Box<str>,
+    pub(crate) uid: Arc<str>,
+    /// Begins the Engine.IO ids that this server gives out; empty where there are no others.
+    tag: String,
     pub(crate) streams: Arc<dyn Streams>,
-    timers: Timers,
+    /// What is sent goes through a log: for recovery, for other servers, or for both.
+    pub(crate) logged: bool,
+    pub(crate) timers: Timers,
     pub(crate) metrics: Metrics,
+    requests: Requests,
+    cluster: Cluster,
     number: AtomicU64,
+    next_claim: AtomicU64,
+    next_namespace: AtomicU64,
+    /// When the clock was last looked at, in milliseconds.
+    looked: AtomicU64,
+}
+
+impl Core {
+    pub(crate) fn log(&self, line: &str) {
+        if let Some(log) = &self.options.log {
+            log(line);
+        }
+    }
 }
 
 type Rule = (Box<dyn Fn(&str) -> bool + Send + Sync>, Arc<dyn Handler>);
@@ -77,6 +102,7 @@ struct Inner {
     rules: RwLock<Vec<Rule>>,
     trimmed: Mutex<Time>,
     closed: AtomicBool,
+    begun: AtomicBool,
 }
 
 /// A Socket.IO server, as `io` is in the official one. Cloning is cheap and gives the same server.
@@ -103,15 +129,23 @@ impl Server {
             let _ = write!(uid, "{byte:02x}");
             uid
         });
+        let shared = streams.shared();
         let core = Core {
+            logged: shared || options.recovery.is_some(),
             options,
             clock,
             random,
+            tag: if shared { uid.chars().take(6).collect() } else { String::new() },
             uid: uid.into(),
             streams,
             timers: Timers::default(),
             metrics: Metrics::default(),
+            requests: Requests::default(),
+            cluster: Cluster::default(),
             number: AtomicU64::new(0),
+            next_claim: AtomicU64::new(1),
+            next_namespace: AtomicU64::new(1),
+            looked: AtomicU64::new(0),
         };
         Server(Arc::new(Inner {
             core: Arc::new(core),
@@ -120,6 +154,7 @@ impl Server {
             rules: RwLock::default(),
             trimmed: Mutex::default(),
             closed: AtomicBool::new(false),
+            begun: AtomicBool::new(false),
         }))
     }
 
@@ -134,6 +169,8 @@ impl Server {
         let namespace = namespaces.entry(name.clone()).or_insert_with(make).clone();
         // One that a rule made stays from now on: the application may keep what it gets here.
         namespace.dynamic.store(false, Ordering::SeqCst);
+        drop(namespaces);
+        namespace.open();
         namespace
     }
 
@@ -169,6 +206,8 @@ impl Server {
             let namespace = namespaces.entry(name.clone()).or_insert_with(make).clone();
             namespace.set_handler(handler);
             self.retain(&namespace);
+            drop(namespaces);
+            namespace.open();
             Some(namespace)
         })
     }
@@ -205,19 +244,25 @@ impl Server {
         let Some(namespace) = self.resolve(nsp) else {
             return refuse("Invalid namespace");
         };
-        let wanted = self.options().recovery.as_ref().and_then(|_| recovery::Request::from_auth(auth));
-        let claimed = wanted.and_then(|request| match namespace.claim(&request) {
-            Ok((claimed, evicted)) => {
-                drop_evicted(evicted, connection, now);
-                Some(claimed)
+        let auth = auth.unwrap_or("{}").to_owned();
+        let wanted = self.options().recovery.as_ref().and_then(|_| recovery::Request::from_auth(&auth));
+        let (server, taker, joined) = (self.clone(), connection.clone(), namespace.clone());
+        let go_on = move |claimed: Option<Claimed>| {
+            server.join(&taker, &joined, &auth, claimed);
+            server.release(&joined);
+        };
+        let Some(request) = wanted else { return go_on(None) };
+        let (server, taker) = (self.clone(), connection.clone());
+        namespace.clone().claim(request, move |claimed| match claimed {
+            Ok(mut claimed) => {
+                claimed.drop_evicted(&taker, now);
+                go_on(Some(claimed));
             }
             Err(reason) => {
-                self.count_refused(reason, &namespace);
-                None
+                server.count_refused(reason, namespace.name());
+                go_on(None);
             }
         });
-        self.join(connection, &namespace, auth.unwrap_or("{}"), claimed);
-        self.release(&namespace);
     }
 
     fn join(&self, connection: &Arc<Connection>, namespace: &Arc<Namespace>, auth: &str, claimed: Option<Claimed>) {
@@ -248,29 +293,31 @@ impl Server {
     }
 
     fn admit(&self, socket: &Socket, claimed: Option<Claimed>) {
-        match socket.namespace().admit(socket, claimed.as_ref()) {
+        let (server, joining) = (self.clone(), socket.clone());
+        let done = Box::new(move |admitted| match admitted {
             Ok(true) => {
-                if socket.recovered() {
-                    self.metrics().recoveries_granted.one();
-                    self.log(&format!("[RECOVERY] Client reconnected (recovered): {}", socket.id()));
+                if joining.recovered() {
+                    server.metrics().recoveries_granted.one();
+                    server.log(&format!("[RECOVERY] Client reconnected (recovered): {}", joining.id()));
                 }
-                socket.announce();
+                joining.announce();
             }
             // The client is gone; its session can be claimed again.
             Ok(false) => {}
             Err(reason) => {
-                self.count_refused(reason, socket.namespace());
-                self.join(socket.connection(), socket.namespace(), socket.auth(), None);
+                server.count_refused(reason, joining.nsp_name());
+                server.join(joining.connection(), joining.namespace(), joining.auth(), None);
             }
-        }
+        });
+        socket.namespace().admit(socket, claimed, done);
     }
 
-    fn count_refused(&self, reason: Refused, namespace: &Namespace) {
+    fn count_refused(&self, reason: Refused, nsp: &Nsp) {
         let index = Refused::ALL.iter().position(|known| *known == reason);
         if let Some(counter) = index.and_then(|index| self.metrics().recoveries_refused.get(index)) {
             counter.one();
         }
-        self.log(&format!("[RECOVERY] Client of {} reconnected as new: {reason}", namespace.name()));
+        self.log(&format!("[RECOVERY] Client of {nsp} reconnected as new: {reason}"));
     }
 
     // ---- connections
@@ -279,10 +326,11 @@ impl Server {
     #[must_use]
     pub fn open(&self, now: Time, transport: Transport, base64: bool, handshake: Handshake) -> Option<Arc<Connection>> {
         let options = self.options();
-        if self.0.sessions.len() >= options.limits.connections || self.0.closed.load(Ordering::Relaxed) {
+        let full = self.0.sessions.len() >= options.limits.connections;
+        if full || self.0.closed.load(Ordering::Relaxed) || !self.has_begun() {
             return None;
         }
-        let sid = Sid::new(self.random());
+        let sid = Sid::new(&self.core().tag, self.random());
         let announced = Announced {
             ping_interval: options.ping_interval_ms,
             ping_timeout: options.ping_timeout_ms,
@@ -303,6 +351,14 @@ impl Server {
         self.metrics().sessions_opened.one();
         self.engine_message(&connection, Message::Opened);
         Some(connection)
+    }
+
+    /// A shared log has been reached once; before that nobody knows from where on clients would get its events.
+    fn has_begun(&self) -> bool {
+        !self.core().streams.shared() || self.0.begun.load(Ordering::Relaxed) || {
+            let ready = self.is_ready();
+            self.0.begun.fetch_or(ready, Ordering::Relaxed) || ready
+        }
     }
 
     /// The session of this id.
@@ -352,6 +408,7 @@ impl Server {
 
     /// Sees to everything that is due at `now`.
     pub fn handle_timeouts(&self, now: Time) {
+        self.watch_clock(now);
         for timer in self.timers().due(now) {
             match timer {
                 Timer::Connection(connection) => {
@@ -364,6 +421,9 @@ impl Server {
                         socket.acked(id, Err(handler::AckError::Timeout));
                     }
                 }
+                Timer::Request(request) => {
+                    self.core().requests.expire(request, |uid| self.core().server_name(uid));
+                }
             }
         }
         self.trim(now);
@@ -371,7 +431,7 @@ impl Server {
 
     fn trim(&self, now: Time) {
         let mut trimmed = lock(&self.0.trimmed);
-        if self.options().recovery.is_none() || now.since(*trimmed) < TRIM_EVERY {
+        if !self.core().logged || now.since(*trimmed) < TRIM_EVERY {
             return;
         }
         *trimmed = now;
@@ -389,6 +449,10 @@ impl Server {
     }
 
     // ---- what the other rooms use
+
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.0.core
+    }
 
     /// The server's options.
     #[must_use]
@@ -421,9 +485,7 @@ impl Server {
     }
 
     pub(crate) fn log(&self, line: &str) {
-        if let Some(log) = &self.options().log {
-            log(line);
-        }
+        self.core().log(line);
     }
 
     fn random(&self) -> &Random {

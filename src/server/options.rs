@@ -63,6 +63,8 @@ impl Default for Recovery {
 /// A server's options.
 #[derive(Clone)]
 pub struct Options {
+    /// This server's name, for people: in answers that name servers, and in the cluster's heartbeats.
+    pub name: String,
     /// Where Engine.IO requests are answered.
     pub path: String,
     /// Milliseconds from a pong to the next ping.
@@ -92,6 +94,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
+            name: "rill".to_owned(),
             path: "/socket.io/".to_owned(),
             ping_interval_ms: 25_000,
             ping_timeout_ms: 20_000,

@@ -3,11 +3,12 @@
 //! The promise (DESIGN.md section 3): a client that comes back gets its id, rooms and data and exactly the packets it missed, once each and
 //! in order, or is told that it is new. Whatever can't be proved to be complete is refused, with a reason.
 
-use super::entry::{Entry, Record, Stay, Target};
+use super::entry::{Entry, Posted, Record, Stay, Target};
+use super::streams::Item;
 use crate::codec::socket_packet::{self, Frames};
 use crate::id::{Nsp, Offset, Pid, Room};
 use serde_json::value::RawValue;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -79,33 +80,47 @@ impl Request {
     /// Reads `pid` and `offset` out of a CONNECT's auth object. The client sends as `offset` whatever string an event ended with: what
     /// is no offset counts as absent. `None`: the client does not ask for a session.
     #[must_use]
-    pub fn from_auth(auth: Option<&str>) -> Option<Request> {
-        let auth: HashMap<&str, &RawValue> = serde_json::from_str(auth?).ok()?;
+    pub fn from_auth(auth: &str) -> Option<Request> {
+        let auth: HashMap<&str, &RawValue> = serde_json::from_str(auth).ok()?;
         let text = |key: &str| auth.get(key).and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
         let pid = Pid::from_wire(&text("pid")?)?;
         Some(Request { pid, offset: text("offset").as_deref().and_then(Offset::from_wire) })
     }
 }
 
-/// The record to restore from, out of a session's stream up to the restorer's own claim.
+/// After every entry.
+pub const END: Offset = Offset { ms: u64::MAX, seq: u64::MAX };
+
+/// The record to restore from, with its place, out of a session's stream up to the restorer's own claim.
 ///
 /// The last claim owns the session: a record that carries an older claim and comes after a newer one was written by a former owner who did
-/// not know yet, and is ignored.
+/// not know yet, and is ignored. So is all that speaks of another namespace.
 #[must_use]
-pub fn newest_record(entries: &[(Offset, Arc<Entry>)], claim: Offset) -> Option<&Record> {
+pub fn newest_record<'a>(items: &'a [Item], claim: Offset, nsp: &Nsp) -> Option<(Offset, &'a Record)> {
     let mut owner = Offset::ZERO;
     let mut newest = None;
-    for (id, entry) in entries.iter().take_while(|(id, _)| *id < claim) {
-        match &**entry {
-            Entry::Claim => owner = *id,
-            Entry::Record(record) if record.claim >= owner => {
+    for (id, posted) in items.iter().take_while(|(id, _)| *id < claim) {
+        match &posted.entry {
+            Entry::Claim(of) if of == nsp => owner = *id,
+            Entry::Record(record) if record.claim >= owner && record.nsp == *nsp => {
                 owner = record.claim;
-                newest = Some(&**record);
+                newest = Some((*id, &**record));
             }
             _ => {}
         }
     }
     newest
+}
+
+/// The claim that owns a session by what its stream says: the last one, or that of a record whose claim has been tidied away.
+#[must_use]
+pub fn owner(items: &[Item], nsp: &Nsp) -> Offset {
+    let claims = items.iter().filter_map(|(id, posted)| match &posted.entry {
+        Entry::Claim(of) if of == nsp => Some(*id),
+        Entry::Record(record) if record.nsp == *nsp => Some(record.claim),
+        _ => None,
+    });
+    claims.max().unwrap_or_default()
 }
 
 /// Where the replay starts: the later of what the client says and what its pongs have proved.
@@ -134,6 +149,9 @@ pub struct Replay {
     missed: Vec<Frames>,
     bytes: usize,
     limit: usize,
+    /// The last number of each sender that was met, and entries known to repeat others: neither is given twice.
+    seen: HashMap<Arc<str>, u64>,
+    doubles: BTreeSet<Offset>,
 }
 
 impl Replay {
@@ -151,6 +169,8 @@ impl Replay {
             missed: Vec::new(),
             bytes: 0,
             limit,
+            seen: HashMap::new(),
+            doubles: BTreeSet::new(),
         }
     }
 
@@ -158,6 +178,33 @@ impl Replay {
     #[must_use]
     pub fn cursor(&self) -> Offset {
         self.cursor
+    }
+
+    /// Entries that repeat earlier ones, as far as the server knows.
+    pub fn skip(&mut self, doubles: &BTreeSet<Offset>) {
+        self.doubles.clone_from(doubles);
+    }
+
+    /// Looks at the entries that follow the cursor, up to `end`. A page that leads no further shows that the log has lost some.
+    pub fn page(&mut self, items: Vec<Item>, end: Offset) -> Result<(), Refused> {
+        let before = self.cursor;
+        for (id, posted) in items.into_iter().take_while(|(id, _)| *id <= end) {
+            if self.is_new(id, &posted) {
+                self.entry(id, &posted.entry)?;
+            }
+            self.cursor = id;
+        }
+        if self.cursor > before { Ok(()) } else { Err(Refused::Gap) }
+    }
+
+    fn is_new(&mut self, id: Offset, posted: &Posted) -> bool {
+        if posted.seq == 0 {
+            return true;
+        }
+        let seen = self.seen.entry(posted.uid.clone()).or_default();
+        let new = posted.seq > *seen && !self.doubles.contains(&id);
+        *seen = posted.seq.max(*seen);
+        new
     }
 
     /// Looks at the next entry.
@@ -177,7 +224,7 @@ impl Replay {
                 self.missed.push(frames);
             }
             Entry::Join { to, rooms } if news && self.is_meant(to, id) => {
-                for room in rooms {
+                for room in rooms.iter().filter(|room| **room != self.own) {
                     enter(&mut self.stays, room, id);
                 }
             }

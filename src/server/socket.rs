@@ -5,21 +5,23 @@
 
 use super::broadcast::Broadcast;
 use super::connection::Connection;
-use super::entry::{Entry, Record, Stay, Target};
+use super::entry::{Entry, Record, RemoteSocket, Stay, Target};
 use super::handler::{Ack, AckError, Event};
 use super::lock;
+use super::log::Held;
 use super::namespace::Namespace;
 use super::recovery;
 use super::streams::StreamError;
 use super::timers::Timer;
 use crate::codec::args::Args;
-use crate::codec::socket_packet;
+use crate::codec::socket_packet::{self, Frames};
 use crate::id::{Nsp, Offset, Pid, Room, SocketId, Time};
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 
 /// Why a packet was not sent, or a room not joined.
@@ -80,6 +82,16 @@ pub(super) struct Position {
     pub(super) claim: Offset,
     /// What the newest record says is confirmed.
     pub(super) recorded: Offset,
+    /// The session has its stream: a later record must not make it anew.
+    pub(super) written: bool,
+    /// Records that stand in the stream besides the newest.
+    pub(super) untidy: usize,
+}
+
+/// What came while the handler's `connect` was running.
+enum Early {
+    Event(Box<str>, Args, Option<u64>),
+    Left(Reason),
 }
 
 struct State {
@@ -88,6 +100,11 @@ struct State {
     data: Arc<Value>,
     position: Position,
     acks: HashMap<u64, OnAck>,
+    /// The number of this server's last entry that was sent to this client.
+    own: u64,
+    /// The handler's `connect` runs, perhaps on another thread; what comes meanwhile waits here.
+    announcing: bool,
+    early: Vec<Early>,
 }
 
 struct Inner {
@@ -151,8 +168,16 @@ impl Socket {
                 (SocketId::new(server.random()), pid, Arc::new(Value::Null))
             }
         };
-        let state =
-            State { life: Life::Joining, stays: Vec::new(), data, position: Position::default(), acks: HashMap::new() };
+        let state = State {
+            life: Life::Joining,
+            stays: Vec::new(),
+            data,
+            position: Position::default(),
+            acks: HashMap::new(),
+            own: 0,
+            announcing: false,
+            early: Vec::new(),
+        };
         server.retain(namespace);
         Socket(Arc::new(Inner {
             number: server.next_number(),
@@ -221,10 +246,10 @@ impl Socket {
         lock(&self.0.state).data.clone()
     }
 
-    /// Replaces the client's data. In its session record when this returns.
-    pub fn set_data(&self, data: Value) {
+    /// Replaces the client's data. With recovery it goes into the session record; see [`Socket::when_saved`].
+    pub fn set_data(&self, data: Value) -> Result<(), EmitError> {
         lock(&self.0.state).data = Arc::new(data);
-        self.0.namespace.save(self);
+        self.0.namespace.save_data(self)
     }
 
     /// Sends an event.
@@ -245,8 +270,9 @@ impl Socket {
         self.0.namespace.check(name, &args)?;
         let id = self.0.namespace.next_ack();
         self.expect_ack(id, timeout_ms, Box::new(on_ack))?;
-        self.0.connection.send(&socket_packet::event(self.nsp_name().as_str(), Some(id), name, &args, None), false);
-        self.0.namespace.count_out(1);
+        let frames = socket_packet::event(self.nsp_name().as_str(), Some(id), name, &args, None);
+        let own = lock(&self.0.state).own;
+        self.send_after(own, frames);
         Ok(())
     }
 
@@ -277,11 +303,35 @@ impl Socket {
         }
     }
 
-    pub(super) fn send_ack(&self, id: u64, args: &Args) {
-        if self.connected() {
-            self.0.connection.send(&socket_packet::ack(self.nsp_name().as_str(), id, args), false);
-            self.0.namespace.count_out(1);
+    /// `since`: the namespace's last entry before the handler ran. An acknowledgement must not overtake what its handler has sent.
+    pub(super) fn send_ack(&self, id: u64, args: &Args, since: u64) {
+        let state = lock(&self.0.state);
+        let own = state.own;
+        let connected = matches!(state.life, Life::Admitted | Life::Live);
+        drop(state);
+        if connected {
+            let sent = self.0.namespace.sent.load(Ordering::Acquire);
+            let after = if sent > since { sent } else { own };
+            self.send_after(after, socket_packet::ack(self.nsp_name().as_str(), id, args));
         }
+    }
+
+    /// Sends a packet once this server's entry number `own` has come back from the log; nearly always it has.
+    fn send_after(&self, own: u64, frames: Frames) {
+        match own <= self.0.namespace.returned.load(Ordering::Acquire) {
+            true => self.send_now(&frames),
+            false => self.0.namespace.hold(own, Held::Packet(self.clone(), frames)),
+        }
+    }
+
+    pub(super) fn send_now(&self, frames: &Frames) {
+        self.0.connection.send(frames, false);
+        self.0.namespace.count_out(1);
+    }
+
+    /// What is sent to this client besides the log waits for entry number `own`.
+    pub(super) fn expect_own(&self, own: u64) {
+        lock(&self.0.state).own = own;
     }
 
     /// This client alone, wherever it is.
@@ -313,14 +363,20 @@ impl Socket {
         self.broadcast().except(room)
     }
 
-    /// Joins a room. With recovery the change is in the session record when this returns.
+    /// Joins a room. With recovery the change goes into the session record; see [`Socket::when_saved`].
     pub fn join(&self, room: impl Into<Room>) -> Result<(), EmitError> {
         self.0.namespace.join(self, room.into())
     }
 
     /// Leaves a room.
-    pub fn leave(&self, room: impl Into<Room>) {
-        self.0.namespace.leave(self, &room.into());
+    pub fn leave(&self, room: impl Into<Room>) -> Result<(), EmitError> {
+        self.0.namespace.leave(self, &room.into())
+    }
+
+    /// Calls back once all changes so far of rooms and data are in the session record, so that they survive this server: at once with the
+    /// in-memory log or without recovery, within a round trip with Redis.
+    pub fn when_saved(&self, saved: impl FnOnce(Result<(), EmitError>) + Send + 'static) {
+        self.0.namespace.when_saved(self, Box::new(saved));
     }
 
     /// The rooms that the client is in, its own id first.
@@ -333,6 +389,14 @@ impl Socket {
 
     /// Removes the client from the namespace; with `close` from all of them, and its connection is closed.
     pub fn disconnect(&self, close: bool) {
+        let own = lock(&self.0.state).own;
+        match own <= self.0.namespace.returned.load(Ordering::Acquire) {
+            true => self.farewell(close),
+            false => self.0.namespace.hold(own, Held::Disconnect(self.clone(), close)),
+        }
+    }
+
+    pub(super) fn farewell(&self, close: bool) {
         if !self.connected() {
             return;
         }
@@ -370,7 +434,17 @@ impl Socket {
 
     /// Runs the application's handler for an event of the client.
     pub(super) fn event(&self, name: &str, args: Args, id: Option<u64>) {
-        let ack = id.map(|id| Ack::new(self.clone(), id));
+        let mut state = lock(&self.0.state);
+        if state.announcing || state.life == Life::Admitted {
+            return state.early.push(Early::Event(name.into(), args, id));
+        }
+        drop(state);
+        self.handle_event(name, args, id);
+    }
+
+    fn handle_event(&self, name: &str, args: Args, id: Option<u64>) {
+        let since = self.0.namespace.sent.load(Ordering::Acquire);
+        let ack = id.map(|id| Ack::new(self.clone(), id, since));
         self.0.namespace.handler().event(self, Event { name, args, ack });
     }
 
@@ -381,11 +455,15 @@ impl Socket {
         let next = if reason.recoverable() { Life::Away } else { Life::Gone };
         let was = std::mem::replace(&mut state.life, next);
         let acks = std::mem::take(&mut state.acks);
+        let later = was == Life::Live && state.announcing;
+        if later {
+            state.early.push(Early::Left(reason));
+        }
         drop(state);
         for on_ack in acks.into_values() {
             on_ack(Err(AckError::Disconnected));
         }
-        if was == Life::Live {
+        if was == Life::Live && !later {
             self.0.namespace.handler().disconnect(self, reason);
         }
     }
@@ -413,15 +491,31 @@ impl Socket {
         state.stays = stays;
     }
 
-    /// Tells the handler of a client that was let in, unless it has left again.
+    /// Tells the handler of a client that was let in, unless it has left again; then what has come from the client meanwhile.
     pub(super) fn announce(&self) {
         let mut state = lock(&self.0.state);
         if state.life != Life::Admitted {
             return;
         }
         state.life = Life::Live;
+        state.announcing = true;
         drop(state);
         self.0.namespace.handler().connect(self);
+        loop {
+            let mut state = lock(&self.0.state);
+            let early = std::mem::take(&mut state.early);
+            state.announcing = !early.is_empty();
+            drop(state);
+            if early.is_empty() {
+                return;
+            }
+            for came in early {
+                match came {
+                    Early::Event(name, args, id) => self.handle_event(&name, args, id),
+                    Early::Left(reason) => self.0.namespace.handler().disconnect(self, reason),
+                }
+            }
+        }
     }
 
     /// Enters a room after entry `at`; false if it is in it already. Under the hub's lock.
@@ -444,8 +538,38 @@ impl Socket {
         position.confirmed > position.recorded
     }
 
-    /// The session's record, with all room commands up to `applied`.
-    pub(super) fn record(&self, applied: Offset) -> Option<Entry> {
+    /// The claim by which this server has the session; zero if it made it.
+    pub(super) fn claim(&self) -> Offset {
+        lock(&self.0.state).position.claim
+    }
+
+    /// The session's stream is gone: the next record makes it anew.
+    pub(super) fn forget_records(&self) {
+        lock(&self.0.state).position.written = false;
+    }
+
+    /// Whether at least `records` stand in the stream; they count as tidied then.
+    pub(super) fn take_untidy(&self, records: usize) -> bool {
+        let untidy = &mut lock(&self.0.state).position.untidy;
+        let many = *untidy >= records;
+        if many {
+            *untidy = 1;
+        }
+        many
+    }
+
+    /// As cluster-wide questions tell of it.
+    pub(super) fn remote(&self) -> RemoteSocket {
+        RemoteSocket {
+            id: self.id().clone(),
+            handshake: self.handshake(),
+            rooms: self.rooms(),
+            data: Value::clone(&self.data()),
+        }
+    }
+
+    /// The session's record, with all room commands up to `applied`, and whether it is the first.
+    pub(super) fn record(&self, applied: Offset) -> Option<(Entry, bool)> {
         let pid = self.0.pid.clone()?;
         let server = self.0.connection.server();
         let mut state = lock(&self.0.state);
@@ -457,7 +581,6 @@ impl Socket {
             nsp: self.nsp_name().clone(),
             sid: self.0.id.clone(),
             pid,
-            uid: server.uid().into(),
             claim: position.claim,
             since: position.since,
             position: position.confirmed,
@@ -466,6 +589,8 @@ impl Socket {
             stays: stays.clone(),
             data: data.clone(),
         };
-        Some(Entry::Record(Box::new(record)))
+        let first = !std::mem::replace(&mut position.written, true);
+        position.untidy += 1;
+        Some((Entry::Record(Box::new(record)), first))
     }
 }

@@ -3,7 +3,7 @@
 //! A stream is an append-only list of entries with ascending ids under a key. [`MemoryStreams`](super::memory::MemoryStreams) keeps them in
 //! this process; what stands here maps one to one to Redis' XADD, XREAD, XTRIM and EXPIRE.
 
-use super::entry::Entry;
+use super::entry::Posted;
 use crate::id::{Nsp, Offset, Pid, Time};
 use std::fmt;
 use std::sync::Arc;
@@ -11,11 +11,18 @@ use std::sync::Arc;
 /// The name of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
-    /// The log of a namespace: broadcasts and room commands. In Redis `socket.io#<nsp>#`.
+    /// The log of a namespace: broadcasts, room commands, questions to all servers. In Redis `socket.io#<nsp>#`.
     Log(Nsp),
     /// The session of one client in one namespace: its records and claims. In Redis `sio:session:<pid>`.
     Session(Pid),
+    /// One server's inbox: answers to its questions. In Redis `socket.io#<uid>#`.
+    Inbox(Arc<str>),
+    /// The control log: heartbeats, and sessions that have a new owner. In Redis `socket.io#`.
+    Control,
 }
+
+/// An entry with its id.
+pub type Item = (Offset, Arc<Posted>);
 
 /// What can be asked of a log.
 #[derive(Clone, Debug)]
@@ -25,7 +32,7 @@ pub enum Command {
         /// Where to.
         key: Key,
         /// What.
-        entry: Arc<Entry>,
+        posted: Arc<Posted>,
         /// Make the stream if it is missing.
         create: bool,
     },
@@ -54,13 +61,26 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The stream that is meant.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        match self {
+            Command::XAdd { key, .. }
+            | Command::XRead { key, .. }
+            | Command::XTrim { key, .. }
+            | Command::Expire { key, .. } => key,
+        }
+    }
+}
+
 /// What a command answers.
 #[derive(Debug)]
 pub enum Reply {
     /// XADD: the entry's id; `None` where the key is missing and was not to be made.
     Added(Option<Offset>),
     /// XREAD: entries in order, none where the key is missing.
-    Entries(Vec<(Offset, Arc<Entry>)>),
+    Entries(Vec<Item>),
     /// XTRIM: how many entries are gone.
     Trimmed(usize),
     /// EXPIRE: whether the key existed.
@@ -69,25 +89,44 @@ pub enum Reply {
     Failed(StreamError),
 }
 
+/// Hears a reply.
+pub type Done = Box<dyn FnOnce(Reply) + Send>;
+
 /// Why a command was not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamError {
     /// The log can't be reached and no more may wait for it.
     Unavailable,
+    /// The log refuses the command, for example because its user may not give it.
+    Refused,
 }
 
 impl fmt::Display for StreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StreamError::Unavailable => f.write_str("the log can't be reached and its queue is full"),
-        }
+        f.write_str(match self {
+            StreamError::Unavailable => "the log can't be reached and its queue is full",
+            StreamError::Refused => "the log refuses the command",
+        })
     }
 }
 
 impl std::error::Error for StreamError {}
 
 /// A log with the four commands.
+///
+/// The commands of one server are carried out in the order in which it gives them. What other servers append to a shared log comes back to
+/// [`Server::feed`](super::Server::feed), which somebody calls with what XREAD finds after [`Server::cursors`](super::Server::cursors).
 pub trait Streams: Send + Sync {
-    /// Carries a command out at `now`.
-    fn submit(&self, now: Time, command: Command) -> Reply;
+    /// Takes a command. `done` hears the reply: before this returns where the log is in this process, later where it is shared. So who waits
+    /// for a reply holds no lock here.
+    ///
+    /// # Errors
+    /// No more commands may wait: this one is not carried out, which `done` hears too, at once.
+    fn submit(&self, now: Time, command: Command, done: Option<Done>) -> Result<(), StreamError>;
+
+    /// Other servers read and write the log too, and replies take their time.
+    fn shared(&self) -> bool;
+
+    /// Up to `count` entries after `after` of a log in this process; a shared log has none at hand.
+    fn at_hand(&self, now: Time, key: &Key, after: Offset, count: usize) -> Vec<Item>;
 }

@@ -1,8 +1,8 @@
 //! What applications rely on, in virtual time: who gets a broadcast, acknowledgements, middlewares, limits, reasons, claims.
 
-use super::broadcast::Acks;
-use super::entry::{Entry, Record};
+use super::entry::{Entry, Posted, Record};
 use super::recovery::newest_record;
+use super::requests::Gathered;
 use super::sim::peer::Line;
 use super::*;
 use crate::codec::args::Args;
@@ -79,6 +79,7 @@ fn who_gets_a_broadcast() {
         rooms.iter().for_each(|room| clients[i].1.join(*room).unwrap());
     }
     let first = clients[0].1.clone();
+    let third = clients[2].1.id().clone();
     let mut check = |want: [usize; 3], what: &str| {
         let got: Vec<usize> = clients.iter_mut().map(|(line, _)| bench.got(line).len()).collect();
         assert_eq!(got, want, "{what}");
@@ -97,9 +98,11 @@ fn who_gets_a_broadcast() {
     check([1, 0, 0], "one client by its id");
     first.emit("x", ()).unwrap();
     check([1, 0, 0], "one client");
-    let mut fetched = 0;
-    nsp.except("b").fetch_sockets(|sockets| fetched = sockets.len());
-    assert_eq!(fetched, 1);
+    let fetched: Arc<Mutex<Gathered>> = Arc::default();
+    let fetches = fetched.clone();
+    nsp.except("b").fetch_sockets(move |found| *lock(&fetches) = found).unwrap();
+    let ids: Vec<_> = lock(&fetched).sockets.iter().map(|socket| socket.id.clone()).collect();
+    assert_eq!(ids, [third]);
     nsp.to("a").sockets_join(vec!["c".into()]).unwrap();
     nsp.to("b").sockets_leave(vec!["b".into()]).unwrap();
     assert_eq!(nsp.rooms(), [("a".into(), 1), ("c".into(), 1)]);
@@ -114,7 +117,7 @@ fn who_gets_a_broadcast() {
 fn broadcasts_collect_acknowledgements() {
     let bench = Bench::plain();
     let mut clients: Vec<_> = (0..3).map(|_| bench.join()).collect();
-    let heard: Arc<Mutex<Option<Acks>>> = Arc::default();
+    let heard: Arc<Mutex<Option<Gathered>>> = Arc::default();
     let hears = heard.clone();
     bench.server.of("/").all().timeout(500).emit_with_ack("q", 1, move |acks| *lock(&hears) = Some(acks)).unwrap();
     let asked = bench.got(&mut clients[0].0);
@@ -125,7 +128,7 @@ fn broadcasts_collect_acknowledgements() {
     bench.pass(499);
     assert!(lock(&heard).is_none());
     bench.pass(1);
-    assert_eq!(*lock(&heard), Some(Acks { answers: vec![Args::from("yes")], missing: 2 }));
+    assert_eq!(*lock(&heard), Some(Gathered { answers: vec![Args::from("yes")], missing: 2, ..Gathered::default() }));
 }
 
 #[test]
@@ -261,11 +264,10 @@ fn reasons_in_the_official_words() {
 fn the_last_claim_owns_the_session() {
     let record = |claim: u64, data: u64| {
         let at = Offset { ms: claim, seq: 0 };
-        Arc::new(Entry::Record(Box::new(Record {
+        Entry::Record(Box::new(Record {
             nsp: Nsp::new("/"),
             sid: SocketId::from_record("sid"),
             pid: Pid::from_wire("AAAAAAAAAAAAAAAAAAAA").unwrap(),
-            uid: "uid".into(),
             claim: at,
             since: Offset::ZERO,
             position: Offset::ZERO,
@@ -273,11 +275,12 @@ fn the_last_claim_owns_the_session() {
             floor: Offset::ZERO,
             stays: Vec::new(),
             data: Arc::new(json!(data)),
-        })))
+        }))
     };
-    let claim = || Arc::new(Entry::Claim);
+    let claim = || Entry::Claim(Nsp::new("/"));
     for (what, entries, want) in [
         ("nothing", vec![], None),
+        ("another namespace's claim", vec![(1, record(0, 1)), (2, Entry::Claim(Nsp::new("/x"))), (3, record(0, 2))], Some(2)),
         ("a claim alone", vec![(1, claim())], None),
         ("the newest record", vec![(1, record(0, 1)), (2, record(0, 2))], Some(2)),
         (
@@ -293,8 +296,10 @@ fn the_last_claim_owns_the_session() {
         ("a trimmed claim", vec![(3, record(2, 5)), (4, record(0, 9))], Some(5)),
         ("what comes after the restorer's claim", vec![(1, record(0, 1)), (11, record(0, 2))], Some(1)),
     ] {
-        let entries: Vec<_> = entries.into_iter().map(|(ms, entry)| (Offset { ms, seq: 0 }, entry)).collect();
-        let data = newest_record(&entries, Offset { ms: 10, seq: 0 }).map(|record| (*record.data).clone());
+        let item = |(ms, entry)| (Offset { ms, seq: 0 }, Arc::new(Posted { uid: "a".into(), seq: 0, entry }));
+        let items: Vec<_> = entries.into_iter().map(item).collect();
+        let newest = newest_record(&items, Offset { ms: 10, seq: 0 }, &Nsp::new("/"));
+        let data = newest.map(|(_, record)| (*record.data).clone());
         assert_eq!(data, want.map(Value::from), "{what}");
     }
 }

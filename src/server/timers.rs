@@ -4,6 +4,7 @@
 //! [`Timers::next`] and then takes [`Timers::due`].
 
 use super::connection::Connection;
+use super::entry::RequestId;
 use super::lock;
 use super::socket::WeakSocket;
 use crate::id::Time;
@@ -18,6 +19,8 @@ pub enum Timer {
     Connection(Weak<Connection>),
     /// An acknowledgement that may not have come.
     Ack(WeakSocket, u64),
+    /// A question to all servers that may not have been answered by all.
+    Request(RequestId),
 }
 
 struct Entry {

@@ -9,8 +9,8 @@ pub mod peer;
 mod world;
 
 use super::memory::MemoryStreams;
-use super::streams::{Command, Reply, Streams};
-use crate::id::Time;
+use super::streams::{Command, Done, Item, Key, StreamError, Streams};
+use crate::id::{Offset, Time};
 use crate::limits::Limits;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,17 +73,23 @@ struct Broken {
 }
 
 impl Streams for Broken {
-    fn submit(&self, now: Time, command: Command) -> Reply {
-        match self.inner.submit(now, command) {
-            Reply::Entries(mut entries) if entries.len() > 2 && self.reads.fetch_add(1, Ordering::Relaxed) % 5 == 4 => {
-                match self.swap {
-                    true => entries.swap(0, 1),
-                    false => drop(entries.remove(1)),
-                }
-                Reply::Entries(entries)
+    fn submit(&self, now: Time, command: Command, done: Option<Done>) -> Result<(), StreamError> {
+        self.inner.submit(now, command, done)
+    }
+
+    fn shared(&self) -> bool {
+        false
+    }
+
+    fn at_hand(&self, now: Time, key: &Key, after: Offset, count: usize) -> Vec<Item> {
+        let mut items = self.inner.at_hand(now, key, after, count);
+        if items.len() > 2 && self.reads.fetch_add(1, Ordering::Relaxed) % 5 == 4 {
+            match self.swap {
+                true => items.swap(0, 1),
+                false => drop(items.remove(1)),
             }
-            reply => reply,
         }
+        items
     }
 }
 

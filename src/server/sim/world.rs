@@ -519,7 +519,7 @@ impl World {
                 session.rooms.insert(room.to_owned());
             }
             false => {
-                socket.leave(room);
+                socket.leave(room).unwrap();
                 session.rooms.remove(room);
             }
         }
@@ -550,7 +550,7 @@ impl World {
     fn set_data(&mut self, i: usize) {
         self.number += 1;
         if let Some(socket) = self.socket(i) {
-            socket.set_data(json!(self.number));
+            socket.set_data(json!(self.number)).unwrap();
             let pid = self.peers[i].pid.clone().unwrap_or_default();
             self.sessions.get_mut(&pid).unwrap().data = self.number;
         }

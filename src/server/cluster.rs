@@ -1,0 +1,357 @@
+//! The servers that share a log: heartbeats in the control log say who is there, inboxes carry answers, and both say which sessions have a
+//! new owner.
+//!
+//! A server that is silent is dropped by the clock of this server's own heartbeats: while those don't come back, it is the log that is away.
+
+use super::entry::{Entry, Member, Posted};
+use super::log::after_first;
+use super::streams::{Command, Done, Item, Key, Reply};
+use super::{Core, Server, lock};
+use crate::id::{Nsp, Offset, SocketId, Time};
+use crate::proto::reason::Reason;
+use crate::proto::session::Input;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Milliseconds between two heartbeats.
+const BEAT: u64 = 2_000;
+/// Milliseconds without a heartbeat after which a server counts as dead.
+const DEAD: u64 = 8_000;
+/// Milliseconds that the control log and inboxes are kept.
+const KEPT: u64 = 60_000;
+
+/// How far the control log, or this server's inbox, has been read.
+#[derive(Default)]
+struct Reader {
+    position: Option<Offset>,
+    opening: bool,
+    /// Where the position was some time ago, for trimming.
+    samples: VecDeque<(Time, Offset)>,
+    /// The number of the last entry of each sender: appends whose answer was lost are repeated.
+    seen: HashMap<Arc<str>, u64>,
+}
+
+impl Reader {
+    fn is_new(&mut self, posted: &Posted) -> bool {
+        if posted.seq == 0 {
+            return true;
+        }
+        let seen = self.seen.entry(posted.uid.clone()).or_default();
+        let new = posted.seq > *seen;
+        *seen = posted.seq.max(*seen);
+        new
+    }
+
+    /// What may be forgotten.
+    fn old(&mut self, now: Time) -> Option<Offset> {
+        self.samples.extend(self.position.map(|position| (now, position)));
+        let mut min = None;
+        while self.samples.front().is_some_and(|(at, _)| now.since(*at) >= KEPT) {
+            min = self.samples.pop_front().map(|(_, position)| position);
+        }
+        min
+    }
+}
+
+struct Seen {
+    member: Member,
+    at: Time,
+}
+
+#[derive(Default)]
+struct State {
+    control: Reader,
+    inbox: Reader,
+    members: HashMap<Arc<str>, Seen>,
+    /// When this server's own heartbeat last came back.
+    own: Time,
+    next_beat: Time,
+    /// A heartbeat waits to be written: no second one is put behind it.
+    beating: bool,
+    address: Box<str>,
+    /// The number of the last entry to each inbox and to the control log.
+    sent: HashMap<Key, u64>,
+}
+
+/// What this server knows of the others.
+#[derive(Default)]
+pub(crate) struct Cluster(std::sync::Mutex<State>);
+
+/// A server of the cluster, as `status` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Its unique name in the log.
+    pub uid: Arc<str>,
+    /// What it says of itself.
+    pub member: Member,
+    /// Milliseconds since its last heartbeat.
+    pub age: u64,
+}
+
+impl Core {
+    /// An entry in this server's name.
+    pub(super) fn post(&self, seq: u64, entry: Entry) -> Arc<Posted> {
+        Arc::new(Posted { uid: self.uid.clone(), seq, entry })
+    }
+
+    /// Appends to an inbox or to the control log, each with its own numbers.
+    fn post_numbered(&self, key: Key, entry: Entry) {
+        let mut state = lock(&self.cluster.0);
+        let seq = state.sent.entry(key.clone()).or_default();
+        *seq += 1;
+        let posted = self.post(*seq, entry);
+        // With the lock held: numbers and order must agree.
+        let _ = self.streams.submit((self.clock)(), Command::XAdd { key, posted, create: true }, None);
+    }
+
+    pub(super) fn post_to_inbox(&self, uid: &Arc<str>, entry: Entry) {
+        self.post_numbered(Key::Inbox(uid.clone()), entry);
+    }
+
+    /// The reader must look at what there is to read: it may be waiting for something else.
+    pub(super) fn wake_reader(&self) {
+        if self.streams.shared() {
+            self.post_to_inbox(&self.uid, Entry::Wake);
+        }
+    }
+
+    pub(super) fn announce_taken(&self, nsp: &Nsp, sid: &SocketId, claim: Offset) {
+        if self.streams.shared() {
+            let taken = Entry::Taken { nsp: nsp.clone(), sid: sid.clone(), claim };
+            self.post_numbered(Key::Control, taken);
+        }
+    }
+
+    /// Those of `uids` that live.
+    pub(super) fn alive(&self, uids: &HashSet<Arc<str>>) -> Vec<Arc<str>> {
+        let state = lock(&self.cluster.0);
+        uids.iter().filter(|uid| state.members.contains_key(*uid)).cloned().collect()
+    }
+
+    /// A server's name, for people.
+    pub(super) fn server_name(&self, uid: &str) -> String {
+        let state = lock(&self.cluster.0);
+        match state.members.get(uid) {
+            Some(seen) if !seen.member.name.is_empty() => seen.member.name.to_string(),
+            _ if *uid == *self.uid => self.options.name.clone(),
+            _ => uid.to_owned(),
+        }
+    }
+}
+
+impl Server {
+    /// Where other servers reach this one, `host:port`; told to them with the next heartbeat.
+    pub fn set_address(&self, address: &str) {
+        lock(&self.core().cluster.0).address = address.into();
+    }
+
+    /// The other servers that live.
+    #[must_use]
+    pub fn neighbours(&self) -> Vec<Neighbour> {
+        let now = self.now();
+        let state = lock(&self.core().cluster.0);
+        let neighbour = |(uid, seen): (&Arc<str>, &Seen)| Neighbour {
+            uid: uid.clone(),
+            member: seen.member.clone(),
+            age: now.since(seen.at),
+        };
+        let mut all: Vec<Neighbour> = state.members.iter().map(neighbour).collect();
+        all.sort_by(|a, b| (&a.member.name, &a.uid).cmp(&(&b.member.name, &b.uid)));
+        all
+    }
+
+    /// The address of the server whose session this is, by the tag that its id begins with; `None`: of no server that lives.
+    #[must_use]
+    pub fn owner_address(&self, sid: &str) -> Option<Box<str>> {
+        let state = lock(&self.core().cluster.0);
+        let is_owner = |seen: &&Seen| !seen.member.tag.is_empty() && sid.starts_with(&*seen.member.tag);
+        let owner = state.members.values().find(is_owner)?;
+        Some(owner.member.address.clone()).filter(|address| !address.is_empty())
+    }
+
+    /// The log has been reached and all that must be read is being read: clients may come.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        if !self.core().streams.shared() {
+            return true;
+        }
+        let state = lock(&self.core().cluster.0);
+        let ready = state.control.position.is_some() && state.inbox.position.is_some();
+        drop(state);
+        ready && self.namespaces().iter().all(|namespace| namespace.is_dynamic() || namespace.cursor().is_some())
+    }
+
+    /// What the reader of a shared log has to read, each with the last entry that is known.
+    #[must_use]
+    pub fn cursors(&self) -> Vec<(Key, Offset)> {
+        let core = self.core();
+        let state = lock(&core.cluster.0);
+        let mut cursors = Vec::new();
+        cursors.extend(state.control.position.map(|position| (Key::Control, position)));
+        cursors.extend(state.inbox.position.map(|position| (Key::Inbox(core.uid.clone()), position)));
+        drop(state);
+        for namespace in self.namespaces() {
+            cursors.extend(namespace.cursor().map(|position| (namespace.key(), position)));
+        }
+        cursors
+    }
+
+    /// Takes what was read from a shared log after `after`.
+    pub fn feed(&self, now: Time, key: &Key, after: Offset, items: Vec<Item>) {
+        self.watch_clock(now);
+        match key {
+            Key::Log(nsp) => {
+                let namespace = self.namespaces().into_iter().find(|namespace| namespace.name() == nsp);
+                if let Some(namespace) = namespace {
+                    namespace.feed(after, items);
+                }
+            }
+            Key::Control => self.feed_cluster(now, after, items, false),
+            Key::Inbox(_) => self.feed_cluster(now, after, items, true),
+            Key::Session(_) => {}
+        }
+    }
+
+    fn feed_cluster(&self, now: Time, after: Offset, items: Vec<Item>, inbox: bool) {
+        let core = self.core();
+        for (id, posted) in items {
+            let mut state = lock(&core.cluster.0);
+            let reader = if inbox { &mut state.inbox } else { &mut state.control };
+            if reader.position.is_none_or(|position| position < after || position >= id) {
+                return;
+            }
+            reader.position = Some(id);
+            if !reader.is_new(&posted) {
+                continue;
+            }
+            match &posted.entry {
+                Entry::Member(_) if posted.uid == core.uid => state.own = now,
+                Entry::Member(member) => {
+                    state.members.insert(posted.uid.clone(), Seen { member: member.clone(), at: now });
+                }
+                Entry::Closed => drop(state.members.remove(&posted.uid)),
+                Entry::Taken { nsp, sid, claim } => {
+                    drop(state);
+                    let namespaces = self.namespaces();
+                    if let Some(namespace) = namespaces.iter().find(|namespace| namespace.name() == nsp) {
+                        namespace.taken(sid, *claim);
+                    }
+                }
+                entry => {
+                    drop(state);
+                    core.requests.heard(&posted.uid, entry.clone());
+                }
+            }
+        }
+    }
+
+    /// What a server that shares its log does from time to time, at least twice a second.
+    pub fn tend_cluster(&self, now: Time) {
+        if !self.core().streams.shared() {
+            return;
+        }
+        self.open_reader(false);
+        self.open_reader(true);
+        let core = self.core();
+        let mut state = lock(&core.cluster.0);
+        if now < state.next_beat {
+            return;
+        }
+        state.next_beat = now.plus(BEAT);
+        let own = state.own;
+        state.members.retain(|_, seen| own.since(seen.at) < DEAD);
+        let trims = [(Key::Control, state.control.old(now)), (Key::Inbox(core.uid.clone()), state.inbox.old(now))];
+        let beats = state.control.position.is_some() && !std::mem::replace(&mut state.beating, true);
+        let address = state.address.clone();
+        drop(state);
+        if beats {
+            self.beat(address);
+        }
+        let trim = |key: Key, min| {
+            let _ = core.streams.submit(now, Command::XTrim { key, min }, None);
+        };
+        trims.into_iter().for_each(|(key, min)| min.into_iter().for_each(|min| trim(key.clone(), min)));
+        self.check_reader(false);
+        self.check_reader(true);
+        self.namespaces().iter().for_each(|namespace| namespace.check_log());
+    }
+
+    fn beat(&self, address: Box<str>) {
+        let core = self.core();
+        let clients = self.connection_count();
+        let (name, tag) = (core.options.name.as_str().into(), core.tag.as_str().into());
+        core.post_numbered(Key::Control, Entry::Member(Member { name, tag, address, clients }));
+        let me = self.clone();
+        let done: Done = Box::new(move |_| lock(&me.core().cluster.0).beating = false);
+        let expire = Command::Expire { key: Key::Inbox(core.uid.clone()), ms: KEPT };
+        let _ = core.streams.submit(self.now(), expire, Some(done));
+    }
+
+    /// Begins to read the control log or the inbox: a marker's id is the first position.
+    fn open_reader(&self, inbox: bool) {
+        let core = self.core();
+        let mut state = lock(&core.cluster.0);
+        let reader = if inbox { &mut state.inbox } else { &mut state.control };
+        if reader.position.is_some() || std::mem::replace(&mut reader.opening, true) {
+            return;
+        }
+        drop(state);
+        let key = if inbox { Key::Inbox(core.uid.clone()) } else { Key::Control };
+        let me = self.clone();
+        let done: Done = Box::new(move |reply| {
+            let mut state = lock(&me.core().cluster.0);
+            let reader = if inbox { &mut state.inbox } else { &mut state.control };
+            reader.opening = false;
+            if let Reply::Added(Some(marker)) = reply {
+                reader.position = Some(marker);
+            }
+        });
+        let posted = core.post(0, Entry::Marker);
+        let _ = core.streams.submit(self.now(), Command::XAdd { key, posted, create: true }, Some(done));
+    }
+
+    /// What the reader has read last must still be there; else the stream was flushed or expired, and ids may have gone backwards.
+    fn check_reader(&self, inbox: bool) {
+        let core = self.core();
+        let state = lock(&core.cluster.0);
+        let Some(position) = (if inbox { &state.inbox } else { &state.control }).position else { return };
+        drop(state);
+        let key = if inbox { Key::Inbox(core.uid.clone()) } else { Key::Control };
+        let me = self.clone();
+        let done: Done = Box::new(move |reply| {
+            let mut state = lock(&me.core().cluster.0);
+            let reader = if inbox { &mut state.inbox } else { &mut state.control };
+            if let Reply::Entries(items) = reply
+                && after_first(items, position).is_none()
+                && reader.position.is_some_and(|now| now >= position)
+            {
+                reader.position = None;
+                reader.samples.clear();
+            }
+        });
+        let read = Command::XRead { key, after: position.before(), count: 1 };
+        let _ = core.streams.submit(self.now(), read, Some(done));
+    }
+
+    /// A server that stood still for longer than a heartbeat may take delivers nothing more to its clients: they are elsewhere by now, or
+    /// come back.
+    pub(super) fn watch_clock(&self, now: Time) {
+        let last = self.core().looked.fetch_max(now.0, Ordering::Relaxed);
+        let still = now.since(Time(last));
+        if last == 0 || still <= self.options().heartbeat_ms() || !self.core().streams.shared() {
+            return;
+        }
+        self.log(&format!("[SERVER] stood still for {} s: its clients come back and recover", still / 1_000));
+        for connection in self.connections() {
+            connection.handle(now, Input::Abort(Reason::TransportClose));
+        }
+    }
+
+    /// Tells the others that this server goes.
+    pub fn leave_cluster(&self) {
+        if self.core().streams.shared() {
+            self.core().post_numbered(Key::Control, Entry::Closed);
+        }
+    }
+}

@@ -1,0 +1,509 @@
+//! A namespace's log: how an entry gets into it, and what happens when it is read back.
+//!
+//! Everything that a cluster does is an entry (DESIGN.md section 1). It is delivered when it is read back, by the server that sent it too, so
+//! that all clients see the order of the log. A log in this process is read in the same breath; a shared one is brought by `feed`.
+
+use super::connection::Sent;
+use super::entry::{Entry, Posted, Target};
+use super::handler::{ServerAck, ServerEvent};
+use super::hub::Hub;
+use super::lock;
+use super::namespace::Namespace;
+use super::restore::UNTIDY;
+use super::socket::{EmitError, Socket};
+use super::streams::{Command, Done, Item, Key, Reply, StreamError};
+use crate::codec::socket_packet::{self, Frames};
+use crate::id::{Offset, Time};
+use crate::proto::reason::Reason;
+use crate::proto::session::Input;
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Entries per XREAD: DESIGN.md section 6.
+pub(super) const PAGE: usize = 1_000;
+/// Milliseconds until a log in use would die: ten years.
+const FOREVER: u64 = 10 * 365 * 86_400_000;
+/// Entries and bytes of a shared log's end that are kept here, so that most replays need no XREAD.
+const TAIL: (usize, usize) = (5_000, 8 * 1024 * 1024);
+/// Repeated entries that are remembered, so that no replay gives them twice.
+const DOUBLES: usize = 1_000;
+
+/// Something to be done when the log has been read up to a position.
+pub(super) type Action = Box<dyn FnOnce() + Send>;
+
+/// How far a log has been read, and what waits for that.
+#[derive(Default)]
+pub(super) struct Reading {
+    /// The marker is there: the position is known.
+    pub(super) ready: bool,
+    opening: bool,
+    /// The number of this server's last entry, and of the last that came back.
+    sent: u64,
+    returned: u64,
+    /// The number of the last entry of each sender.
+    seen: HashMap<Arc<str>, u64>,
+    /// Entries that were in the log before, under an earlier id.
+    pub(super) doubles: BTreeSet<Offset>,
+    /// What must not overtake this server's own entries, by their number.
+    held: VecDeque<(u64, Held)>,
+    waiting: Vec<(Offset, Action)>,
+    /// The end of a shared log, after `tail_from`.
+    tail: VecDeque<Item>,
+    tail_from: Offset,
+    tail_bytes: usize,
+    /// Other servers that read this log.
+    pub(super) readers: HashSet<Arc<str>>,
+}
+
+/// What does not go through the log, and must not overtake what does.
+pub(super) enum Held {
+    Packet(Socket, Frames),
+    Disconnect(Socket, bool),
+}
+
+/// What a delivered entry asks for once the hub is released.
+pub(super) enum Deferred {
+    Disconnect(Socket, bool),
+    ServerEvent(Arc<Posted>),
+    Ask(Arc<Posted>, Vec<Socket>),
+    Answer(Arc<str>, Entry),
+    Tidy(Socket),
+    Held(Held),
+    Present,
+    Run(Action),
+}
+
+impl Reading {
+    /// Nothing read yet; this server's entries will be numbered from `first` on.
+    pub(super) fn new(first: u64) -> Reading {
+        Reading { sent: first, returned: first, ..Reading::default() }
+    }
+
+    /// The entries after `from`, if all of them are here.
+    fn tail_after(&self, from: Offset, count: usize) -> Option<Vec<Item>> {
+        let start = self.tail.partition_point(|(id, _)| *id <= from);
+        (from >= self.tail_from && self.ready).then(|| self.tail.range(start..).take(count).cloned().collect())
+    }
+
+    fn keep(&mut self, id: Offset, posted: &Arc<Posted>) {
+        self.tail_bytes += posted.entry.weight();
+        self.tail.push_back((id, posted.clone()));
+        while self.tail.len() > TAIL.0 || self.tail_bytes > TAIL.1 {
+            let Some((id, posted)) = self.tail.pop_front() else { return };
+            self.tail_bytes = self.tail_bytes.saturating_sub(posted.entry.weight());
+            self.tail_from = id;
+        }
+    }
+
+    /// Whether this is the first time that the entry comes by: an append whose answer was lost is repeated.
+    fn is_new(&mut self, id: Offset, posted: &Posted) -> bool {
+        if posted.seq == 0 {
+            return true;
+        }
+        match self.seen.get_mut(&posted.uid) {
+            Some(seen) if *seen >= posted.seq => {
+                self.doubles.insert(id);
+                if self.doubles.len() > DOUBLES {
+                    self.doubles.pop_first();
+                }
+                return false;
+            }
+            Some(seen) => *seen = posted.seq,
+            None => drop(self.seen.insert(posted.uid.clone(), posted.seq)),
+        }
+        true
+    }
+
+    /// Takes out what has waited for this server's entry number `returned` and for `position`.
+    fn release(&mut self, position: Offset, deferred: &mut Vec<Deferred>) {
+        while self.held.front().is_some_and(|(seq, _)| *seq <= self.returned) {
+            deferred.extend(self.held.pop_front().map(|(_, held)| Deferred::Held(held)));
+        }
+        if self.waiting.iter().any(|(at, _)| *at <= position) {
+            let (ready, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|(at, _)| *at <= position);
+            self.waiting = waiting;
+            let ready: Vec<(Offset, Action)> = ready;
+            deferred.extend(ready.into_iter().map(|(_, action)| Deferred::Run(action)));
+        }
+    }
+}
+
+impl Namespace {
+    pub(super) fn key(&self) -> Key {
+        Key::Log(self.name().clone())
+    }
+
+    pub(super) fn submit(&self, command: Command, done: Option<Done>) -> Result<(), StreamError> {
+        self.core.streams.submit(self.now(), command, done)
+    }
+
+    // ---- opening and closing
+
+    /// Begins to read the log: the id of a marker is the first position. Repeated until it succeeds.
+    pub(super) fn open(self: &Arc<Self>) {
+        let mut hub = lock(&self.hub);
+        if hub.reading.ready || hub.reading.opening {
+            return;
+        }
+        match self.core.logged {
+            true => hub.reading.opening = true,
+            false => hub.reading.ready = true,
+        }
+        drop(hub);
+        if self.core.logged {
+            let (posted, me) = (self.core.post(0, Entry::Marker), self.clone());
+            let command = Command::XAdd { key: self.key(), posted, create: true };
+            let _ = self.submit(command, Some(Box::new(move |reply| me.opened(&reply))));
+        }
+    }
+
+    fn opened(&self, reply: &Reply) {
+        let mut hub = lock(&self.hub);
+        hub.reading.opening = false;
+        let Reply::Added(Some(marker)) = *reply else { return };
+        hub.position = marker;
+        hub.reading.ready = true;
+        hub.reading.tail.clear();
+        (hub.reading.tail_bytes, hub.reading.tail_from) = (0, marker);
+        let waiting = std::mem::take(&mut hub.reading.waiting);
+        drop(hub);
+        // It may have been retired before.
+        let _ = self.submit(Command::Expire { key: self.key(), ms: FOREVER }, None);
+        self.core.wake_reader();
+        waiting.into_iter().for_each(|(_, action)| action());
+    }
+
+    /// Runs `action` once the log's position is known: at once, nearly always.
+    pub(super) fn when_ready(self: &Arc<Self>, action: Action) {
+        self.open();
+        let mut hub = lock(&self.hub);
+        match hub.reading.ready {
+            true => {
+                drop(hub);
+                action();
+            }
+            false => hub.reading.waiting.push((Offset::ZERO, action)),
+        }
+    }
+
+    /// Runs `action` once the log has been read up to `position`, or when it is certain that this will not happen.
+    pub(super) fn when_read(&self, position: Offset, action: Action) {
+        let mut hub = lock(&self.hub);
+        match hub.position >= position || !hub.reading.ready {
+            true => {
+                drop(hub);
+                action();
+            }
+            false => hub.reading.waiting.push((position, action)),
+        }
+    }
+
+    /// A namespace made by a rule goes: its log dies when no session can need it any more.
+    pub(super) fn retire(&self, retention_ms: u64) {
+        if self.core.logged {
+            if self.core.streams.shared() {
+                let posted = self.core.post(0, Entry::Closed);
+                let _ = self.submit(Command::XAdd { key: self.key(), posted, create: false }, None);
+            }
+            let _ = self.submit(Command::Expire { key: self.key(), ms: retention_ms }, None);
+        }
+    }
+
+    /// The last entry that was delivered to the clients of this server.
+    #[must_use]
+    pub fn position(&self) -> Offset {
+        lock(&self.hub).position
+    }
+
+    /// Where to read on; `None` until the log is open.
+    pub(super) fn cursor(&self) -> Option<Offset> {
+        let hub = lock(&self.hub);
+        hub.reading.ready.then_some(hub.position)
+    }
+
+    // ---- into the log
+
+    /// Appends an entry, to be delivered when it is read back; without a log it is delivered right away.
+    pub(super) fn publish(&self, entry: Entry) -> Result<(), EmitError> {
+        if !self.core.logged {
+            self.apply_local(entry);
+            return Ok(());
+        }
+        let mut hub = lock(&self.hub);
+        self.append(&mut hub, entry).map_err(EmitError::Log)?;
+        let mut deferred = Vec::new();
+        if !self.core.streams.shared() {
+            self.pump(&mut hub, &mut deferred);
+        }
+        drop(hub);
+        self.run(deferred);
+        Ok(())
+    }
+
+    /// As `publish`, for an entry that `socket` gets: what is sent to it besides the log waits for this.
+    pub(super) fn publish_to(&self, socket: &Socket, entry: Entry) -> Result<(), EmitError> {
+        self.publish(entry)?;
+        socket.expect_own(self.sent.load(Ordering::Acquire));
+        Ok(())
+    }
+
+    fn append(&self, hub: &mut Hub, entry: Entry) -> Result<(), StreamError> {
+        let seq = hub.reading.sent + 1;
+        let command = Command::XAdd { key: self.key(), posted: self.core.post(seq, entry), create: true };
+        match self.submit(command, None) {
+            Ok(()) => {
+                hub.reading.sent = seq;
+                self.sent.store(seq, Ordering::Release);
+                self.core.metrics.log_appends.one();
+                Ok(())
+            }
+            Err(error) => {
+                self.core.metrics.log_failures.one();
+                Err(error)
+            }
+        }
+    }
+
+    /// Carries out an entry for the clients of this server alone.
+    pub(super) fn apply_local(&self, entry: Entry) {
+        let mut deferred = Vec::new();
+        let mut hub = lock(&self.hub);
+        self.deliver(&mut hub, &self.core.post(0, entry), None, &mut deferred);
+        drop(hub);
+        self.run(deferred);
+    }
+
+    // ---- out of the log
+
+    /// Delivers what a log in this process has after the position.
+    fn pump(&self, hub: &mut Hub, deferred: &mut Vec<Deferred>) {
+        loop {
+            let items = self.core.streams.at_hand(self.now(), &self.key(), hub.position, PAGE);
+            let more = items.len() == PAGE;
+            for (id, posted) in items {
+                // The position moves first, so that no entry can hold the reader up.
+                hub.position = id;
+                self.deliver(hub, &posted, Some(id), deferred);
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Delivers what was read from a shared log after `after`; an answer to a question that is no longer asked is ignored.
+    pub(super) fn feed(&self, after: Offset, items: Vec<Item>) {
+        let mut hub = lock(&self.hub);
+        if !hub.reading.ready || hub.position != after {
+            return;
+        }
+        let mut deferred = Vec::new();
+        for (id, posted) in items {
+            hub.position = id;
+            if !hub.reading.is_new(id, &posted) {
+                self.core.metrics.log_repeats.one();
+                continue;
+            }
+            hub.reading.keep(id, &posted);
+            self.deliver(&mut hub, &posted, Some(id), &mut deferred);
+            if posted.uid == self.core.uid && posted.seq > 0 {
+                hub.reading.returned = posted.seq;
+                self.returned.store(posted.seq, Ordering::Release);
+                let position = hub.position;
+                hub.reading.release(position, &mut deferred);
+            }
+        }
+        let position = hub.position;
+        hub.reading.release(position, &mut deferred);
+        drop(hub);
+        self.run(deferred);
+    }
+
+    fn deliver(&self, hub: &mut Hub, posted: &Arc<Posted>, id: Option<Offset>, deferred: &mut Vec<Deferred>) {
+        let own = posted.uid == self.core.uid;
+        match &posted.entry {
+            Entry::Broadcast { to, name, args } => {
+                let offset = id.filter(|_| self.recovery_ms().is_some());
+                let frames = socket_packet::event(self.name().as_str(), None, name, args, offset);
+                self.send(hub, to, &frames, false);
+            }
+            // Its own clients got it when it was sent.
+            Entry::Passing { .. } if own => {}
+            Entry::Passing { to, name, args } => self.send_passing(hub, to, name, args),
+            Entry::Ask { to, .. } => deferred.push(Deferred::Ask(posted.clone(), hub.matching(to))),
+            Entry::Join { to, rooms } => {
+                for socket in hub.matching(to) {
+                    rooms.iter().for_each(|room| hub.join(&socket, room));
+                    let _ = self.write_record(hub, &socket);
+                    deferred.push(Deferred::Tidy(socket));
+                }
+            }
+            Entry::Leave { to, rooms } => {
+                for socket in hub.matching(to) {
+                    rooms.iter().for_each(|room| hub.leave(&socket, room));
+                    let _ = self.write_record(hub, &socket);
+                    deferred.push(Deferred::Tidy(socket));
+                }
+            }
+            Entry::Disconnect { to, close } => {
+                for socket in hub.matching(to) {
+                    // Ended here, in the order of the log: a cut that comes before the farewell must not keep the session.
+                    self.expel(hub, &socket, Reason::ServerNamespaceDisconnect);
+                    deferred.push(Deferred::Disconnect(socket, *close));
+                }
+            }
+            Entry::Fetch { to, request } => {
+                let sockets = hub.matching(to).iter().map(Socket::remote).collect();
+                deferred.push(Deferred::Answer(posted.uid.clone(), Entry::Fetched { request: *request, sockets }));
+            }
+            Entry::ServerSide { .. } if !own => deferred.push(Deferred::ServerEvent(posted.clone())),
+            Entry::Marker if !own => {
+                hub.reading.readers.insert(posted.uid.clone());
+                deferred.push(Deferred::Present);
+            }
+            Entry::Present if !own => drop(hub.reading.readers.insert(posted.uid.clone())),
+            Entry::Closed => drop(hub.reading.readers.remove(&posted.uid)),
+            // Those of sessions, inboxes and the control log have no business here.
+            _ => {}
+        }
+    }
+
+    /// Carries out what had to wait for the hub's release.
+    fn run(&self, deferred: Vec<Deferred>) {
+        for action in deferred {
+            match action {
+                Deferred::Disconnect(socket, close) => socket.farewell(close),
+                Deferred::ServerEvent(posted) => self.server_event(&posted),
+                Deferred::Ask(posted, sockets) => self.ask_clients(&posted, sockets),
+                Deferred::Answer(uid, entry) => self.core.answer(&uid, entry),
+                Deferred::Tidy(socket) => socket.namespace().tidy(&socket, UNTIDY),
+                Deferred::Held(Held::Packet(socket, frames)) => socket.send_now(&frames),
+                Deferred::Held(Held::Disconnect(socket, close)) => socket.farewell(close),
+                Deferred::Present => {
+                    let posted = self.core.post(0, Entry::Present);
+                    let _ = self.submit(Command::XAdd { key: self.key(), posted, create: true }, None);
+                }
+                Deferred::Run(action) => action(),
+            }
+        }
+    }
+
+    fn server_event(&self, posted: &Posted) {
+        if let Entry::ServerSide { name, args, request } = &posted.entry {
+            let ack = request.map(|request| ServerAck::new(self.core.clone(), posted.uid.clone(), request));
+            self.handler().server_event(ServerEvent { name, args, ack });
+        }
+    }
+
+    // ---- what must not overtake
+
+    /// Does what does not go through the log once this server's entry number `seq` has come back.
+    pub(super) fn hold(&self, seq: u64, held: Held) {
+        let mut hub = lock(&self.hub);
+        match seq <= hub.reading.returned || !self.core.streams.shared() {
+            true => {
+                drop(hub);
+                self.run(vec![Deferred::Held(held)]);
+            }
+            false => hub.reading.held.push_back((seq, held)),
+        }
+    }
+
+    // ---- replays
+
+    /// Up to a page of the log after `from`, if it can be had at once: `Some` of nothing means that the log does not hold `from` any more.
+    pub(super) fn recent(&self, hub: &Hub, from: Offset) -> Option<Option<Vec<Item>>> {
+        if self.core.streams.shared() {
+            return hub.reading.tail_after(from, PAGE).map(Some);
+        }
+        Some(after_first(self.core.streams.at_hand(self.now(), &self.key(), from.before(), PAGE + 1), from))
+    }
+
+    // ---- holes
+
+    /// Makes sure that the log still holds the entry at the position: nothing after it can be missing then. A log that does not was flushed,
+    /// or cut off behind this server's back.
+    pub(super) fn check_log(self: &Arc<Self>) {
+        let Some(position) = self.cursor() else { return self.open() };
+        let me = self.clone();
+        let command = Command::XRead { key: self.key(), after: position.before(), count: 1 };
+        let done: Done = Box::new(move |reply| {
+            if let Reply::Entries(items) = reply
+                && after_first(items, position).is_none()
+            {
+                me.lost(position);
+            }
+        });
+        let _ = self.submit(command, Some(done));
+    }
+
+    /// The log has a hole: nobody knows what the clients here have missed. Their sessions end, they come back as new ones, and the log is
+    /// read anew.
+    fn lost(self: &Arc<Self>, position: Offset) {
+        let mut hub = lock(&self.hub);
+        if !hub.reading.ready || hub.position < position {
+            return;
+        }
+        hub.reading.ready = false;
+        let waiting = std::mem::take(&mut hub.reading.waiting);
+        let sockets = hub.matching(&Target::default());
+        for socket in &sockets {
+            hub.remove(socket);
+            self.end_session(socket);
+        }
+        hub.samples.clear();
+        drop(hub);
+        self.core.metrics.log_holes.one();
+        self.core.log(&format!(
+            "[RECOVERY] the log of {} lost entries (flushed, or trimmed before they were read): its {} clients come back as new ones",
+            self.name(),
+            sockets.len()
+        ));
+        for socket in sockets {
+            socket.connection().handle(self.now(), Input::Abort(Reason::TransportClose));
+        }
+        self.open();
+        waiting.into_iter().for_each(|(_, action)| action());
+    }
+
+    /// Forgets log entries that no session can need: those before the position of `retention_ms` ago. The entry at that position stays, so
+    /// that a quiet log can still prove that it is complete.
+    pub(super) fn trim(&self, now: Time, retention_ms: u64) {
+        let mut hub = lock(&self.hub);
+        let position = hub.position;
+        hub.samples.push_back((now, position));
+        let mut min = None;
+        while hub.samples.front().is_some_and(|(at, _)| now.since(*at) >= retention_ms) {
+            min = hub.samples.pop_front().map(|(_, position)| position);
+        }
+        if let Some(min) = min {
+            let _ = self.submit(Command::XTrim { key: self.key(), min }, None);
+        }
+    }
+
+    // ---- to clients
+
+    /// Sends one packet, encoded once, to all that are meant.
+    pub(super) fn send(&self, hub: &Hub, to: &Target, frames: &Frames, volatile: bool) {
+        let (mut queued, mut dropped) = (0, 0);
+        hub.each(to, |socket| match socket.connection().send(frames, volatile) {
+            Sent::Queued => queued += 1,
+            Sent::Dropped => dropped += 1,
+            Sent::Closed => {}
+        });
+        self.count_out(queued);
+        self.core.metrics.volatile_dropped.add(dropped);
+    }
+}
+
+/// What follows the first item, which must be `from`: else something may be missing.
+pub(super) fn after_first(mut items: Vec<Item>, from: Offset) -> Option<Vec<Item>> {
+    match items.first() {
+        Some((id, _)) if *id == from => {
+            items.remove(0);
+            Some(items)
+        }
+        Some(_) | None => None,
+    }
+}

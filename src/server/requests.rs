@@ -1,0 +1,224 @@
+//! Questions to all servers: which clients are there, what do they answer, what do the other servers say. Each has a time limit; what has
+//! come by then is the result, and the servers that kept silent are named.
+//!
+//! A question is an entry of the namespace's log, so that it comes after what was sent before it; answers come to the asker's inbox.
+
+use super::entry::{Entry, Posted, RemoteSocket, RequestId, Target};
+use super::handler::AckError;
+use super::namespace::Namespace;
+use super::socket::{EmitError, Socket};
+use super::timers::Timer;
+use super::{Core, lock};
+use crate::codec::args::Args;
+use crate::codec::socket_packet;
+use crate::server::connection::Sent;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+/// Milliseconds that answers may be under way, beyond the time that clients have.
+const ON_THE_WAY: u64 = 500;
+
+/// What came back from a question to all servers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gathered {
+    /// The clients that were asked for.
+    pub sockets: Vec<RemoteSocket>,
+    /// The answers, in the order in which they came.
+    pub answers: Vec<Args>,
+    /// How many clients did not answer in time, or left.
+    pub missing: usize,
+    /// The servers that did not answer in time, by name.
+    pub silent: Vec<String>,
+}
+
+/// Hears what came back.
+pub(super) type OnGathered = Box<dyn FnOnce(Gathered) + Send>;
+
+struct Pending {
+    /// Servers that have not reported yet.
+    awaited: Vec<Arc<str>>,
+    /// Clients that have been asked, less those that have answered.
+    open: isize,
+    gathered: Gathered,
+    done: OnGathered,
+}
+
+#[derive(Default)]
+struct Table {
+    last: RequestId,
+    pending: HashMap<RequestId, Pending>,
+}
+
+/// The questions of this server that are not answered yet.
+#[derive(Default)]
+pub(crate) struct Requests(Mutex<Table>);
+
+impl Requests {
+    fn begin(&self, awaited: Vec<Arc<str>>, done: OnGathered) -> RequestId {
+        let mut table = lock(&self.0);
+        table.last += 1;
+        let request = table.last;
+        table.pending.insert(request, Pending { awaited, open: 0, gathered: Gathered::default(), done });
+        request
+    }
+
+    /// An answer has come. Late ones, and those to nobody's question, are ignored.
+    pub(super) fn heard(&self, uid: &str, entry: Entry) {
+        let mut table = lock(&self.0);
+        let (Entry::Fetched { request, .. }
+        | Entry::Asked { request, .. }
+        | Entry::Answer { request, .. }
+        | Entry::ServerAnswer { request, .. }) = entry
+        else {
+            return;
+        };
+        let Some(pending) = table.pending.get_mut(&request) else { return };
+        let reports = !matches!(entry, Entry::Answer { .. });
+        match entry {
+            Entry::Fetched { sockets, .. } => pending.gathered.sockets.extend(sockets),
+            Entry::Asked { clients, .. } => pending.open += isize::try_from(clients).unwrap_or(0),
+            Entry::Answer { args, .. } => {
+                pending.gathered.answers.push(args);
+                pending.open -= 1;
+            }
+            Entry::ServerAnswer { args, .. } => pending.gathered.answers.push(args),
+            _ => {}
+        }
+        if reports {
+            pending.awaited.retain(|awaited| **awaited != *uid);
+        }
+        finish(table, request);
+    }
+
+    /// A client that was asked has left without an answer.
+    fn gone(&self, request: RequestId) {
+        let mut table = lock(&self.0);
+        let Some(pending) = table.pending.get_mut(&request) else { return };
+        pending.gathered.missing += 1;
+        pending.open -= 1;
+        finish(table, request);
+    }
+
+    /// The time is over.
+    pub(super) fn expire(&self, request: RequestId, name: impl Fn(&str) -> String) {
+        let pending = lock(&self.0).pending.remove(&request);
+        if let Some(Pending { awaited, open, mut gathered, done }) = pending {
+            gathered.missing += usize::try_from(open).unwrap_or(0);
+            gathered.silent = awaited.iter().map(|uid| name(uid)).collect();
+            done(gathered);
+        }
+    }
+}
+
+/// Hands the result over if nothing more can come.
+fn finish(mut table: MutexGuard<'_, Table>, request: RequestId) {
+    let complete = |pending: &mut Pending| pending.awaited.is_empty() && pending.open <= 0;
+    if table.pending.get_mut(&request).is_some_and(complete) {
+        let pending = table.pending.remove(&request);
+        drop(table);
+        if let Some(Pending { gathered, done, .. }) = pending {
+            done(gathered);
+        }
+    }
+}
+
+impl Core {
+    /// Sends an answer to the server that asked.
+    pub(super) fn answer(&self, asker: &Arc<str>, entry: Entry) {
+        match *asker == self.uid {
+            true => self.requests.heard(&self.uid, entry),
+            false => self.post_to_inbox(asker, entry),
+        }
+    }
+}
+
+impl Namespace {
+    /// Asks all servers that read this namespace's log; `own` also this one.
+    pub(super) fn ask_servers(
+        &self,
+        timeout_ms: u64,
+        own: bool,
+        done: OnGathered,
+        entry: impl FnOnce(RequestId) -> Entry,
+    ) -> Result<(), EmitError> {
+        let mut awaited = self.core.alive(&lock(&self.hub).reading.readers);
+        if own {
+            awaited.push(self.core.uid.clone());
+        }
+        if awaited.is_empty() {
+            done(Gathered::default());
+            return Ok(());
+        }
+        let request = self.core.requests.begin(awaited, done);
+        let late = self.now().plus(timeout_ms.saturating_add(ON_THE_WAY));
+        self.core.timers.add(late, Timer::Request(request));
+        self.put_question(entry(request)).inspect_err(|_| {
+            // Nobody will answer, and the caller knows.
+            lock(&self.core.requests.0).pending.remove(&request);
+        })
+    }
+
+    fn put_question(&self, entry: Entry) -> Result<(), EmitError> {
+        match self.core.streams.shared() {
+            true => self.publish(entry),
+            false => {
+                self.apply_local(entry);
+                Ok(())
+            }
+        }
+    }
+
+    /// As `ask_servers`, of this server alone.
+    pub(super) fn ask_here(&self, timeout_ms: u64, done: OnGathered, entry: impl FnOnce(RequestId) -> Entry) {
+        let request = self.core.requests.begin(vec![self.core.uid.clone()], done);
+        self.core.timers.add(self.now().plus(timeout_ms.saturating_add(ON_THE_WAY)), Timer::Request(request));
+        self.apply_local(entry(request));
+    }
+
+    pub(super) fn fetch(&self, to: Target, timeout_ms: u64, local: bool, done: OnGathered) -> Result<(), EmitError> {
+        let entry = |request| Entry::Fetch { to, request };
+        match local {
+            true => self.ask_here(timeout_ms, done, entry),
+            false => return self.ask_servers(timeout_ms, true, done, entry),
+        }
+        Ok(())
+    }
+
+    /// Asks the clients of this server for the acknowledgements that some server wants, and reports how many they are.
+    pub(super) fn ask_clients(&self, posted: &Posted, sockets: Vec<Socket>) {
+        let Entry::Ask { name, args, request, timeout_ms, .. } = &posted.entry else { return };
+        self.core.answer(&posted.uid, Entry::Asked { request: *request, clients: sockets.len() });
+        let id = self.next_ack();
+        let frames = socket_packet::event(self.name().as_str(), Some(id), name, args, None);
+        for socket in sockets {
+            let asker = Asker { core: Arc::downgrade(&self.core), uid: posted.uid.clone(), request: *request };
+            let on_ack = Box::new(move |answer| asker.tell(answer));
+            if socket.expect_ack(id, Some(*timeout_ms), on_ack).is_err() {
+                continue;
+            }
+            match socket.connection().send(&frames, false) {
+                Sent::Queued => self.count_out(1),
+                Sent::Dropped | Sent::Closed => socket.acked(id, Err(AckError::Disconnected)),
+            }
+        }
+    }
+}
+
+/// Where a client's answer goes.
+struct Asker {
+    core: Weak<Core>,
+    uid: Arc<str>,
+    request: RequestId,
+}
+
+impl Asker {
+    fn tell(&self, answer: Result<Args, AckError>) {
+        let Some(core) = self.core.upgrade() else { return };
+        match answer {
+            Ok(args) => core.answer(&self.uid, Entry::Answer { request: self.request, args }),
+            // Without an answer the time limit tells.
+            Err(_) if *self.uid == *core.uid => core.requests.gone(self.request),
+            Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! A client's session in the log: its records, and the way back of a client that was away. What is to be computed is in
+//! [`recovery`](super::recovery); here it is put into commands.
+//!
+//! A return: a claim is appended and the session read in one write; the log is replayed from where the client stopped to this server's own
+//! position; under the hub's lock the rest is added and the client let in. So no entry is in both halves or in neither.
+
+use super::connection::Connection;
+use super::entry::{Entry, Record};
+use super::hub::Hub;
+use super::lock;
+use super::log::{PAGE, after_first};
+use super::namespace::Namespace;
+use super::recovery::{self, Refused, Replay, Request};
+use super::socket::{EmitError, Position, Socket};
+use super::streams::{Command, Done, Item, Key, Reply, StreamError};
+use crate::codec::socket_packet;
+use crate::id::{Offset, SocketId, Time};
+use crate::proto::reason::Reason;
+use crate::proto::session::Input;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Entries of a session's stream that are looked at: far more than there ever are, because they are tidied.
+const RECORDS: usize = 10_000;
+/// Records until a session's stream is tidied without waiting for a pong.
+pub(super) const UNTIDY: usize = 16;
+
+/// A session that this server has claimed and may restore. While it lives, no other claim may come between.
+pub(super) struct Claimed {
+    pub(super) record: Record,
+    claim: Offset,
+    offset: Option<Offset>,
+    namespace: Arc<Namespace>,
+    evicted: Option<Socket>,
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        let mut hub = lock(&self.namespace.hub);
+        if hub.restoring.get(&self.record.sid) == Some(&self.claim) {
+            hub.restoring.remove(&self.record.sid);
+        }
+    }
+}
+
+impl Claimed {
+    /// Drops the connection that still carried the session: at once, and without a word to its client.
+    pub(super) fn drop_evicted(&mut self, taker: &Arc<Connection>, now: Time) {
+        if let Some(old) = self.evicted.take()
+            && !Arc::ptr_eq(old.connection(), taker)
+        {
+            old.connection().handle(now, Input::Abort(Reason::TransportClose));
+        }
+    }
+}
+
+/// Hears how a return ended: `Ok(false)`, the client is gone.
+pub(super) type OnAdmitted = Box<dyn FnOnce(Result<bool, Refused>) + Send>;
+
+impl Namespace {
+    // ---- records
+
+    /// Puts a client's session into its stream. Its first record makes the stream; a later one must not bring an ended session back.
+    pub(super) fn write_record(&self, hub: &Hub, socket: &Socket) -> Result<(), StreamError> {
+        if let (Some(_), Some(pid)) = (self.recovery_ms(), socket.pid())
+            && let Some((record, first)) = socket.record(hub.position)
+        {
+            let posted = self.core.post(0, record);
+            return self.submit(Command::XAdd { key: Key::Session(pid.clone()), posted, create: first }, None);
+        }
+        Ok(())
+    }
+
+    /// Calls back when the session's records so far are in the log.
+    pub(super) fn when_saved(&self, socket: &Socket, saved: Box<dyn FnOnce(Result<(), EmitError>) + Send>) {
+        match socket.pid().filter(|_| self.core.streams.shared()) {
+            Some(pid) => {
+                // Commands are carried out in order: what this one finds does not matter.
+                let read = Command::XRead { key: Key::Session(pid.clone()), after: recovery::END, count: 1 };
+                let done: Done = Box::new(move |reply| match reply {
+                    Reply::Failed(error) => saved(Err(EmitError::Log(error))),
+                    _ => saved(Ok(())),
+                });
+                let _ = self.submit(read, Some(done));
+            }
+            None => saved(Ok(())),
+        }
+    }
+
+    pub(super) fn end_session(&self, socket: &Socket) {
+        if let (Some(_), Some(pid)) = (self.recovery_ms(), socket.pid()) {
+            let _ = self.submit(Command::Expire { key: Key::Session(pid.clone()), ms: 0 }, None);
+        }
+    }
+
+    /// A pong has come: the session's position may have moved, and its record outlives this server by a full window.
+    pub(super) fn keep_alive(self: &Arc<Self>, socket: &Socket) {
+        let hub = lock(&self.hub);
+        if !hub.has(socket) {
+            return;
+        }
+        if socket.has_moved() {
+            let _ = self.write_record(&hub, socket);
+        }
+        drop(hub);
+        self.refresh(socket);
+        self.tidy(socket, 2);
+    }
+
+    /// Lets the session live for a window after the next pong that does not come. One that is not there any more, because the log was away
+    /// for longer than that, is written again: its client has just answered.
+    fn refresh(self: &Arc<Self>, socket: &Socket) {
+        let (Some(window), Some(pid)) = (self.recovery_ms(), socket.pid()) else { return };
+        let ms = window.saturating_add(self.core.options.heartbeat_ms());
+        let expire = Command::Expire { key: Key::Session(pid.clone()), ms };
+        let (me, owner, again) = (self.clone(), socket.clone(), expire.clone());
+        let done: Done = Box::new(move |reply| {
+            if let Reply::Existed(false) = reply {
+                let hub = lock(&me.hub);
+                if hub.has(&owner) {
+                    owner.forget_records();
+                    let _ = me.write_record(&hub, &owner);
+                    let _ = me.submit(again, None);
+                }
+            }
+        });
+        let _ = self.submit(expire, Some(done));
+    }
+
+    /// Forgets the records before the newest. Read first: a claim of another server must not go with them, and is what tells a former owner
+    /// that it is one. Not worth it for less than `records`.
+    pub(super) fn tidy(self: &Arc<Self>, socket: &Socket, records: usize) {
+        let (Some(_), Some(pid)) = (self.recovery_ms(), socket.pid()) else { return };
+        if !socket.take_untidy(records) {
+            return;
+        }
+        let key = Key::Session(pid.clone());
+        let (me, owner, trimmed) = (self.clone(), socket.clone(), key.clone());
+        let done: Done = Box::new(move |reply| {
+            let Reply::Entries(items) = reply else { return };
+            match recovery::owner(&items, me.name()) {
+                claim if claim > owner.claim() => me.drop_former(&owner),
+                _ => {
+                    if let Some((min, _)) = recovery::newest_record(&items, recovery::END, me.name()) {
+                        let _ = me.submit(Command::XTrim { key: trimmed, min }, None);
+                    }
+                }
+            }
+        });
+        let _ = self.submit(Command::XRead { key, after: Offset::ZERO, count: RECORDS }, Some(done));
+    }
+
+    /// Another server has the session now: the dead socket goes without touching rooms or record.
+    fn drop_former(&self, socket: &Socket) {
+        let mut hub = lock(&self.hub);
+        let here = hub.has(socket);
+        if here {
+            hub.remove(socket);
+        }
+        drop(hub);
+        if here {
+            socket.connection().handle(self.now(), Input::Abort(Reason::TransportClose));
+        }
+    }
+
+    /// The control log says that a session has a new owner.
+    pub(super) fn taken(&self, sid: &SocketId, claim: Offset) {
+        let mut hub = lock(&self.hub);
+        if hub.restoring.get(sid).is_some_and(|ours| *ours < claim) {
+            hub.restoring.remove(sid);
+        }
+        let former = hub.sockets.get(sid).filter(|socket| socket.claim() < claim).cloned();
+        drop(hub);
+        if let Some(former) = former {
+            self.drop_former(&former);
+        }
+    }
+
+    // ---- the way back
+
+    /// Claims the session that a client asks for.
+    pub(super) fn claim(
+        self: &Arc<Self>,
+        request: Request,
+        then: impl FnOnce(Result<Claimed, Refused>) + Send + 'static,
+    ) {
+        let key = Key::Session(request.pid.clone());
+        let seq = self.core.next_claim.fetch_add(1, Ordering::Relaxed);
+        let posted = self.core.post(seq, Entry::Claim(self.name().clone()));
+        let _ = self.submit(Command::XAdd { key: key.clone(), posted, create: false }, None);
+        let me = self.clone();
+        let done: Done = Box::new(move |reply| then(me.claimed(&request, seq, reply)));
+        let _ = self.submit(Command::XRead { key, after: Offset::ZERO, count: RECORDS }, Some(done));
+    }
+
+    /// Reads what there is to claim, with our own claim in it, and takes the session from a connection that still looks alive here.
+    fn claimed(self: &Arc<Self>, request: &Request, seq: u64, reply: Reply) -> Result<Claimed, Refused> {
+        let Reply::Entries(items) = reply else { return Err(Refused::LogUnavailable) };
+        let ours = |(_, posted): &&Item| posted.uid == self.core.uid && posted.seq == seq;
+        // A claim that was repeated, because its first answer was lost, counts where it stands last.
+        let (claim, _) = items.iter().rev().find(ours).ok_or(Refused::UnknownSession)?;
+        let (_, record) = recovery::newest_record(&items, *claim, self.name()).ok_or(Refused::UnknownSession)?;
+        if recovery::owner(&items, self.name()) > *claim {
+            return Err(Refused::UnknownSession);
+        }
+        let mut hub = lock(&self.hub);
+        if hub.restoring.get(&record.sid).is_some_and(|other| other > claim) {
+            return Err(Refused::UnknownSession);
+        }
+        let evicted = hub.sockets.get(&record.sid).cloned();
+        if let Some(old) = &evicted {
+            if old.claim() > *claim {
+                return Err(Refused::UnknownSession);
+            }
+            hub.remove(old);
+        }
+        hub.restoring.insert(record.sid.clone(), *claim);
+        drop(hub);
+        self.core.announce_taken(self.name(), &record.sid, *claim);
+        let (record, offset) = (record.clone(), request.offset);
+        Ok(Claimed { record, claim: *claim, offset, namespace: self.clone(), evicted })
+    }
+
+    /// Lets a client in: the answer to its CONNECT, what it missed, and everything from then on.
+    pub(super) fn admit(self: &Arc<Self>, socket: &Socket, claimed: Option<Claimed>, done: OnAdmitted) {
+        match claimed {
+            Some(claimed) => Restore { socket: socket.clone(), claimed, done }.begin(),
+            None => {
+                let (me, socket) = (self.clone(), socket.clone());
+                self.when_ready(Box::new(move || {
+                    let mut hub = lock(&me.hub);
+                    let here = Position { since: hub.position, confirmed: hub.position, ..Position::default() };
+                    let admitted = me.enter(&mut hub, &socket, here, None);
+                    drop(hub);
+                    me.refresh(&socket);
+                    done(Ok(admitted));
+                }));
+            }
+        }
+    }
+
+    fn enter(self: &Arc<Self>, hub: &mut Hub, socket: &Socket, position: Position, replay: Option<Replay>) -> bool {
+        let (missed, stays) = replay.map(Replay::finish).unwrap_or_default();
+        let pid = socket.pid().map(|pid| pid.as_str());
+        let answer = socket_packet::connect(self.name().as_str(), socket.id().as_str(), pid);
+        if !socket.connection().admit(socket, &missed, answer) {
+            return false;
+        }
+        socket.admitted(position, stays);
+        hub.insert(socket);
+        let _ = self.write_record(hub, socket);
+        self.count_out(missed.len());
+        true
+    }
+}
+
+/// A return that is under way.
+struct Restore {
+    socket: Socket,
+    claimed: Claimed,
+    done: OnAdmitted,
+}
+
+impl Restore {
+    fn namespace(&self) -> Arc<Namespace> {
+        self.claimed.namespace.clone()
+    }
+
+    fn fail(self, refused: Refused) {
+        let Restore { claimed, done, .. } = self;
+        drop(claimed);
+        done(Err(refused));
+    }
+
+    /// The server that the client comes from may have read further than this one: its offset is looked up, and waited for.
+    fn begin(self) {
+        let namespace = self.namespace();
+        let position = namespace.position();
+        let ahead = self.claimed.offset.filter(|offset| *offset > position && namespace.core.streams.shared());
+        let Some(offset) = ahead else { return self.start() };
+        let read = Command::XRead { key: namespace.key(), after: offset.before(), count: 1 };
+        self.submit(read, move |mut restore, items| match after_first(items, offset) {
+            Some(_) => namespace.when_read(offset, Box::new(move || restore.start())),
+            None => {
+                restore.claimed.offset = None;
+                restore.start();
+            }
+        });
+    }
+
+    fn start(self) {
+        let namespace = self.namespace();
+        let Claimed { record, claim, offset, .. } = &self.claimed;
+        let options = &namespace.core.options;
+        let needs_offset = options.recovery.as_ref().is_some_and(|recovery| !recovery.without_offset);
+        let start = match recovery::start(record, *offset, namespace.position(), needs_offset) {
+            Ok(start) => start,
+            Err(refused) => return self.fail(refused),
+        };
+        let position = Position {
+            since: record.since,
+            confirmed: start,
+            floor: record.floor,
+            claim: *claim,
+            written: true,
+            ..Position::default()
+        };
+        // Half of what may wait for a client: binary grows by a third on a client that takes base64 only.
+        let replay = Replay::new(record, start, options.limits.unsent_bytes / 2);
+        self.advance(position, replay);
+    }
+
+    /// Replays page by page. Most of a long replay is read while others go on; the rest, under the lock, is what came meanwhile.
+    fn advance(self, position: Position, mut replay: Replay) {
+        let namespace = self.namespace();
+        loop {
+            let from = replay.cursor();
+            let hub = lock(&namespace.hub);
+            if from >= hub.position {
+                drop(hub);
+                return self.finish(position, replay);
+            }
+            let Some(page) = namespace.recent(&hub, from) else { break };
+            let end = hub.position;
+            drop(hub);
+            if let Err(refused) = page.ok_or(Refused::Gap).and_then(|page| replay.page(page, end)) {
+                return self.fail(refused);
+            }
+        }
+        let from = replay.cursor();
+        let read = Command::XRead { key: namespace.key(), after: from.before(), count: PAGE + 1 };
+        self.submit(read, move |restore, items| {
+            let hub = lock(&namespace.hub);
+            let end = hub.position;
+            replay.skip(&hub.reading.doubles);
+            drop(hub);
+            let done = after_first(items, from).ok_or(Refused::Gap).and_then(|page| replay.page(page, end));
+            match done {
+                Ok(()) => restore.advance(position, replay),
+                Err(refused) => restore.fail(refused),
+            }
+        });
+    }
+
+    fn finish(self, position: Position, mut replay: Replay) {
+        let namespace = self.namespace();
+        let mut hub = lock(&namespace.hub);
+        // Claimed by somebody else since.
+        if hub.restoring.get(&self.claimed.record.sid) != Some(&self.claimed.claim) {
+            drop(hub);
+            return self.fail(Refused::UnknownSession);
+        }
+        while replay.cursor() < hub.position {
+            let Some(page) = namespace.recent(&hub, replay.cursor()) else {
+                drop(hub);
+                return self.advance(position, replay);
+            };
+            if let Err(refused) = page.ok_or(Refused::Gap).and_then(|page| replay.page(page, hub.position)) {
+                drop(hub);
+                return self.fail(refused);
+            }
+        }
+        let admitted = namespace.enter(&mut hub, &self.socket, position, Some(replay));
+        drop(hub);
+        namespace.refresh(&self.socket);
+        let Restore { claimed, done, .. } = self;
+        drop(claimed);
+        done(Ok(admitted));
+    }
+
+    /// Reads, and goes on with what came.
+    fn submit(self, read: Command, then: impl FnOnce(Restore, Vec<Item>) + Send + 'static) {
+        let namespace = self.namespace();
+        let done: Done = Box::new(move |reply| match reply {
+            Reply::Entries(items) => then(self, items),
+            _ => self.fail(Refused::LogUnavailable),
+        });
+        let _ = namespace.submit(read, Some(done));
+    }
+}
