@@ -144,7 +144,7 @@ fn nest(depth: usize, token: &str) -> usize {
 }
 
 /// Brackets, commas, colons, strings with their quotes, and numbers or words; each with the place where it begins.
-fn tokens(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(super) fn tokens(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut at: usize = 0;
     std::iter::from_fn(move || {
         let rest = text.get(at..)?;

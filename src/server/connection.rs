@@ -150,7 +150,7 @@ impl Connection {
             state.session.handle(now, Input::Close(Reason::ForcedClose));
         }
         let after = self.settle(state);
-        let outcome = self.run(now, step);
+        let outcome = self.run(step);
         self.finish(after);
         outcome
     }
@@ -187,7 +187,7 @@ impl Connection {
         }
     }
 
-    fn run(self: &Arc<Self>, now: Time, step: Step<'_>) -> Outcome {
+    fn run(self: &Arc<Self>, step: Step<'_>) -> Outcome {
         let metrics = self.server.metrics();
         match step {
             Step::Outcome(outcome) => return outcome,
@@ -200,7 +200,7 @@ impl Connection {
             }
             Step::Action(action, socket) => match (action, socket) {
                 (Action::Wait, _) => {}
-                (Action::Connect { nsp, auth }, _) => self.server.connect(self, now, nsp, auth),
+                (Action::Connect { nsp, auth }, _) => self.server.connect(self, nsp, auth),
                 (Action::Disconnect { .. }, Some(socket)) => socket.left(Reason::ClientNamespaceDisconnect),
                 (Action::Event { name, args, id, .. }, Some(socket)) => {
                     metrics.messages_in.one();

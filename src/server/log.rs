@@ -52,6 +52,8 @@ pub(super) struct Reading {
     tail: VecDeque<Item>,
     tail_from: Offset,
     tail_bytes: usize,
+    /// Where this server stood when it last made sure that the log is whole.
+    checked: Offset,
     /// Other servers that read this log.
     pub(super) readers: HashSet<Arc<str>>,
 }
@@ -163,6 +165,7 @@ impl Namespace {
         hub.reading.opening = false;
         let Reply::Added(Some(marker)) = *reply else { return };
         hub.position = marker;
+        hub.reading.checked = marker;
         hub.reading.ready = true;
         hub.reading.tail.clear();
         (hub.reading.tail_bytes, hub.reading.tail_from) = (0, marker);
@@ -185,6 +188,21 @@ impl Namespace {
             }
             false => hub.reading.waiting.push((Offset::ZERO, action)),
         }
+    }
+
+    /// Runs `action` once the log has been read up to a client's `offset`, if there is such an entry. A new session must not begin before the
+    /// offset of the one that was refused: the client sends it again, and it would pass for one of the new session.
+    pub(super) fn when_past(self: &Arc<Self>, offset: Option<Offset>, action: Action) {
+        let Some(offset) = offset.filter(|offset| self.core.streams.shared() && *offset > self.position()) else {
+            return action();
+        };
+        let me = self.clone();
+        let read = Command::XRead { key: self.key(), after: offset.before(), count: 1 };
+        let done: Done = Box::new(move |reply| match reply {
+            Reply::Entries(items) if items.first().is_some_and(|(id, _)| *id == offset) => me.when_read(offset, action),
+            _ => action(),
+        });
+        let _ = self.submit(read, Some(done));
     }
 
     /// Runs `action` once the log has been read up to `position`, or when it is certain that this will not happen.
@@ -422,17 +440,24 @@ impl Namespace {
 
     // ---- holes
 
-    /// Makes sure that the log still holds the entry at the position: nothing after it can be missing then. A log that does not was flushed,
-    /// or cut off behind this server's back.
+    /// Makes sure that the log still holds the entry where this server stood at the last check: nothing that came after it can be missing
+    /// then. A log that does not was flushed, or cut off behind this server's back.
     pub(super) fn check_log(self: &Arc<Self>) {
-        let Some(position) = self.cursor() else { return self.open() };
+        let mut hub = lock(&self.hub);
+        if !hub.reading.ready {
+            drop(hub);
+            return self.open();
+        }
+        let position = hub.position;
+        let checked = std::mem::replace(&mut hub.reading.checked, position);
+        drop(hub);
         let me = self.clone();
-        let command = Command::XRead { key: self.key(), after: position.before(), count: 1 };
+        let command = Command::XRead { key: self.key(), after: checked.before(), count: 1 };
         let done: Done = Box::new(move |reply| {
             if let Reply::Entries(items) = reply
-                && after_first(items, position).is_none()
+                && after_first(items, checked).is_none()
             {
-                me.lost(position);
+                me.lost(checked);
             }
         });
         let _ = self.submit(command, Some(done));

@@ -126,6 +126,12 @@ impl MemoryStreams {
 }
 
 impl MemoryStreams {
+    /// Forgets everything, as FLUSHALL does.
+    #[cfg(test)]
+    pub fn flush(&self) {
+        self.shards.iter().for_each(|shard| lock(shard).streams.clear());
+    }
+
     /// Carries a command out at `now`.
     pub fn carry_out(&self, now: Time, command: Command) -> Reply {
         let mut shard = lock(self.shard(command.key()));

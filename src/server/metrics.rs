@@ -43,7 +43,7 @@ pub struct Metrics {
     /// Sessions given back whole.
     pub recoveries_granted: Counter,
     /// Clients that asked for their session and got a new one, by reason: see [`Refused`](super::recovery::Refused).
-    pub recoveries_refused: [Counter; 6],
+    pub recoveries_refused: [Counter; 7],
     /// Requests refused, by the official code.
     pub refused: [Counter; 6],
     /// Requests refused by a limit of HTTP: 408, 411, 413, 431 and the like.

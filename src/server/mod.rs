@@ -10,11 +10,13 @@ pub mod entry;
 pub mod handler;
 pub mod handshake;
 mod hub;
+mod joining;
 mod log;
 pub mod memory;
 pub mod metrics;
 pub mod namespace;
 pub mod options;
+pub mod pipeline;
 pub mod recovery;
 pub mod requests;
 mod restore;
@@ -26,26 +28,23 @@ pub mod streams;
 #[cfg(test)]
 mod tests;
 pub mod timers;
+pub mod wire;
 
 pub use options::{AllowRequest, Cors, EngineHandler, InitialHeaders, Log, Message, Options, Pages, Recovery};
 
-use crate::codec::socket_packet;
 use crate::id::{Clock, Nsp, Random, Sid, Time};
 use crate::proto::client::Client;
 use crate::proto::handshake::{self as opening, Announced, Transport};
 use crate::proto::reason::Reason;
 use crate::proto::session::{Input, Session, Settings};
 use connection::Connection;
-use handler::{ConnectError, Handler, Next};
+use handler::Handler;
 use handshake::Handshake;
 use metrics::Metrics;
 use cluster::Cluster;
 use namespace::Namespace;
-use recovery::Refused;
 use requests::Requests;
-use restore::Claimed;
 use sessions::Sessions;
-use socket::Socket;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -228,96 +227,6 @@ impl Server {
             namespaces.remove(namespace.name());
             namespace.retire(self.retention_ms());
         }
-    }
-
-    // ---- a client's CONNECT
-
-    pub(super) fn connect(&self, connection: &Arc<Connection>, now: Time, nsp: &str, auth: Option<&str>) {
-        let limits = &self.options().limits;
-        let refuse = |message: &str| connection.refuse(nsp, socket_packet::connect_error(nsp, message, None));
-        if nsp.len() > limits.name_bytes {
-            return refuse("Namespace name too long");
-        }
-        if connection.namespaces() > limits.namespaces_per_client {
-            return refuse("Too many namespaces");
-        }
-        let Some(namespace) = self.resolve(nsp) else {
-            return refuse("Invalid namespace");
-        };
-        let auth = auth.unwrap_or("{}").to_owned();
-        let wanted = self.options().recovery.as_ref().and_then(|_| recovery::Request::from_auth(&auth));
-        let (server, taker, joined) = (self.clone(), connection.clone(), namespace.clone());
-        let go_on = move |claimed: Option<Claimed>| {
-            server.join(&taker, &joined, &auth, claimed);
-            server.release(&joined);
-        };
-        let Some(request) = wanted else { return go_on(None) };
-        let (server, taker) = (self.clone(), connection.clone());
-        namespace.clone().claim(request, move |claimed| match claimed {
-            Ok(mut claimed) => {
-                claimed.drop_evicted(&taker, now);
-                go_on(Some(claimed));
-            }
-            Err(reason) => {
-                server.count_refused(reason, namespace.name());
-                go_on(None);
-            }
-        });
-    }
-
-    fn join(&self, connection: &Arc<Connection>, namespace: &Arc<Namespace>, auth: &str, claimed: Option<Claimed>) {
-        let socket = Socket::new(connection, namespace, auth, claimed.as_ref().map(|claimed| &claimed.record));
-        let skip = self.options().recovery.as_ref().is_some_and(|recovery| recovery.skip_middlewares);
-        match claimed.is_some() && skip {
-            true => self.admit(&socket, claimed),
-            false => self.ask(socket, claimed, 0),
-        }
-    }
-
-    /// Asks the middlewares from `index` on, one after the other.
-    fn ask(&self, socket: Socket, claimed: Option<Claimed>, index: usize) {
-        let Some(middleware) = socket.namespace().middleware(index) else {
-            return self.admit(&socket, claimed);
-        };
-        let (server, asked) = (self.clone(), socket.clone());
-        let decide = move |verdict: Result<(), ConnectError>| match verdict {
-            Ok(()) => server.ask(asked, claimed, index + 1),
-            Err(error) => {
-                let nsp = asked.nsp_name().as_str();
-                let data = error.data.as_ref().and_then(|data| serde_json::value::to_raw_value(data).ok());
-                let packet = socket_packet::connect_error(nsp, &error.message, data.as_deref());
-                asked.connection().refuse(nsp, packet);
-            }
-        };
-        middleware(&socket, Next::new(Box::new(decide)));
-    }
-
-    fn admit(&self, socket: &Socket, claimed: Option<Claimed>) {
-        let (server, joining) = (self.clone(), socket.clone());
-        let done = Box::new(move |admitted| match admitted {
-            Ok(true) => {
-                if joining.recovered() {
-                    server.metrics().recoveries_granted.one();
-                    server.log(&format!("[RECOVERY] Client reconnected (recovered): {}", joining.id()));
-                }
-                joining.announce();
-            }
-            // The client is gone; its session can be claimed again.
-            Ok(false) => {}
-            Err(reason) => {
-                server.count_refused(reason, joining.nsp_name());
-                server.join(joining.connection(), joining.namespace(), joining.auth(), None);
-            }
-        });
-        socket.namespace().admit(socket, claimed, done);
-    }
-
-    fn count_refused(&self, reason: Refused, nsp: &Nsp) {
-        let index = Refused::ALL.iter().position(|known| *known == reason);
-        if let Some(counter) = index.and_then(|index| self.metrics().recoveries_refused.get(index)) {
-            counter.one();
-        }
-        self.log(&format!("[RECOVERY] Client of {nsp} reconnected as new: {reason}"));
     }
 
     // ---- connections

@@ -27,17 +27,20 @@ pub enum Refused {
     Disconnected,
     /// The log did not answer.
     LogUnavailable,
+    /// Other connections claim the session at the same time, again and again.
+    Contested,
 }
 
 impl Refused {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Refused; 6] = [
+    pub const ALL: [Refused; 7] = [
         Refused::UnknownSession,
         Refused::NoOffset,
         Refused::Gap,
         Refused::TooMuch,
         Refused::Disconnected,
         Refused::LogUnavailable,
+        Refused::Contested,
     ];
 
     /// A short name for metrics.
@@ -50,6 +53,7 @@ impl Refused {
             Refused::TooMuch => "too_much",
             Refused::Disconnected => "disconnected",
             Refused::LogUnavailable => "log_unavailable",
+            Refused::Contested => "contested",
         }
     }
 }
@@ -63,6 +67,7 @@ impl fmt::Display for Refused {
             Refused::TooMuch => "it missed more than may wait for one client",
             Refused::Disconnected => "it was disconnected while it was away",
             Refused::LogUnavailable => "the log did not answer",
+            Refused::Contested => "another connection took its session",
         })
     }
 }

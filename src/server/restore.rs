@@ -54,6 +54,9 @@ impl Claimed {
     }
 }
 
+/// Hears whether a session could be claimed.
+type OnClaimed = Box<dyn FnOnce(Result<Claimed, Refused>) + Send>;
+
 /// Hears how a return ended: `Ok(false)`, the client is gone.
 pub(super) type OnAdmitted = Box<dyn FnOnce(Result<bool, Refused>) + Send>;
 
@@ -75,11 +78,13 @@ impl Namespace {
     pub(super) fn when_saved(&self, socket: &Socket, saved: Box<dyn FnOnce(Result<(), EmitError>) + Send>) {
         match socket.pid().filter(|_| self.core.streams.shared()) {
             Some(pid) => {
-                // Commands are carried out in order: what this one finds does not matter.
-                let read = Command::XRead { key: Key::Session(pid.clone()), after: recovery::END, count: 1 };
+                // Commands are carried out in order: the records are there when this is. They count unless another claim came before.
+                let read = Command::XRead { key: Key::Session(pid.clone()), after: Offset::ZERO, count: RECORDS };
+                let (nsp, claim) = (self.name().clone(), socket.claim());
                 let done: Done = Box::new(move |reply| match reply {
+                    Reply::Entries(items) if recovery::owner(&items, &nsp) <= claim => saved(Ok(())),
                     Reply::Failed(error) => saved(Err(EmitError::Log(error))),
-                    _ => saved(Ok(())),
+                    _ => saved(Err(EmitError::Moved)),
                 });
                 let _ = self.submit(read, Some(done));
             }
@@ -182,7 +187,7 @@ impl Namespace {
     pub(super) fn claim(
         self: &Arc<Self>,
         request: Request,
-        then: impl FnOnce(Result<Claimed, Refused>) + Send + 'static,
+        then: OnClaimed,
     ) {
         let key = Key::Session(request.pid.clone());
         let seq = self.core.next_claim.fetch_add(1, Ordering::Relaxed);
@@ -200,17 +205,15 @@ impl Namespace {
         // A claim that was repeated, because its first answer was lost, counts where it stands last.
         let (claim, _) = items.iter().rev().find(ours).ok_or(Refused::UnknownSession)?;
         let (_, record) = recovery::newest_record(&items, *claim, self.name()).ok_or(Refused::UnknownSession)?;
-        if recovery::owner(&items, self.name()) > *claim {
-            return Err(Refused::UnknownSession);
-        }
         let mut hub = lock(&self.hub);
-        if hub.restoring.get(&record.sid).is_some_and(|other| other > claim) {
-            return Err(Refused::UnknownSession);
+        let later = recovery::owner(&items, self.name()) > *claim;
+        if later || hub.restoring.get(&record.sid).is_some_and(|other| other > claim) {
+            return Err(Refused::Contested);
         }
         let evicted = hub.sockets.get(&record.sid).cloned();
         if let Some(old) = &evicted {
             if old.claim() > *claim {
-                return Err(Refused::UnknownSession);
+                return Err(Refused::Contested);
             }
             hub.remove(old);
         }
@@ -227,14 +230,17 @@ impl Namespace {
             Some(claimed) => Restore { socket: socket.clone(), claimed, done }.begin(),
             None => {
                 let (me, socket) = (self.clone(), socket.clone());
-                self.when_ready(Box::new(move || {
+                let offset = Request::from_auth(socket.auth()).and_then(|request| request.offset);
+                let enter = Box::new(move || {
                     let mut hub = lock(&me.hub);
                     let here = Position { since: hub.position, confirmed: hub.position, ..Position::default() };
                     let admitted = me.enter(&mut hub, &socket, here, None);
                     drop(hub);
                     me.refresh(&socket);
                     done(Ok(admitted));
-                }));
+                });
+                let me = self.clone();
+                self.when_ready(Box::new(move || me.when_past(offset, enter)));
             }
         }
     }
@@ -272,19 +278,23 @@ impl Restore {
         done(Err(refused));
     }
 
-    /// The server that the client comes from may have read further than this one: its offset is looked up, and waited for.
+    /// The server that the client comes from may have read further than this one. Its rooms and the client's offset speak of what is not here
+    /// yet: it is looked up, because clients make offsets up, and waited for.
     fn begin(self) {
         let namespace = self.namespace();
-        let position = namespace.position();
-        let ahead = self.claimed.offset.filter(|offset| *offset > position && namespace.core.streams.shared());
-        let Some(offset) = ahead else { return self.start() };
-        let read = Command::XRead { key: namespace.key(), after: offset.before(), count: 1 };
-        self.submit(read, move |mut restore, items| match after_first(items, offset) {
-            Some(_) => namespace.when_read(offset, Box::new(move || restore.start())),
-            None => {
+        let (applied, position) = (self.claimed.record.applied, namespace.position());
+        let furthest = self.claimed.offset.map_or(applied, |offset| offset.max(applied));
+        if furthest <= position || !namespace.core.streams.shared() {
+            return self.start();
+        }
+        let read = Command::XRead { key: namespace.key(), after: furthest.before(), count: 1 };
+        self.submit(read, move |mut restore, items| match after_first(items, furthest) {
+            Some(_) => namespace.when_read(furthest, Box::new(move || restore.start())),
+            None if furthest > applied => {
                 restore.claimed.offset = None;
-                restore.start();
+                restore.begin();
             }
+            None => restore.fail(Refused::Gap),
         });
     }
 
@@ -348,7 +358,7 @@ impl Restore {
         // Claimed by somebody else since.
         if hub.restoring.get(&self.claimed.record.sid) != Some(&self.claimed.claim) {
             drop(hub);
-            return self.fail(Refused::UnknownSession);
+            return self.fail(Refused::Contested);
         }
         while replay.cursor() < hub.position {
             let Some(page) = namespace.recent(&hub, replay.cursor()) else {

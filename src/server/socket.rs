@@ -37,6 +37,8 @@ pub enum EmitError {
     TooManyRooms,
     /// The room's name is too long.
     NameTooLong,
+    /// The client has taken its session elsewhere meanwhile: what was changed here may be lost.
+    Moved,
     /// The log took no more.
     Log(StreamError),
 }
@@ -49,6 +51,7 @@ impl fmt::Display for EmitError {
             EmitError::TooManyAcks => f.write_str("too many acknowledgements are awaited from this client"),
             EmitError::TooManyRooms => f.write_str("too many rooms"),
             EmitError::NameTooLong => f.write_str("the room's name is too long"),
+            EmitError::Moved => f.write_str("the client is connected elsewhere by now"),
             EmitError::Log(error) => error.fmt(f),
         }
     }
@@ -325,8 +328,11 @@ impl Socket {
     }
 
     pub(super) fn send_now(&self, frames: &Frames) {
-        self.0.connection.send(frames, false);
-        self.0.namespace.count_out(1);
+        // It may have been removed while this waited.
+        if self.connected() {
+            self.0.connection.send(frames, false);
+            self.0.namespace.count_out(1);
+        }
     }
 
     /// What is sent to this client besides the log waits for entry number `own`.

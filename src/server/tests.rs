@@ -8,10 +8,10 @@ use super::*;
 use crate::codec::args::Args;
 use crate::id::{Offset, Pid, SocketId};
 use crate::limits::Limits;
-use handler::{AckError, Events};
+use handler::{AckError, ConnectError, Events, Next};
 use memory::MemoryStreams;
 use serde_json::{Value, json};
-use socket::EmitError;
+use socket::{EmitError, Socket};
 
 struct Bench {
     server: Server,

@@ -4,6 +4,7 @@
 //! `RILL_SIM_SCHEDULES=n` sets how many schedules run, `RILL_SIM_SEED=n` runs one and prints what it does. [`model`] says what each client
 //! must get; [`peer`] is the client; [`world`] is what can happen.
 
+mod cluster;
 mod model;
 pub mod peer;
 mod world;
@@ -63,6 +64,54 @@ fn a_log_that_forgets_is_never_a_silent_gap() {
 #[test]
 fn clients_that_are_cut_because_they_do_not_read_lose_nothing() {
     try_all(Kind::SmallOutbox, 4);
+}
+
+fn run_cluster(seed: u64, kind: cluster::Kind) -> Result<(), String> {
+    let mut cluster = cluster::Cluster::new(seed, kind);
+    for _ in 0..STEPS {
+        cluster.step()?;
+    }
+    cluster.finish()
+}
+
+fn try_cluster(kind: cluster::Kind) {
+    let one = std::env::var("RILL_SIM_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
+    let seeds = one.map_or(0..schedules(), |seed| seed..seed + 1);
+    for seed in seeds {
+        if let Err(error) = run_cluster(seed, kind) {
+            panic!("{kind:?}, RILL_SIM_SEED={seed}: {error}");
+        }
+    }
+}
+
+#[test]
+fn clients_that_move_between_servers_lose_nothing() {
+    try_cluster(cluster::Kind::Moves);
+}
+
+#[test]
+fn clients_of_servers_that_crash_lose_nothing() {
+    try_cluster(cluster::Kind::Crashes);
+}
+
+#[test]
+fn servers_and_logs_that_stand_still_lose_nothing() {
+    try_cluster(cluster::Kind::Stalls);
+}
+
+#[test]
+fn a_flushed_log_is_never_a_silent_gap() {
+    try_cluster(cluster::Kind::Flushes);
+}
+
+#[test]
+fn delivering_own_messages_at_once_is_caught() {
+    assert!((0..500).any(|seed| run_cluster(seed, cluster::Kind::DeliversOwnAtOnce).is_err()));
+}
+
+#[test]
+fn repeating_appends_blindly_is_caught() {
+    assert!((0..500).any(|seed| run_cluster(seed, cluster::Kind::RepeatsBlindly).is_err()));
 }
 
 /// A log that breaks its promise once in a while: the simulation must notice, or it proves nothing.

@@ -87,6 +87,7 @@ impl Line {
 #[derive(Debug, PartialEq)]
 pub enum Heard {
     Connected {
+        sid: String,
         pid: String,
         /// The session that the client had before.
         before: Option<String>,
@@ -166,10 +167,11 @@ impl Peer {
     }
 
     fn connect(&mut self, value: &Value) -> Result<Vec<Heard>, String> {
-        let pid = value["pid"].as_str().unwrap_or("").to_owned();
+        let text = |key: &str| value[key].as_str().unwrap_or("").to_owned();
+        let (sid, pid) = (text("sid"), text("pid"));
         self.connected = true;
         let before = self.pid.replace(pid.clone());
-        let mut heard = vec![Heard::Connected { pid, before }];
+        let mut heard = vec![Heard::Connected { sid, pid, before }];
         for event in std::mem::take(&mut self.early) {
             heard.push(self.event(&event)?);
         }

@@ -306,7 +306,7 @@ impl World {
     fn hear(&mut self, i: usize, heard: Heard) -> Result<(), String> {
         self.say(&format!("{i} hears {heard:?}"));
         match heard {
-            Heard::Connected { pid, before } => {
+            Heard::Connected { pid, before, .. } => {
                 // A new session: what the old one still had to get will never come, and the client knows.
                 if let Some(before) = before.filter(|before| *before != pid)
                     && let Some(old) = self.sessions.get_mut(&before)

@@ -1,0 +1,298 @@
+//! What is said to Redis and what it answers.
+//!
+//! RESP2, the protocol that Redis speaks unless asked for another (redis.io, "Redis serialization protocol specification"):
+//!
+//! ```text
+//! command = "*" count CRLF, count times: "$" size CRLF bytes CRLF
+//! reply   = "+" text CRLF | "-" error CRLF | ":" integer CRLF | "$" size CRLF bytes CRLF | "*" count CRLF, count times: reply
+//! ```
+//!
+//! A size or count of -1 is no value. A reply may arrive in any pieces: the [`Decoder`] keeps what is half read, and reads each byte once.
+
+use bytes::Bytes;
+use std::borrow::Cow;
+use std::fmt;
+use std::io::Write as _;
+
+/// A line is a status, an error or a number; none of Redis's comes near this.
+const MAX_LINE: usize = 64 * 1024;
+
+/// Appends a command: an array of bulk strings.
+pub fn command(out: &mut Vec<u8>, args: &[&[u8]]) {
+    // Writing to memory can't fail.
+    let _ = write!(out, "*{}\r\n", args.len());
+    for arg in args {
+        let _ = write!(out, "${}\r\n", arg.len());
+        out.extend_from_slice(arg);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// A reply, or a part of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A status, such as `OK`.
+    Simple(String),
+    /// What Redis refuses, in its words.
+    Error(String),
+    /// A number.
+    Integer(i64),
+    /// A string of any bytes.
+    Bulk(Bytes),
+    /// No value.
+    Null,
+    /// A list.
+    Array(Vec<Value>),
+    /// In place of a string of so many bytes, more than are kept of one: it can be passed over like an entry that makes no sense.
+    TooLarge(usize),
+}
+
+/// What a reply may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Bytes of one string. A longer one is read, not kept, and does not count as bytes of the reply.
+    pub bulk: usize,
+    /// Bytes of all strings and lines of one reply.
+    pub reply: usize,
+    /// Arrays in one another.
+    pub depth: usize,
+    /// Elements of all arrays of one reply.
+    pub elements: usize,
+}
+
+/// Why what Redis sends can't be read further: one variant per rule. There is no way on but a new connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RespError {
+    /// A value begins with something else than `+`, `-`, `:`, `$` or `*`: this is no Redis, or it speaks RESP3 or TLS.
+    UnknownType(u8),
+    /// A line does not end with CRLF, or a string does not end where it was to.
+    LineEnd,
+    /// What should be a number is none.
+    Number,
+    /// A line is over 64 KiB.
+    LineTooLong,
+    /// A reply is larger than [`Bounds::reply`].
+    TooLarge,
+    /// A reply is deeper than [`Bounds::depth`].
+    TooDeep,
+    /// A reply has more elements than [`Bounds::elements`].
+    TooMany,
+}
+
+impl fmt::Display for RespError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RespError::UnknownType(byte) => {
+                return write!(
+                    f,
+                    "not a Redis reply: it begins with byte 0x{byte:02x}; is it Redis, without TLS, on this port?"
+                );
+            }
+            RespError::LineEnd => "malformed Redis reply: no line end where one must be",
+            RespError::Number => "malformed Redis reply: not a number",
+            RespError::LineTooLong => "malformed Redis reply: a line of over 64 KiB",
+            RespError::TooLarge => "Redis reply too large",
+            RespError::TooDeep => "Redis reply nested too deeply",
+            RespError::TooMany => "Redis reply with too many elements",
+        })
+    }
+}
+
+impl std::error::Error for RespError {}
+
+/// Reads replies from bytes that arrive in any pieces.
+#[derive(Debug)]
+pub struct Decoder {
+    bounds: Bounds,
+    /// The arrays that are not complete, the outermost first.
+    open: Vec<Open>,
+    /// The string that is not complete.
+    bulk: Option<Bulk>,
+    /// The beginning of a line whose end has not arrived.
+    line: Vec<u8>,
+    /// Bytes and elements of this reply so far.
+    bytes: usize,
+    elements: usize,
+    failed: Option<RespError>,
+}
+
+/// An array that still lacks elements. Its size was announced, so space is taken only as they come.
+#[derive(Debug)]
+struct Open {
+    items: Vec<Value>,
+    missing: usize,
+}
+
+/// A string that is not complete: bytes of it are missing, or only its line end.
+#[derive(Debug)]
+struct Bulk {
+    size: usize,
+    missing: usize,
+    /// `None`: too large to be kept.
+    kept: Option<Vec<u8>>,
+}
+
+impl Decoder {
+    /// A decoder for a new connection.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Decoder {
+        Decoder { bounds, open: Vec::new(), bulk: None, line: Vec::new(), bytes: 0, elements: 0, failed: None }
+    }
+
+    /// Reads on in `bytes` from `at`, which moves on. `None`: all is read, and the next reply is not complete.
+    ///
+    /// # Errors
+    /// See [`RespError`]; every later call gives the same.
+    pub fn next(&mut self, bytes: &[u8], at: &mut usize) -> Result<Option<Value>, RespError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        self.read(bytes, at).inspect_err(|error| self.failed = Some(*error))
+    }
+
+    fn read(&mut self, bytes: &[u8], at: &mut usize) -> Result<Option<Value>, RespError> {
+        loop {
+            if let Some(bulk) = &mut self.bulk {
+                bulk.take(bytes, at);
+                if bulk.missing > 0 {
+                    return Ok(None);
+                }
+            }
+            let Some(line) = self.line(bytes, at)? else { return Ok(None) };
+            let value = match self.bulk.take() {
+                // What stands between a string and its line end must be nothing.
+                Some(bulk) if line.is_empty() => Some(bulk.value()),
+                Some(_) => return Err(RespError::LineEnd),
+                None => self.begin(&line)?,
+            };
+            if let Some(reply) = value.and_then(|value| self.place(value)) {
+                (self.bytes, self.elements) = (0, 0);
+                return Ok(Some(reply));
+            }
+        }
+    }
+
+    /// The next line without its CRLF. A piece without a line end is kept, and not searched again.
+    fn line<'a>(&mut self, bytes: &'a [u8], at: &mut usize) -> Result<Option<Cow<'a, [u8]>>, RespError> {
+        let rest = bytes.get(*at..).unwrap_or_default();
+        let end = rest.iter().position(|byte| *byte == b'\n');
+        let (piece, _) = rest.split_at_checked(end.unwrap_or(rest.len())).unwrap_or((rest, &[]));
+        if self.line.len().saturating_add(piece.len()) > MAX_LINE {
+            return Err(RespError::LineTooLong);
+        }
+        *at = at.saturating_add(piece.len());
+        if end.is_none() {
+            self.line.extend_from_slice(piece);
+            return Ok(None);
+        }
+        *at = at.saturating_add(1);
+        let mut line = Cow::Borrowed(piece);
+        if !self.line.is_empty() {
+            self.line.extend_from_slice(piece);
+            line = Cow::Owned(std::mem::take(&mut self.line));
+        }
+        // A carriage return ends the line or stands nowhere.
+        if !line.ends_with(b"\r") || line.iter().filter(|byte| **byte == b'\r').count() != 1 {
+            return Err(RespError::LineEnd);
+        }
+        match &mut line {
+            Cow::Borrowed(line) => *line = line.strip_suffix(b"\r").unwrap_or(line),
+            Cow::Owned(line) => line.truncate(line.len().saturating_sub(1)),
+        }
+        Ok(Some(line))
+    }
+
+    /// What a line begins. `None`: a string or an array, of which all or more is to come.
+    fn begin(&mut self, line: &[u8]) -> Result<Option<Value>, RespError> {
+        let (kind, rest) = line.split_first().ok_or(RespError::LineEnd)?;
+        let text = || String::from_utf8_lossy(rest).into_owned();
+        match kind {
+            b'+' | b'-' => {
+                self.count_bytes(rest.len())?;
+                Ok(Some(if *kind == b'+' { Value::Simple(text()) } else { Value::Error(text()) }))
+            }
+            b':' => Ok(Some(Value::Integer(text().parse().map_err(|_| RespError::Number)?))),
+            b'$' => match size(rest)? {
+                None => Ok(Some(Value::Null)),
+                Some(size) => {
+                    let keep = size <= self.bounds.bulk;
+                    self.count_bytes(if keep { size } else { 0 })?;
+                    self.bulk = Some(Bulk { size, missing: size, kept: keep.then(Vec::new) });
+                    Ok(None)
+                }
+            },
+            b'*' => match size(rest)? {
+                None => Ok(Some(Value::Null)),
+                Some(size) => self.begin_array(size),
+            },
+            other => Err(RespError::UnknownType(*other)),
+        }
+    }
+
+    fn begin_array(&mut self, size: usize) -> Result<Option<Value>, RespError> {
+        self.elements = self.elements.saturating_add(size);
+        if self.elements > self.bounds.elements {
+            return Err(RespError::TooMany);
+        }
+        if self.open.len() >= self.bounds.depth {
+            return Err(RespError::TooDeep);
+        }
+        if size == 0 {
+            return Ok(Some(Value::Array(Vec::new())));
+        }
+        self.open.push(Open { items: Vec::new(), missing: size });
+        Ok(None)
+    }
+
+    fn count_bytes(&mut self, size: usize) -> Result<(), RespError> {
+        self.bytes = self.bytes.saturating_add(size);
+        match self.bytes > self.bounds.reply {
+            true => Err(RespError::TooLarge),
+            false => Ok(()),
+        }
+    }
+
+    /// Puts a value into the innermost open array, and an array that it completes into the next one. Gives what is in no array.
+    fn place(&mut self, mut value: Value) -> Option<Value> {
+        while let Some(mut open) = self.open.pop() {
+            open.items.push(value);
+            open.missing = open.missing.saturating_sub(1);
+            if open.missing > 0 {
+                self.open.push(open);
+                return None;
+            }
+            value = Value::Array(open.items);
+        }
+        Some(value)
+    }
+}
+
+impl Bulk {
+    fn take(&mut self, bytes: &[u8], at: &mut usize) {
+        let rest = bytes.get(*at..).unwrap_or_default();
+        let (piece, _) = rest.split_at_checked(self.missing).unwrap_or((rest, &[]));
+        if let Some(kept) = &mut self.kept {
+            kept.extend_from_slice(piece);
+        }
+        self.missing = self.missing.saturating_sub(piece.len());
+        *at = at.saturating_add(piece.len());
+    }
+
+    fn value(self) -> Value {
+        self.kept.map_or(Value::TooLarge(self.size), |kept| Value::Bulk(kept.into()))
+    }
+}
+
+/// The size of a string or an array; `-1` is none.
+fn size(digits: &[u8]) -> Result<Option<usize>, RespError> {
+    let text = std::str::from_utf8(digits).map_err(|_| RespError::Number)?;
+    match text {
+        "-1" => Ok(None),
+        _ if !text.bytes().all(|b| b.is_ascii_digit()) => Err(RespError::Number),
+        _ => text.parse().map(Some).map_err(|_| RespError::Number),
+    }
+}
+
+#[cfg(test)]
+#[path = "resp_tests.rs"]
+mod tests;

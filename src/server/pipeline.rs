@@ -1,0 +1,333 @@
+//! What a server sends to a shared log: commands in order, over a connection that may break at any moment. Without I/O, so that the
+//! simulation breaks it a million times.
+//!
+//! After a break nobody knows which of the commands under way were carried out. Appends to logs are looked up before they are repeated: the
+//! log is read from where this server's last known entry stands, and what is there already counts as answered. Everything else is harmless
+//! to repeat. Order is kept. What slips through all the same (an append that the old connection still delivers) has the same number as its
+//! repetition, and readers skip it.
+
+use super::entry::{Entry, Posted};
+use super::streams::{Command, Done, Key, Reply, StreamError};
+use crate::id::{Offset, Time};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Entries per XREAD of a look-up.
+const PAGE: usize = 1_000;
+/// Milliseconds that a question to a log that is away may wait; clients that come back are told that they are new then.
+const PATIENCE: u64 = 10_000;
+/// Commands that may wait besides packets: sessions of clients that come and go while the log is away.
+const COMMANDS: usize = 1_000_000;
+/// Streams whose last own entry is remembered; without, a look-up reads the whole stream.
+const REMEMBERED: usize = 10_000;
+
+struct Pending {
+    command: Command,
+    done: Option<Done>,
+    since: Time,
+}
+
+/// A look-up of own entries in one stream.
+struct Lookup {
+    key: Key,
+    after: Offset,
+}
+
+/// The commands that wait for a log, those under way first.
+pub struct Pipeline {
+    uid: Arc<str>,
+    queue: VecDeque<Pending>,
+    /// How many of the queue are under way.
+    sent: usize,
+    /// Look-ups to be made before anything else, the first perhaps under way.
+    lookups: VecDeque<Lookup>,
+    looking: bool,
+    /// Of the queue's first, how many were under way when the connection broke.
+    doubtful: usize,
+    last: HashMap<Key, Offset>,
+    packets: usize,
+    bytes: usize,
+    most_packets: usize,
+    most_bytes: usize,
+}
+
+/// What a reply has settled: to be called with the pipeline released.
+pub type Settled = Vec<(Done, Reply)>;
+
+impl Pipeline {
+    /// Nothing waits; packets may be `most_packets` and `most_bytes`.
+    #[must_use]
+    pub fn new(uid: Arc<str>, most_packets: usize, most_bytes: usize) -> Pipeline {
+        Pipeline {
+            uid,
+            queue: VecDeque::new(),
+            sent: 0,
+            lookups: VecDeque::new(),
+            looking: false,
+            doubtful: 0,
+            last: HashMap::new(),
+            packets: 0,
+            bytes: 0,
+            most_packets,
+            most_bytes,
+        }
+    }
+
+    /// How many packets wait, and their bytes.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.packets, self.bytes)
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Takes a command.
+    ///
+    /// # Errors
+    /// As many packets wait as may wait: the command is not taken, and `done` is given back.
+    pub fn submit(&mut self, now: Time, command: Command, done: Option<Done>) -> Result<(), Option<Done>> {
+        let weight = weight(&command);
+        let full = match weight {
+            0 => self.queue.len() >= COMMANDS,
+            _ => self.packets >= self.most_packets || self.bytes.saturating_add(weight) > self.most_bytes,
+        };
+        if full {
+            return Err(done);
+        }
+        self.packets += usize::from(weight > 0);
+        self.bytes += weight;
+        self.queue.push_back(Pending { command, done, since: now });
+        Ok(())
+    }
+
+    /// The next command to be sent.
+    pub fn next_command(&mut self) -> Option<Command> {
+        if let Some(Lookup { key, after }) = self.lookups.front() {
+            let lookup = Command::XRead { key: key.clone(), after: *after, count: PAGE };
+            return (!std::mem::replace(&mut self.looking, true)).then_some(lookup);
+        }
+        let command = self.queue.get(self.sent)?.command.clone();
+        self.sent += 1;
+        Some(command)
+    }
+
+    /// The reply to the oldest command under way.
+    #[must_use]
+    pub fn answered(&mut self, reply: Reply) -> Settled {
+        if self.looking {
+            self.looking = false;
+            return self.looked_up(reply);
+        }
+        self.sent = self.sent.saturating_sub(1);
+        self.settle(reply).into_iter().collect()
+    }
+
+    /// The first command of the queue has this reply.
+    fn settle(&mut self, reply: Reply) -> Option<(Done, Reply)> {
+        let Pending { command, done, .. } = self.queue.pop_front()?;
+        let weight = weight(&command);
+        self.packets -= usize::from(weight > 0);
+        self.bytes -= weight;
+        if let (Command::XAdd { key, posted, .. }, Reply::Added(Some(id))) = (&command, &reply)
+            && is_numbered(key, posted)
+        {
+            if self.last.len() >= REMEMBERED {
+                self.last.clear();
+            }
+            self.last.insert(key.clone(), *id);
+        }
+        if self.queue.is_empty() && self.queue.capacity() > 1_024 {
+            self.queue = VecDeque::new();
+        }
+        done.map(|done| (done, reply))
+    }
+
+    /// The connection broke: all that was under way is in doubt.
+    pub fn broken(&mut self) {
+        self.doubtful = self.doubtful.max(self.sent);
+        self.sent = 0;
+        self.looking = false;
+        self.lookups.clear();
+        for Pending { command, .. } in self.queue.range(..self.doubtful) {
+            if let Command::XAdd { key, posted, .. } = command
+                && is_numbered(key, posted)
+                && self.lookups.iter().all(|lookup| lookup.key != *key)
+            {
+                let after = self.last.get(key).copied().unwrap_or_default();
+                self.lookups.push_back(Lookup { key: key.clone(), after });
+            }
+        }
+        if self.lookups.is_empty() {
+            self.doubtful = 0;
+        }
+    }
+
+    /// A break as it must not be handled: everything under way goes out again, under new numbers.
+    #[cfg(test)]
+    pub fn repeat_blindly(&mut self) {
+        self.sent = 0;
+        for Pending { command, .. } in &mut self.queue {
+            if let Command::XAdd { posted, .. } = command {
+                *posted = Arc::new(Posted { seq: 0, ..Posted::clone(posted) });
+            }
+        }
+    }
+
+    /// What is in the log already counts as answered.
+    fn looked_up(&mut self, reply: Reply) -> Settled {
+        let Some(Lookup { key, after }) = self.lookups.pop_front() else { return Vec::new() };
+        let items = match reply {
+            Reply::Entries(items) => items,
+            _ => Vec::new(),
+        };
+        let mut settled = Vec::new();
+        for (id, posted) in &items {
+            if posted.uid == self.uid && posted.seq > 0 {
+                settled.extend(self.found(&key, posted, *id));
+            }
+        }
+        if let Some((last, _)) = items.last().filter(|_| items.len() >= PAGE) {
+            self.lookups.push_front(Lookup { key, after: *last.max(&after) });
+        }
+        if self.lookups.is_empty() {
+            self.doubtful = 0;
+        }
+        settled
+    }
+
+    fn found(&mut self, key: &Key, posted: &Posted, id: Offset) -> Option<(Done, Reply)> {
+        let is_it = |pending: &Pending| match &pending.command {
+            Command::XAdd { key: other, posted: waiting, .. } => other == key && waiting.seq == posted.seq,
+            _ => false,
+        };
+        let at = self.queue.range(..self.doubtful).position(is_it)?;
+        let found = self.queue.remove(at)?;
+        self.doubtful -= 1;
+        // To the front, where replies are settled.
+        self.queue.push_front(found);
+        self.settle(Reply::Added(Some(id)))
+    }
+
+    /// Gives up questions that have waited too long for a log that is away.
+    #[must_use]
+    pub fn give_up(&mut self, now: Time) -> Settled {
+        let mut settled = Vec::new();
+        let late = |pending: &Pending| {
+            matches!(pending.command, Command::XRead { .. }) && now.since(pending.since) >= PATIENCE
+        };
+        // Only while nothing is under way: replies come in the order of the queue.
+        if self.sent == 0 && !self.looking && self.queue.iter().any(late) {
+            let (kept, late): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.queue)
+                .into_iter()
+                .enumerate()
+                .map(|(i, pending)| (i, late(&pending), pending))
+                .partition(|(_, late, _)| !late);
+            self.doubtful -= late.iter().filter(|(i, ..)| *i < self.doubtful).count();
+            self.queue = kept.into_iter().map(|(_, _, pending)| pending).collect();
+            let done = late.into_iter().filter_map(|(_, _, pending)| pending.done);
+            settled.extend(done.map(|done| (done, Reply::Failed(StreamError::Unavailable))));
+        }
+        settled
+    }
+}
+
+/// What the bounds of the queue count: packets of the application. The rest is bounded by the clients that cause it.
+fn weight(command: &Command) -> usize {
+    match command {
+        Command::XAdd { key: Key::Log(_), posted, .. } => match &posted.entry {
+            Entry::Marker | Entry::Present | Entry::Closed => 0,
+            entry => entry.weight(),
+        },
+        _ => 0,
+    }
+}
+
+/// Whether readers know the entry again by its number. Records and claims may stand twice.
+fn is_numbered(key: &Key, posted: &Posted) -> bool {
+    posted.seq > 0 && !matches!(key, Key::Session(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Nsp;
+    use crate::limits::Limits;
+    use crate::server::entry::Target;
+    use crate::server::streams::Item;
+    use crate::server::memory::MemoryStreams;
+    use std::sync::Mutex;
+
+    fn log() -> Key {
+        Key::Log(Nsp::new("/"))
+    }
+
+    fn append(seq: u64) -> Command {
+        let entry = Entry::Broadcast { to: Target::default(), name: "x".into(), args: seq.into() };
+        Command::XAdd { key: log(), posted: Arc::new(Posted { uid: "me".into(), seq, entry }), create: true }
+    }
+
+    fn numbers(streams: &MemoryStreams) -> Vec<u64> {
+        let read = Command::XRead { key: log(), after: Offset::ZERO, count: 100 };
+        match streams.carry_out(Time(9), read) {
+            Reply::Entries(items) => items.iter().map(|(_, posted): &Item| posted.seq).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Sends all that waits; the log carries out `done` of it before the connection breaks, and `heard` replies arrive.
+    fn go(pipeline: &mut Pipeline, streams: &MemoryStreams, done: usize, heard: usize) {
+        let commands: Vec<Command> = std::iter::from_fn(|| pipeline.next_command()).collect();
+        let replies: Vec<Reply> = commands.into_iter().take(done).map(|c| streams.carry_out(Time(5), c)).collect();
+        for reply in replies.into_iter().take(heard) {
+            for (done, reply) in pipeline.answered(reply) {
+                done(reply);
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_carried_out_is_not_repeated() {
+        for (done, heard) in [(0, 0), (1, 0), (2, 1), (3, 0), (3, 2), (5, 0), (5, 3), (5, 5)] {
+            let streams = MemoryStreams::new(&Limits::default());
+            let mut pipeline = Pipeline::new("me".into(), 100, 100_000);
+            let answers = Arc::new(Mutex::new(Vec::new()));
+            for seq in 1..=5 {
+                let answers = answers.clone();
+                let done: Done = Box::new(move |reply| answers.lock().unwrap().push((seq, reply)));
+                assert!(pipeline.submit(Time(1), append(seq), Some(done)).is_ok());
+            }
+            go(&mut pipeline, &streams, done, heard);
+            pipeline.broken();
+            while !pipeline.is_empty() {
+                go(&mut pipeline, &streams, 100, 100);
+            }
+            assert_eq!(numbers(&streams), [1, 2, 3, 4, 5], "{done} {heard}");
+            let answers: Vec<u64> = answers.lock().unwrap().iter().map(|(seq, _)| *seq).collect();
+            assert_eq!(answers, [1, 2, 3, 4, 5], "{done} {heard}");
+            assert_eq!(pipeline.waiting(), (0, 0));
+        }
+    }
+
+    #[test]
+    fn bounds_and_patience() {
+        let mut pipeline = Pipeline::new("me".into(), 2, 100_000);
+        assert!(pipeline.submit(Time(1), append(1), None).is_ok());
+        assert!(pipeline.submit(Time(1), append(2), None).is_ok());
+        assert!(pipeline.submit(Time(1), append(3), None).is_err());
+        let heard = Arc::new(Mutex::new(None));
+        let hears = heard.clone();
+        let done: Done = Box::new(move |reply| *hears.lock().unwrap() = Some(format!("{reply:?}")));
+        let read = Command::XRead { key: log(), after: Offset::ZERO, count: 1 };
+        assert!(pipeline.submit(Time(1), read, Some(done)).is_ok());
+        assert!(pipeline.give_up(Time(10_000)).is_empty());
+        for (done, reply) in pipeline.give_up(Time(10_001)) {
+            done(reply);
+        }
+        assert_eq!(heard.lock().unwrap().as_deref(), Some("Failed(Unavailable)"));
+        assert_eq!(pipeline.waiting().0, 2);
+    }
+}

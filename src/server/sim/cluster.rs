@@ -1,0 +1,828 @@
+//! Three servers over one log: what each client must get when connections to the log break, replies are lost, the log stalls or is flushed,
+//! servers crash or stand still, and clients move between them.
+//!
+//! The truth is the log itself: the entries as they were first appended say what was sent, in which order, and who was meant.
+
+use super::peer::{Heard, Line, Peer};
+use crate::id::{Offset, Room, SocketId, Time};
+use crate::limits::Limits;
+use crate::proto::handshake::Transport;
+use crate::server::entry::{Entry, Posted, Target};
+use crate::server::handler::{Event, Handler};
+use crate::server::handshake::Handshake;
+use crate::server::memory::MemoryStreams;
+use crate::server::pipeline::{Pipeline, Settled};
+use crate::server::recovery::Refused;
+use crate::server::socket::Socket;
+use crate::server::streams::{Command, Done, Item, Key, Reply, StreamError, Streams};
+use crate::server::{Options, Recovery, Server, lock};
+use serde_json::json;
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+const WINDOW: u64 = 120_000;
+const ROOMS: [&str; 3] = ["a", "b", "c"];
+
+/// What is special about a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Connections break, replies are lost, clients move.
+    Moves,
+    /// Servers crash too.
+    Crashes,
+    /// Servers stand still too, and the log stalls for long.
+    Stalls,
+    /// The log is flushed now and then: sessions may be refused, but nothing may be missing from one that goes on.
+    Flushes,
+    /// Moves, with a rule broken on purpose: an own message is delivered when its append is answered.
+    DeliversOwnAtOnce,
+    /// Moves, with a rule broken on purpose: what was under way is repeated without a look, and without its number.
+    RepeatsBlindly,
+}
+
+/// One server's way to the log.
+struct Remote {
+    pipeline: Mutex<Pipeline>,
+}
+
+impl Streams for Remote {
+    fn submit(&self, now: Time, command: Command, done: Option<Done>) -> Result<(), StreamError> {
+        let refused = lock(&self.pipeline).submit(now, command, done);
+        refused.map_err(|done| {
+            done.into_iter().for_each(|done| done(Reply::Failed(StreamError::Unavailable)));
+            StreamError::Unavailable
+        })
+    }
+
+    fn shared(&self) -> bool {
+        true
+    }
+
+    fn at_hand(&self, _: Time, _: &Key, _: Offset, _: usize) -> Vec<Item> {
+        Vec::new()
+    }
+}
+
+fn settle(settled: Settled) {
+    settled.into_iter().for_each(|(done, reply)| done(reply));
+}
+
+type Joined = Arc<Mutex<Vec<(String, Offset, Arc<AtomicUsize>)>>>;
+
+struct App {
+    joined: Joined,
+}
+
+impl Handler for App {
+    fn connect(&self, socket: &Socket) {
+        let pending = Arc::new(AtomicUsize::new(1));
+        let saved = pending.clone();
+        socket.when_saved(move |_| {
+            saved.fetch_sub(1, Ordering::Relaxed);
+        });
+        lock(&self.joined).push((socket.id().to_string(), socket.namespace().position(), pending));
+    }
+
+    /// Sends the number back as a logged event, then acknowledges it.
+    fn event(&self, socket: &Socket, event: Event<'_>) {
+        socket.emit("logged", event.args).unwrap();
+        if let Some(ack) = event.ack {
+            ack.send(());
+        }
+    }
+}
+
+struct Node {
+    server: Server,
+    remote: Arc<Remote>,
+    /// Under way to the log, and back.
+    commands: VecDeque<Command>,
+    replies: VecDeque<(Option<Command>, Reply)>,
+    /// What the reader has read and not yet handed over.
+    read: Option<Vec<(Key, Offset, Vec<Item>)>>,
+    joined: Joined,
+    /// Until when it stands still.
+    frozen: u64,
+}
+
+struct Session {
+    since: Offset,
+    /// Joins (true) and leaves by its server alone, at a position.
+    local: Vec<(Offset, &'static str, bool)>,
+    got: Vec<u64>,
+    proved: u64,
+    over: bool,
+    /// A flush has taken something from it: it must not go on.
+    gap: bool,
+    /// What its last server had not written when it went: rooms may differ, or the session may be unknown.
+    unsure: bool,
+    pending: Arc<AtomicUsize>,
+}
+
+enum Fact {
+    Event(u64, Target),
+    Join(Target, Vec<Room>, bool),
+    Kick(Target),
+}
+
+pub struct Cluster {
+    kind: Kind,
+    random: u64,
+    clock: Arc<AtomicU64>,
+    store: Arc<MemoryStreams>,
+    nodes: Vec<Node>,
+    peers: Vec<(Peer, usize, Option<String>)>,
+    ghosts: Vec<Line>,
+    facts: Vec<(Offset, Fact)>,
+    known: HashSet<(Arc<str>, u64)>,
+    sessions: HashMap<String, Session>,
+    sids: HashMap<String, String>,
+    number: u64,
+    born: u64,
+    paused: bool,
+    loud: bool,
+}
+
+impl Cluster {
+    pub fn new(seed: u64, kind: Kind) -> Cluster {
+        let mut cluster = Cluster {
+            kind,
+            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            clock: Arc::new(AtomicU64::new(1_000_000)),
+            store: Arc::new(MemoryStreams::new(&Limits::default())),
+            nodes: Vec::new(),
+            peers: (0..3).map(|_| (Peer { nsp: "/".into(), ..Peer::default() }, 0, None)).collect(),
+            ghosts: Vec::new(),
+            facts: Vec::new(),
+            known: HashSet::new(),
+            sessions: HashMap::new(),
+            sids: HashMap::new(),
+            number: 0,
+            born: seed << 20,
+            paused: false,
+            loud: std::env::var("RILL_SIM_SEED").is_ok(),
+        };
+        for _ in 0..3 {
+            let node = cluster.node();
+            cluster.nodes.push(node);
+        }
+        cluster.calm();
+        cluster
+    }
+
+    fn node(&mut self) -> Node {
+        self.born += 1 << 14;
+        let (ticking, ids) = (self.clock.clone(), AtomicU64::new(self.born));
+        let random = move |bytes: &mut [u8]| {
+            bytes.fill(7);
+            let id = ids.fetch_add(1, Ordering::Relaxed);
+            bytes[..8].copy_from_slice(&id.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+        };
+        let recovery = Some(Recovery { window_ms: WINDOW, ..Recovery::default() });
+        let log: Option<crate::server::Log> = self.loud.then(|| Arc::new(|line: &str| println!("         {line}")) as _);
+        let options = Options { recovery, log, ..Options::default() };
+        let remote = Arc::new(Remote { pipeline: Mutex::new(Pipeline::new("".into(), 10_000, 1 << 26)) });
+        let clock = Arc::new(move || Time(ticking.load(Ordering::Relaxed)));
+        let server = Server::new(options, remote.clone(), clock, Arc::new(random));
+        *lock(&remote.pipeline) = Pipeline::new(server.uid().into(), 10_000, 1 << 26);
+        let joined = Joined::default();
+        server.of("/").handle(App { joined: joined.clone() });
+        Node { server, remote, commands: VecDeque::new(), replies: VecDeque::new(), read: None, joined, frozen: 0 }
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 16) as usize % n
+    }
+
+    fn now(&self) -> Time {
+        Time(self.clock.load(Ordering::Relaxed))
+    }
+
+    fn say(&self, what: impl FnOnce() -> String) {
+        if self.loud {
+            println!("{:>8} {}", self.now().0 - 1_000_000, what());
+        }
+    }
+
+    /// The whole log, for whoever looks for a fault.
+    fn say_log(&self) {
+        let read = |key| match self.store.carry_out(self.now(), Command::XRead { key, after: Offset::ZERO, count: 9_999 }) {
+            Reply::Entries(items) => items,
+            _ => Vec::new(),
+        };
+        let mut keys = vec![Key::Log(crate::id::Nsp::new("/"))];
+        keys.extend(self.sids.keys().filter_map(|pid| crate::id::Pid::from_wire(pid)).map(Key::Session));
+        for key in keys {
+            for (id, posted) in read(key.clone()) {
+                self.say(|| format!("{key:?} {id} {} {} {:?}", posted.uid, posted.seq, posted.entry));
+            }
+        }
+    }
+
+    fn is_frozen(&self, k: usize) -> bool {
+        self.nodes[k].frozen > self.now().0
+    }
+
+    pub fn step(&mut self) -> Result<(), String> {
+        let (i, k) = (self.below(3), self.below(3));
+        match self.below(100) {
+            0..=9 => self.connect(i, k)?,
+            10..=29 => self.emit(k, i),
+            30..=35 => self.join_or_leave(i),
+            36..=39 => self.command(k, i),
+            40..=43 => self.echo(i),
+            44..=55 => self.deliver(i, 5)?,
+            56..=61 => self.cut(i)?,
+            62 => self.leave(i),
+            63..=64 => self.volatile(k),
+            65..=70 => self.break_writer(k),
+            71..=73 => self.nodes[k].read = None,
+            74 if self.kind == Kind::Stalls => self.paused = !self.paused,
+            75 if self.kind == Kind::Crashes => self.crash(k)?,
+            75 if self.kind == Kind::Stalls => {
+                let still = 20_000 + self.below(100_000) as u64;
+                self.say(|| format!("node {k} stands still for {still}"));
+                self.nodes[k].frozen = self.now().0 + still;
+            }
+            75 if self.kind == Kind::Flushes => {
+                self.say(|| "flush".to_owned());
+                self.store.flush();
+            }
+            76 => self.pass(40_000)?,
+            77..=79 => self.pass(5_000)?,
+            80..=89 => self.write(k, 6),
+            90..=97 => self.read(k),
+            _ => self.pass(500)?,
+        }
+        self.notice();
+        Ok(())
+    }
+
+    // ---- the log
+
+    /// Some commands of node `k` go out, some are carried out, some replies come.
+    fn write(&mut self, k: usize, most: usize) {
+        if self.is_frozen(k) {
+            return;
+        }
+        for _ in 0..=self.below(most) {
+            let next = lock(&self.nodes[k].remote.pipeline).next_command();
+            self.nodes[k].commands.extend(next);
+        }
+        for _ in 0..=self.below(most) {
+            self.carry_out(k);
+        }
+        for _ in 0..=self.below(most) {
+            self.reply(k);
+        }
+    }
+
+    fn carry_out(&mut self, k: usize) {
+        if self.paused {
+            return;
+        }
+        let Some(command) = self.nodes[k].commands.pop_front() else { return };
+        // The log's clock moves, so that ids differ.
+        let reply = self.store.carry_out(self.now(), command.clone());
+        let own = matches!(&command, Command::XAdd { key: Key::Log(_), .. });
+        if let (Command::XAdd { key: Key::Log(_), posted, .. }, Reply::Added(Some(id))) = (&command, &reply) {
+            self.learn(*id, posted);
+        }
+        self.nodes[k].replies.push_back((own.then_some(command), reply));
+    }
+
+    /// An entry stands in the log.
+    fn learn(&mut self, id: Offset, posted: &Posted) {
+        if posted.seq > 0 && !self.known.insert((posted.uid.clone(), posted.seq)) {
+            return;
+        }
+        let fact = match &posted.entry {
+            Entry::Broadcast { to, args, .. } => Fact::Event(args.parse(0).unwrap(), to.clone()),
+            Entry::Join { to, rooms } => Fact::Join(to.clone(), rooms.clone(), true),
+            Entry::Leave { to, rooms } => Fact::Join(to.clone(), rooms.clone(), false),
+            Entry::Disconnect { to, .. } => Fact::Kick(to.clone()),
+            _ => return,
+        };
+        self.facts.push((id, fact));
+    }
+
+    fn reply(&mut self, k: usize) {
+        let now = self.now();
+        let Some((command, reply)) = self.nodes[k].replies.pop_front() else { return };
+        if let (Kind::DeliversOwnAtOnce, Some(Command::XAdd { key, posted, .. }), Reply::Added(Some(id))) =
+            (self.kind, command, &reply)
+        {
+            let at = self.nodes[k].server.cursors().into_iter().find(|(other, _)| *other == key);
+            if let Some((_, after)) = at.filter(|(_, after)| after < id) {
+                self.nodes[k].server.feed(now, &key, after, vec![(*id, posted)]);
+            }
+        }
+        let settled = lock(&self.nodes[k].remote.pipeline).answered(reply);
+        settle(settled);
+    }
+
+    /// The connection to the log breaks: some of what was under way is carried out, no reply comes.
+    fn break_writer(&mut self, k: usize) {
+        if self.is_frozen(k) {
+            return;
+        }
+        for _ in 0..self.below(8) {
+            self.carry_out(k);
+        }
+        self.say(|| format!("node {k} loses its connection"));
+        self.nodes[k].commands.clear();
+        self.nodes[k].replies.clear();
+        let remote = self.nodes[k].remote.clone();
+        let mut pipeline = lock(&remote.pipeline);
+        match self.kind {
+            Kind::RepeatsBlindly => pipeline.repeat_blindly(),
+            _ => pipeline.broken(),
+        }
+    }
+
+    /// The reader of node `k` reads, or hands over what it has read.
+    fn read(&mut self, k: usize) {
+        if self.is_frozen(k) {
+            return;
+        }
+        let now = self.now();
+        match self.nodes[k].read.take() {
+            Some(read) => {
+                for (key, after, items) in read {
+                    self.nodes[k].server.feed(now, &key, after, items);
+                }
+            }
+            None if !self.paused => {
+                let count = 1 + self.below(6);
+                let read = |(key, after): (Key, Offset)| {
+                    let command = Command::XRead { key: key.clone(), after, count };
+                    match self.store.carry_out(now, command) {
+                        Reply::Entries(items) if !items.is_empty() => Some((key, after, items)),
+                        _ => None,
+                    }
+                };
+                self.nodes[k].read = Some(self.nodes[k].server.cursors().into_iter().filter_map(read).collect());
+            }
+            None => {}
+        }
+    }
+
+    /// Everything under way arrives.
+    fn calm(&mut self) {
+        for _ in 0..40 {
+            for k in 0..3 {
+                if !self.is_frozen(k) {
+                    self.nodes[k].server.tend_cluster(self.now());
+                }
+                self.write(k, 20);
+                self.read(k);
+                self.read(k);
+            }
+            self.notice();
+        }
+    }
+
+    // ---- clients
+
+    fn connect(&mut self, i: usize, k: usize) -> Result<(), String> {
+        self.unsure_if_unsaved(i);
+        let (now, polling) = (self.now(), self.below(4) == 0);
+        if let Some(line) = self.peers[i].0.line.take() {
+            self.ghosts.push(line);
+        }
+        self.peers[i].0.connected = false;
+        if self.is_frozen(k) {
+            return Ok(());
+        }
+        let transport = if polling { Transport::Polling } else { Transport::WebSocket };
+        let Some(line) = self.open(k, transport) else { return Ok(()) };
+        let line = Line::new(line, polling);
+        let peer = &self.peers[i].0;
+        let packet = peer.connect_packet(peer.offset.as_deref(), peer.pid.as_deref());
+        self.say(|| format!("{i} connects to node {k} with {packet}"));
+        line.send(now, &packet);
+        let wanted = peer.pid.clone();
+        self.peers[i] = (Peer { line: Some(line), ..std::mem::take(&mut self.peers[i].0) }, k, wanted);
+        match self.below(4) {
+            0 => Ok(()),
+            _ => {
+                for _ in 0..3 {
+                    self.write(k, 6);
+                    self.read(k);
+                }
+                self.deliver(i, 10)
+            }
+        }
+    }
+
+    /// A client that moves while its server has not yet written what it must know.
+    fn unsure_if_unsaved(&mut self, i: usize) {
+        let sid = self.peers[i].0.pid.as_ref().and_then(|pid| self.sids.get(pid)).cloned().unwrap_or_default();
+        if let Some(session) = self.sessions.get_mut(&sid) {
+            session.unsure |= session.pending.load(Ordering::Relaxed) > 0;
+        }
+    }
+
+    fn open(&self, k: usize, transport: Transport) -> Option<Arc<crate::server::connection::Connection>> {
+        let headers = crate::codec::http::parse(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", 9).unwrap().headers;
+        let handshake = Handshake { headers, url: "/socket.io/?EIO=4".into(), address: "::1".into() };
+        self.nodes[k].server.open(self.now(), transport, false, handshake)
+    }
+
+    fn deliver(&mut self, i: usize, most: usize) -> Result<(), String> {
+        let now = self.now();
+        let k = self.peers[i].1;
+        let frozen = self.is_frozen(k);
+        let Some(line) = &mut self.peers[i].0.line else { return Ok(()) };
+        let open = frozen || line.pump(now);
+        for _ in 0..most {
+            let awake = !frozen;
+            self.peers[i].0.asleep = !awake;
+            for heard in self.peers[i].0.arrive(now)? {
+                self.hear(i, heard)?;
+            }
+        }
+        let drained = self.peers[i].0.line.as_ref().is_some_and(|line| line.coming.is_empty());
+        if !open && drained {
+            self.say(|| format!("{i} sees its transport close"));
+            self.peers[i].0.line = None;
+            self.peers[i].0.connected = false;
+        }
+        Ok(())
+    }
+
+    fn session(&mut self, i: usize) -> Option<(&str, &mut Session)> {
+        let sid = self.sids.get(self.peers[i].0.pid.as_ref()?)?;
+        self.sessions.get_mut(sid).map(|session| (sid.as_str(), session))
+    }
+
+    fn hear(&mut self, i: usize, heard: Heard) -> Result<(), String> {
+        self.say(|| format!("{i} hears {heard:?}"));
+        self.notice();
+        let now = self.now().0;
+        match heard {
+            Heard::Connected { sid, pid, before } => self.judge(i, &sid, &pid, before)?,
+            Heard::Removed => {
+                if let Some((_, session)) = self.session(i) {
+                    session.over = true;
+                }
+            }
+            Heard::Logged(n) => {
+                let sid = self.session(i).ok_or("event without session")?.0.to_owned();
+                let expected = self.expected(&sid);
+                let all = self.all();
+                let session = self.sessions.get_mut(&sid).ok_or("no session")?;
+                session.got.push(n);
+                let got = &session.got;
+                let unsure = session.unsure || session.pending.load(Ordering::Relaxed) > 0;
+                let in_order = if unsure { is_subsequence(got, &all) } else { expected.starts_with(got) };
+                if !in_order && self.kind == Kind::Flushes {
+                    // It must end before long.
+                    session.gap = true;
+                } else if !in_order {
+                    self.say_log();
+                    let got = &self.sessions[&sid].got;
+                    return Err(format!("{i} ({sid}) got {got:?}, should get {expected:?}"));
+                }
+            }
+            Heard::Acked(n) => {
+                let got = self.session(i).map(|(_, session)| session.got.contains(&n));
+                if got != Some(true) && self.kind != Kind::Flushes {
+                    return Err(format!("the ack of {n} overtook what its handler emitted"));
+                }
+            }
+            Heard::Pinged => {
+                let k = self.peers[i].1;
+                let id = self.session(i).map(|(sid, _)| SocketId::from_record(sid));
+                let heard = id.is_some_and(|id| self.nodes[k].server.of("/").socket(&id).is_some());
+                if let Some((_, session)) = self.session(i).filter(|_| heard) {
+                    session.proved = now;
+                }
+            }
+            Heard::Passing(_) | Heard::Asked(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The client was let in: with its session, or with good reason as a new one.
+    fn judge(&mut self, i: usize, sid: &str, pid: &str, before: Option<String>) -> Result<(), String> {
+        let (now, k) = (self.now().0, self.peers[i].1);
+        if before.as_deref() == Some(pid) {
+            let (sid, session) = self.session(i).ok_or("unknown session")?;
+            let (sid, over) = (sid.to_owned(), (session.over && !session.unsure) || session.gap);
+            // One that was kicked is kicked again as soon as its new server has read that far.
+            return match over && !self.is_kicked(&sid) {
+                true => Err(format!("{sid} came back to life")),
+                false => Ok(()),
+            };
+        }
+        self.sids.insert(pid.to_owned(), sid.to_owned());
+        let Some(old) = before.and_then(|pid| self.sids.get(&pid).cloned()) else { return Ok(()) };
+        let kicked = self.is_kicked(&old);
+        let given_up = Refused::ALL.iter().position(|r| *r == Refused::LogUnavailable).unwrap();
+        let unavailable = self.nodes[k].server.metrics().recoveries_refused[given_up].get() > 0;
+        let offset = self.peers[i].0.offset.as_deref().and_then(Offset::from_wire).map_or(0, |offset| offset.ms);
+        let flushes = self.kind == Kind::Flushes;
+        let Some(session) = self.sessions.get_mut(&old) else { return Ok(()) };
+        let reason = session.over
+            || session.unsure
+            || kicked
+            || unavailable
+            || flushes
+            || now - session.proved.max(offset) > WINDOW;
+        session.over = true;
+        match reason {
+            true => Ok(()),
+            false => Err(format!("{i} ({old}) was refused without reason")),
+        }
+    }
+
+    fn cut(&mut self, i: usize) -> Result<(), String> {
+        let arrives = self.below(6);
+        self.deliver(i, arrives)?;
+        self.unsure_if_unsaved(i);
+        let (noticed, frozen, now) = (self.below(3) > 0, self.is_frozen(self.peers[i].1), self.now());
+        let Some(mut line) = self.peers[i].0.line.take() else { return Ok(()) };
+        self.say(|| format!("{i} is cut, noticed: {noticed}"));
+        line.coming.clear();
+        self.peers[i].0.connected = false;
+        match noticed && !frozen {
+            true => line.close(now),
+            false => self.ghosts.push(line),
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, i: usize) {
+        let frozen = self.is_frozen(self.peers[i].1);
+        if let (true, Some(line)) = (self.peers[i].0.connected && !frozen, self.peers[i].0.line.take()) {
+            self.say(|| format!("{i} leaves on purpose"));
+            line.send(self.now(), "41");
+            // The server may have given it up before; or its word may not be in the log when it dies.
+            if let Some((_, session)) = self.session(i) {
+                session.over = true;
+                session.unsure = true;
+            }
+            self.peers[i].0.connected = false;
+        }
+    }
+
+    /// Sessions that the servers have made or given back.
+    fn notice(&mut self) {
+        let now = self.now().0;
+        for k in 0..3 {
+            for (sid, position, pending) in std::mem::take(&mut *lock(&self.nodes[k].joined)) {
+                let new = || Session {
+                    since: position,
+                    local: Vec::new(),
+                    got: Vec::new(),
+                    proved: now,
+                    over: false,
+                    unsure: false,
+                    gap: false,
+                    pending: pending.clone(),
+                };
+                let session = self.sessions.entry(sid).or_insert_with(new);
+                session.unsure |= session.pending.load(Ordering::Relaxed) > 0 && !Arc::ptr_eq(&session.pending, &pending);
+                session.pending = pending.clone();
+            }
+        }
+    }
+
+    // ---- servers
+
+    fn crash(&mut self, k: usize) -> Result<(), String> {
+        self.say(|| format!("node {k} crashes"));
+        self.notice();
+        let unwritten = !lock(&self.nodes[k].remote.pipeline).is_empty() || !self.nodes[k].commands.is_empty();
+        for socket in self.nodes[k].server.of("/").all().sockets() {
+            if let Some(session) = self.sessions.get_mut(socket.id().as_str()) {
+                session.unsure |= unwritten;
+            }
+        }
+        for i in 0..3 {
+            if self.peers[i].1 == k {
+                // What arrived before is read.
+                let arrives = self.below(6);
+                self.deliver(i, arrives)?;
+                self.peers[i].0.line = None;
+                self.peers[i].0.connected = false;
+            }
+        }
+        self.ghosts.retain(|ghost| ghost.connection.server().uid() != self.nodes[k].server.uid());
+        self.nodes[k] = self.node();
+        Ok(())
+    }
+
+    fn pass(&mut self, most: usize) -> Result<(), String> {
+        let end = self.now().0 + self.below(most) as u64;
+        while self.now().0 < end {
+            self.clock.store((self.now().0 + 2_000).min(end), Ordering::Relaxed);
+            let now = self.now();
+            for k in 0..3 {
+                if !self.is_frozen(k) {
+                    self.nodes[k].server.handle_timeouts(now);
+                    self.nodes[k].server.tend_cluster(now);
+                    let given_up = lock(&self.nodes[k].remote.pipeline).give_up(now);
+                    settle(given_up);
+                    self.write(k, 40);
+                    self.read(k);
+                }
+            }
+            self.notice();
+            for i in 0..3 {
+                if self.below(4) > 0 {
+                    self.deliver(i, 30)?;
+                }
+            }
+            self.ghosts.retain_mut(|ghost| ghost.pump(now));
+        }
+        Ok(())
+    }
+
+    // ---- what applications do
+
+    fn sid(&self, i: usize) -> Option<String> {
+        self.sids.get(self.peers[i].0.pid.as_ref()?).cloned()
+    }
+
+    fn aim(&mut self, i: usize) -> Target {
+        let own = || self.sid(i).map(Room::from);
+        let own = own();
+        let room = |world: &mut Cluster| Room::from(ROOMS[world.below(3)]);
+        match self.below(6) {
+            0 | 1 => Target::default(),
+            2 => Target { rooms: own.into_iter().collect(), except: Vec::new() },
+            3 => Target { rooms: vec![room(self)], except: own.into_iter().collect() },
+            _ => Target { rooms: vec![room(self)], except: Vec::new() },
+        }
+    }
+
+    fn broadcast(&self, k: usize, to: &Target) -> crate::server::broadcast::Broadcast {
+        let all = self.nodes[k].server.of("/").all();
+        let to_rooms = to.rooms.iter().fold(all, |broadcast, room| broadcast.to(room));
+        to.except.iter().fold(to_rooms, |broadcast, room| broadcast.except(room))
+    }
+
+    fn emit(&mut self, k: usize, i: usize) {
+        if self.is_frozen(k) {
+            return;
+        }
+        for _ in 0..=self.below(3) {
+            let to = self.aim(i);
+            self.number += 1;
+            self.say(|| format!("node {k} emits {} to {to:?}", self.number));
+            self.broadcast(k, &to).emit("logged", json!(self.number)).unwrap();
+        }
+    }
+
+    fn volatile(&mut self, k: usize) {
+        self.number += 1;
+        if !self.is_frozen(k) {
+            self.nodes[k].server.of("/").all().volatile().emit("passing", json!(self.number)).unwrap();
+        }
+    }
+
+    fn echo(&mut self, i: usize) {
+        self.number += 1;
+        let frozen = self.is_frozen(self.peers[i].1);
+        if let (true, Some(line)) = (self.peers[i].0.connected && !frozen, &self.peers[i].0.line) {
+            self.say(|| format!("{i} asks for echo {}", self.number));
+            line.send(self.now(), &format!("42{0}[\"echo\",{0}]", self.number));
+        }
+    }
+
+    fn join_or_leave(&mut self, i: usize) {
+        let (room, join, k) = (ROOMS[self.below(3)], self.below(3) > 0, self.peers[i].1);
+        let Some(sid) = self.sid(i).filter(|_| !self.is_frozen(k)) else { return };
+        let namespace = self.nodes[k].server.of("/");
+        let Some(socket) = namespace.socket(&SocketId::from_record(&sid)) else { return };
+        self.say(|| format!("{i} joins ({join}) {room} at {}", namespace.position()));
+        match join {
+            true => socket.join(room).unwrap(),
+            false => socket.leave(room).unwrap(),
+        }
+        if let Some(session) = self.sessions.get_mut(&sid) {
+            session.local.push((namespace.position(), room, join));
+            session.pending.fetch_add(1, Ordering::Relaxed);
+            let saved = session.pending.clone();
+            // What was not saved stays pending.
+            socket.when_saved(move |result| {
+                saved.fetch_sub(usize::from(result.is_ok()), Ordering::Relaxed);
+            });
+        }
+    }
+
+    fn command(&mut self, k: usize, i: usize) {
+        if self.is_frozen(k) {
+            return;
+        }
+        let to = self.aim(i);
+        let rooms = vec![Room::from(ROOMS[self.below(3)])];
+        let broadcast = self.broadcast(k, &to);
+        let which = self.below(12);
+        self.say(|| format!("node {k}: command {which} for {to:?}"));
+        let done = match which {
+            0..=6 => broadcast.sockets_join(rooms),
+            7..=10 => broadcast.sockets_leave(rooms),
+            _ => broadcast.disconnect_sockets(false),
+        };
+        done.unwrap();
+    }
+
+    // ---- the truth
+
+    fn all(&self) -> Vec<u64> {
+        let events = self.facts.iter().filter_map(|(_, fact)| match fact {
+            Fact::Event(n, _) => Some(*n),
+            _ => None,
+        });
+        events.collect()
+    }
+
+    fn is_kicked(&self, sid: &str) -> bool {
+        self.walk(sid).1
+    }
+
+    fn expected(&self, sid: &str) -> Vec<u64> {
+        self.walk(sid).0
+    }
+
+    /// What the session of `sid` must have got by the log, and whether it was kicked.
+    fn walk(&self, sid: &str) -> (Vec<u64>, bool) {
+        let Some(session) = self.sessions.get(sid) else { return (Vec::new(), false) };
+        let (mut rooms, mut local) = (BTreeSet::new(), session.local.iter().peekable());
+        let mut events = Vec::new();
+        for (id, fact) in self.facts.iter().filter(|(id, _)| *id > session.since) {
+            while let Some((_, room, join)) = local.next_if(|(at, ..)| at < id) {
+                match join {
+                    true => drop(rooms.insert((*room).to_owned())),
+                    false => drop(rooms.remove(*room)),
+                }
+            }
+            let is_in = |room: &Room| room.as_str() == sid || rooms.contains(room.as_str());
+            match fact {
+                Fact::Event(n, to) if to.matches(is_in) => events.push(*n),
+                Fact::Kick(to) if to.matches(is_in) => return (events, true),
+                Fact::Join(to, names, join) if to.matches(is_in) => {
+                    for name in names {
+                        match join {
+                            true => drop(rooms.insert(name.as_str().to_owned())),
+                            false => drop(rooms.remove(name.as_str())),
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        (events, false)
+    }
+
+    /// Everything heals, everybody comes back and hears all: nothing may be missing.
+    pub fn finish(mut self) -> Result<(), String> {
+        self.say(|| "everything heals".to_owned());
+        self.paused = false;
+        (0..3).for_each(|k| self.nodes[k].frozen = 0);
+        self.pass(60_000)?;
+        self.calm();
+        for _ in 0..6 {
+            for i in 0..3 {
+                self.deliver(i, 1_000)?;
+                if !self.peers[i].0.connected {
+                    let k = self.below(3);
+                    self.connect(i, k)?;
+                }
+            }
+            self.calm();
+            self.clock.fetch_add(2_500, Ordering::Relaxed);
+            self.calm();
+        }
+        for i in 0..3 {
+            self.deliver(i, 1_000)?;
+            let Some(sid) = self.sid(i) else { return Err(format!("{i} never got in")) };
+            let (expected, kicked) = self.walk(&sid);
+            let session = self.sessions.get(&sid).ok_or("no session")?;
+            let sure = !session.unsure && session.pending.load(Ordering::Relaxed) == 0;
+            if self.peers[i].0.connected && (kicked && sure || session.gap) {
+                self.say_log();
+                return Err(format!("{i} ({sid}) goes on, kicked: {kicked}, gap: {}", session.gap));
+            }
+            if !self.peers[i].0.connected && !kicked {
+                return Err(format!("{i} ({sid}) can't come back"));
+            }
+            if self.peers[i].0.connected && sure && !session.over && session.got != expected {
+                return Err(format!("{i} ({sid}) got {:?} in the end, should get {expected:?}", session.got));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_subsequence(some: &[u64], all: &[u64]) -> bool {
+    let mut all = all.iter();
+    some.iter().all(|n| all.any(|other| other == n))
+}

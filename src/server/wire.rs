@@ -1,0 +1,563 @@
+//! How an [`Entry`] stands in a Redis stream: as the official adapter writes it, so that its servers and emitters can share the stream.
+//!
+//! @socket.io/redis-streams-adapter 0.2 and 0.3. An entry is a list of fields:
+//!
+//! | field | content |
+//! |---|---|
+//! | `uid` | who sent it; missing: an emitter |
+//! | `nsp` | the namespace, with its leading `/` |
+//! | `type` | a number |
+//! | `data` | a JSON object, or base64 of MessagePack if there is binary in it; types without data have no such field |
+//! | `seq` | ours: the sender's number for the entry; missing: 0 |
+//!
+//! Two more keys are ours: `more`, in answers with more than the one value that the official adapter carries, and the data of the types from
+//! 20 on. Official readers ignore what they don't know, and so do we.
+//!
+//! What is read comes from any program that may write to the stream. An event goes through the same door as a client's: it is checked to be
+//! JSON, at most 127 levels deep, under no reserved name, and its arguments are passed on byte for byte.
+
+use super::entry::{Entry, Member, Posted, Record, RemoteSocket, RequestId, Stay, Target};
+use crate::codec::args::Args;
+use crate::codec::msgpack::{self, MsgpackError};
+use crate::codec::socket_packet::{self, SocketError, SocketPacket};
+use crate::id::{Nsp, Offset, Pid, Room, SocketId};
+use crate::limits::Limits;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use serde_core::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::{RawValue, Value};
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+/// Attachments of one entry. A server may send more than a client; each costs more memory than the two bytes that announce an empty one.
+const MAX_ATTACHMENTS: usize = 10_000;
+/// Rooms in one target, for the same reason.
+const MAX_ROOMS: usize = 100_000;
+/// Milliseconds that clients may take to answer a question that does not say: as long as official servers wait for one another.
+const DEFAULT_TIMEOUT: u64 = 5_000;
+
+/// Why an entry can't be written or read: one variant per rule. A reader skips the entry and counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WireError {
+    /// This field is missing, or makes no sense.
+    Field(&'static str),
+    /// The type is none that we know.
+    UnknownType,
+    /// The data is larger than four times [`Limits::max_payload`].
+    TooLarge,
+    /// The data is not a JSON object, or a part of it that should be one is not.
+    Json,
+    /// The data is neither JSON nor base64.
+    Base64,
+    /// The data, base64 of MessagePack, can't be read or written.
+    Msgpack(MsgpackError),
+    /// This key of the data is missing, or its value makes no sense.
+    Key(&'static str),
+    /// The event or answer is none.
+    Event(SocketError),
+    /// A name is longer than [`Limits::name_bytes`].
+    NameTooLong,
+    /// More rooms than a client may be in, or than a target may name.
+    TooManyRooms,
+}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WireError::Field(field) => write!(f, "field {field} is missing or illegal"),
+            WireError::UnknownType => f.write_str("unknown type"),
+            WireError::TooLarge => f.write_str("data too large"),
+            WireError::Json => f.write_str("data is not a JSON object"),
+            WireError::Base64 => f.write_str("data is neither JSON nor base64"),
+            WireError::Msgpack(error) => write!(f, "data: {error}"),
+            WireError::Key(key) => write!(f, "data: {key} is missing or illegal"),
+            WireError::Event(error) => write!(f, "data: {error}"),
+            WireError::NameTooLong => f.write_str("name too long"),
+            WireError::TooManyRooms => f.write_str("too many rooms"),
+        }
+    }
+}
+
+impl std::error::Error for WireError {}
+
+impl From<MsgpackError> for WireError {
+    fn from(error: MsgpackError) -> WireError {
+        WireError::Msgpack(error)
+    }
+}
+
+impl From<SocketError> for WireError {
+    fn from(error: SocketError) -> WireError {
+        WireError::Event(error)
+    }
+}
+
+// ---- writing
+
+/// The fields of an entry and their values, as they follow the id in XADD.
+///
+/// # Errors
+/// [`WireError::Msgpack`], only if there are attachments: an argument that was never validated, too deep, or with a wrong placeholder. Nothing
+/// may be written then: an entry of type 3 without data stops an official reader for good.
+pub fn encode<'a>(nsp: &'a Nsp, posted: &'a Posted) -> Result<Vec<(&'static str, Cow<'a, str>)>, WireError> {
+    let nsp = match &posted.entry {
+        Entry::Claim(own) | Entry::Taken { nsp: own, .. } => own,
+        Entry::Record(record) => &record.nsp,
+        _ => nsp,
+    };
+    let data = data(&posted.entry)?;
+    let mut fields = vec![
+        ("uid", Cow::Borrowed(&*posted.uid)),
+        ("nsp", Cow::Borrowed(nsp.as_str())),
+        ("type", Cow::Borrowed(kind(&posted.entry))),
+    ];
+    fields.extend(data.map(|data| ("data", Cow::Owned(data))));
+    if posted.seq != 0 {
+        fields.push(("seq", Cow::Owned(posted.seq.to_string())));
+    }
+    Ok(fields)
+}
+
+fn kind(entry: &Entry) -> &'static str {
+    match entry {
+        Entry::Marker => "1",
+        Entry::Present => "2",
+        Entry::Broadcast { .. } | Entry::Passing { .. } | Entry::Ask { .. } => "3",
+        Entry::Join { .. } => "4",
+        Entry::Leave { .. } => "5",
+        Entry::Disconnect { .. } => "6",
+        Entry::Fetch { .. } => "7",
+        Entry::Fetched { .. } => "8",
+        Entry::ServerSide { .. } => "9",
+        Entry::ServerAnswer { .. } => "10",
+        Entry::Asked { .. } => "11",
+        Entry::Answer { .. } => "12",
+        Entry::Closed => "13",
+        Entry::Record(_) => "20",
+        Entry::Claim(_) => "21",
+        Entry::Taken { .. } => "22",
+        Entry::Member(_) => "23",
+        Entry::Wake => "24",
+    }
+}
+
+fn data(entry: &Entry) -> Result<Option<String>, WireError> {
+    let (text, attachments) = match entry {
+        Entry::Marker | Entry::Present | Entry::Closed | Entry::Claim(_) | Entry::Wake => return Ok(None),
+        Entry::Broadcast { to, name, args } => {
+            let (event, opts) = (event_text(name, args), opts(to, ""));
+            (format!(r#"{{"packet":{{"type":2,"data":{event}}},"opts":{opts}}}"#), args.attachments())
+        }
+        Entry::Passing { to, name, args } => {
+            let (event, opts) = (event_text(name, args), opts(to, r#""volatile":true"#));
+            (format!(r#"{{"packet":{{"type":2,"data":{event}}},"opts":{opts}}}"#), args.attachments())
+        }
+        Entry::Ask { to, name, args, request, timeout_ms } => {
+            let (event, opts) = (event_text(name, args), opts(to, &format!(r#""timeout":{timeout_ms}"#)));
+            let text =
+                format!(r#"{{"packet":{{"type":2,"data":{event}}},"requestId":"{request:016x}","opts":{opts}}}"#);
+            (text, args.attachments())
+        }
+        Entry::Join { to, rooms } | Entry::Leave { to, rooms } => {
+            (format!(r#"{{"opts":{},"rooms":{}}}"#, opts(to, ""), names(rooms)), &[][..])
+        }
+        Entry::Disconnect { to, close } => (format!(r#"{{"opts":{},"close":{close}}}"#, opts(to, "")), &[][..]),
+        Entry::Fetch { to, request } => {
+            (format!(r#"{{"opts":{},"requestId":"{request:016x}"}}"#, opts(to, "")), &[][..])
+        }
+        Entry::Fetched { request, sockets } => {
+            let sockets: Vec<String> = sockets.iter().map(socket_text).collect();
+            (format!(r#"{{"requestId":"{request:016x}","sockets":[{}]}}"#, sockets.join(",")), &[][..])
+        }
+        Entry::ServerSide { name, args, request } => {
+            let request = request.map(|request| format!(r#""requestId":"{request:016x}","#)).unwrap_or_default();
+            (format!(r#"{{{request}"packet":{}}}"#, event_text(name, args)), args.attachments())
+        }
+        Entry::ServerAnswer { request, args } | Entry::Answer { request, args } => {
+            (format!(r#"{{"requestId":"{request:016x}"{}}}"#, answer_text(args)), args.attachments())
+        }
+        Entry::Asked { request, clients } => {
+            (format!(r#"{{"requestId":"{request:016x}","clientCount":{clients}}}"#), &[][..])
+        }
+        Entry::Record(record) => (record_text(record), &[][..]),
+        Entry::Taken { sid, claim, .. } => {
+            (format!(r#"{{"sid":{},"claim":"{claim}"}}"#, Value::from(sid.as_str())), &[][..])
+        }
+        Entry::Member(Member { name, tag, address, clients }) => {
+            let [name, tag, address] = [name, tag, address].map(|text| Value::from(&**text));
+            (format!(r#"{{"name":{name},"tag":{tag},"address":{address},"clients":{clients}}}"#), &[][..])
+        }
+    };
+    match attachments.is_empty() {
+        true => Ok(Some(text)),
+        false => Ok(Some(STANDARD.encode(msgpack::from_json(&text, attachments)?))),
+    }
+}
+
+/// `["name",args…]`, the text of the arguments as it is.
+fn event_text(name: &str, args: &Args) -> String {
+    let comma = if args.is_empty() { "" } else { "," };
+    format!("[{}{comma}{}]", Value::from(name), args.text())
+}
+
+/// Always with all three keys: an official server that recovers a session trips over a missing one.
+fn opts(to: &Target, flags: &str) -> String {
+    format!(r#"{{"rooms":{},"except":{},"flags":{{{flags}}}}}"#, names(&to.rooms), names(&to.except))
+}
+
+fn names(rooms: &[Room]) -> Value {
+    rooms.iter().map(Room::as_str).collect()
+}
+
+/// The first argument in the key of the official adapter, the others in ours.
+fn answer_text(args: &Args) -> String {
+    let Some(first) = args.get(0).map(RawValue::get) else { return String::new() };
+    let after = args.text().trim_start().strip_prefix(first).unwrap_or_default().trim_start();
+    match after.strip_prefix(',') {
+        Some(more) => format!(r#","packet":{first},"more":[{more}]"#),
+        None => format!(r#","packet":{first}"#),
+    }
+}
+
+fn socket_text(socket: &RemoteSocket) -> String {
+    let RemoteSocket { id, handshake, rooms, data } = socket;
+    format!(r#"{{"id":{},"handshake":{handshake},"rooms":{},"data":{data}}}"#, Value::from(id.as_str()), names(rooms))
+}
+
+fn record_text(record: &Record) -> String {
+    let Record { nsp: _, sid, pid, claim, since, position, applied, floor, stays, data } = record;
+    let (sid, pid) = (Value::from(sid.as_str()), Value::from(pid.as_str()));
+    let stay = |Stay { room, from, until }: &Stay| -> Value {
+        let until = until.map_or(Value::Null, |until| Value::from(until.to_string()));
+        vec![Value::from(room.as_str()), Value::from(from.to_string()), until].into()
+    };
+    let stays: Value = stays.iter().map(stay).collect();
+    let places = format!(
+        r#""claim":"{claim}","since":"{since}","position":"{position}","applied":"{applied}","floor":"{floor}""#
+    );
+    format!(r#"{{"sid":{sid},"pid":{pid},{places},"stays":{stays},"data":{data}}}"#)
+}
+
+// ---- reading
+
+/// Reads the fields of an entry, in any order; of a repeated one the last counts, as in the official adapter.
+///
+/// # Errors
+/// See [`WireError`]. The reader must have moved past the entry already.
+pub fn decode<'a>(
+    fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+    limits: &Limits,
+) -> Result<(Nsp, Posted), WireError> {
+    let (mut uid, mut nsp, mut kind, mut data, mut seq) = (None, None, None, None, None);
+    for (field, value) in fields {
+        match field {
+            b"uid" => uid = Some(value),
+            b"nsp" => nsp = Some(value),
+            b"type" => kind = Some(value),
+            b"data" => data = Some(value),
+            b"seq" => seq = Some(value),
+            _ => {}
+        }
+    }
+    let nsp = match text(nsp, "nsp")? {
+        "" => return Err(WireError::Field("nsp")),
+        name => Nsp::new(short(name, limits)?),
+    };
+    let uid = match uid {
+        None => "emitter",
+        uid => short(text(uid, "uid")?, limits)?,
+    };
+    let seq = match seq {
+        None => 0,
+        seq => text(seq, "seq")?.parse().map_err(|_| WireError::Field("seq"))?,
+    };
+    let entry = match text(kind, "type")? {
+        "1" => Entry::Marker,
+        "2" => Entry::Present,
+        "13" => Entry::Closed,
+        "21" => Entry::Claim(nsp.clone()),
+        "24" => Entry::Wake,
+        kind => {
+            let (text, attachments) = open(data.ok_or(WireError::Field("data"))?, limits)?;
+            entry(kind, &nsp, &text, attachments, limits)?
+        }
+    };
+    Ok((nsp, Posted { uid: uid.into(), seq, entry }))
+}
+
+fn text<'a>(field: Option<&'a [u8]>, name: &'static str) -> Result<&'a str, WireError> {
+    field.and_then(|bytes| std::str::from_utf8(bytes).ok()).ok_or(WireError::Field(name))
+}
+
+fn short<'a>(name: &'a str, limits: &Limits) -> Result<&'a str, WireError> {
+    match name.len() > limits.name_bytes {
+        true => Err(WireError::NameTooLong),
+        false => Ok(name),
+    }
+}
+
+/// The data as JSON text and attachments: text that begins with `{` is JSON, anything else base64 of MessagePack.
+fn open<'a>(data: &'a [u8], limits: &Limits) -> Result<(Cow<'a, str>, Vec<Bytes>), WireError> {
+    if data.len() > limits.max_payload.saturating_mul(4) {
+        return Err(WireError::TooLarge);
+    }
+    if data.first() == Some(&b'{') {
+        let text = std::str::from_utf8(data).map_err(|_| WireError::Json)?;
+        return Ok((Cow::Borrowed(text), Vec::new()));
+    }
+    let bytes = STANDARD.decode(data).map_err(|_| WireError::Base64)?;
+    let (text, attachments) = msgpack::to_json(&bytes, MAX_ATTACHMENTS)?;
+    Ok((Cow::Owned(text), attachments))
+}
+
+fn entry(kind: &str, nsp: &Nsp, data: &str, attachments: Vec<Bytes>, limits: &Limits) -> Result<Entry, WireError> {
+    match kind {
+        "3" => broadcast(data, attachments, limits),
+        "4" => {
+            let [opts, rooms] = object(data, ["opts", "rooms"])?;
+            let rooms = rooms_in(need(rooms, "rooms")?, "rooms", limits, limits.rooms_per_client)?;
+            Ok(Entry::Join { to: target(need(opts, "opts")?.get(), limits)?, rooms })
+        }
+        "5" => {
+            let [opts, rooms] = object(data, ["opts", "rooms"])?;
+            let rooms = rooms_in(need(rooms, "rooms")?, "rooms", limits, MAX_ROOMS)?;
+            Ok(Entry::Leave { to: target(need(opts, "opts")?.get(), limits)?, rooms })
+        }
+        "6" => {
+            let [opts, close] = object(data, ["opts", "close"])?;
+            let close = given(close).map_or(Ok(false), |close| parse(close, "close"))?;
+            Ok(Entry::Disconnect { to: target(need(opts, "opts")?.get(), limits)?, close })
+        }
+        "7" => {
+            let [opts, request] = object(data, ["opts", "requestId"])?;
+            Ok(Entry::Fetch { to: target(need(opts, "opts")?.get(), limits)?, request: request_id(request)? })
+        }
+        "8" => {
+            let [request, sockets] = object(data, ["requestId", "sockets"])?;
+            let sockets: Vec<&RawValue> = borrow(need(sockets, "sockets")?, "sockets")?;
+            let sockets = sockets.into_iter().map(|socket| remote_socket(socket, limits)).collect::<Result<_, _>>()?;
+            Ok(Entry::Fetched { request: request_id(request)?, sockets })
+        }
+        "9" => {
+            let [packet, request] = object(data, ["packet", "requestId"])?;
+            let (name, args) = event(need(packet, "packet")?.get(), attachments)?;
+            let request = given(request).map(|request| request_id(Some(request))).transpose()?;
+            Ok(Entry::ServerSide { name, args, request })
+        }
+        "10" => answer(data, attachments).map(|(request, args)| Entry::ServerAnswer { request, args }),
+        "11" => {
+            let [request, clients] = object(data, ["requestId", "clientCount"])?;
+            let clients = parse(need(clients, "clientCount")?, "clientCount")?;
+            Ok(Entry::Asked { request: request_id(request)?, clients })
+        }
+        "12" => answer(data, attachments).map(|(request, args)| Entry::Answer { request, args }),
+        "20" => record(nsp, data, limits).map(|record| Entry::Record(Box::new(record))),
+        "22" => {
+            let [sid, claim] = object(data, ["sid", "claim"])?;
+            Ok(Entry::Taken { nsp: nsp.clone(), sid: socket_id(sid, "sid", limits)?, claim: offset(claim, "claim")? })
+        }
+        "23" => {
+            let [name, tag, address, clients] = object(data, ["name", "tag", "address", "clients"])?;
+            Ok(Entry::Member(Member {
+                name: short(&string(name, "name")?, limits)?.into(),
+                tag: short(&string(tag, "tag")?, limits)?.into(),
+                address: short(&string(address, "address")?, limits)?.into(),
+                clients: parse(need(clients, "clients")?, "clients")?,
+            }))
+        }
+        _ => Err(WireError::UnknownType),
+    }
+}
+
+/// An event for clients, with or without a question. One that names nobody is for everybody; room commands must name whom they mean.
+fn broadcast(data: &str, attachments: Vec<Bytes>, limits: &Limits) -> Result<Entry, WireError> {
+    let [packet, request, opts] = object(data, ["packet", "requestId", "opts"])?;
+    let [list] = object(need(packet, "packet")?.get(), ["data"])?;
+    let (name, args) = event(need(list, "packet.data")?.get(), attachments)?;
+    let opts = given(opts).map_or("{}", RawValue::get);
+    let to = target(opts, limits)?;
+    let [flags] = object(opts, ["flags"])?;
+    let [timeout, volatile] = object(given(flags).map_or("{}", RawValue::get), ["timeout", "volatile"])?;
+    let Some(request) = given(request) else {
+        // For official servers, too, what counts is that the flag is there.
+        return Ok(match volatile {
+            Some(_) => Entry::Passing { to, name, args },
+            None => Entry::Broadcast { to, name, args },
+        });
+    };
+    let timeout_ms = given(timeout).map_or(Ok(DEFAULT_TIMEOUT), |timeout| parse(timeout, "flags.timeout"))?;
+    Ok(Entry::Ask { to, name, args, request: request_id(Some(request))?, timeout_ms })
+}
+
+fn target(opts: &str, limits: &Limits) -> Result<Target, WireError> {
+    let [rooms, except] = object(opts, ["rooms", "except"])?;
+    let list = |rooms, key| given(rooms).map_or(Ok(Vec::new()), |rooms| rooms_in(rooms, key, limits, MAX_ROOMS));
+    Ok(Target { rooms: list(rooms, "rooms")?, except: list(except, "except")? })
+}
+
+/// A list of rooms. In JavaScript a room may be a number; ours is its text.
+fn rooms_in(list: &RawValue, key: &'static str, limits: &Limits, most: usize) -> Result<Vec<Room>, WireError> {
+    let list: Vec<&RawValue> = borrow(list, key)?;
+    if list.len() > most {
+        return Err(WireError::TooManyRooms);
+    }
+    let room = |item: &&RawValue| {
+        let name = match item.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+            true => Cow::Borrowed(item.get()),
+            false => Cow::Owned(parse::<String>(item, key)?),
+        };
+        Ok(Room::from(short(&name, limits)?))
+    };
+    list.iter().map(room).collect()
+}
+
+/// `["name",args…]`, read as a client's EVENT packet would be; here the name must be a string.
+fn event(list: &str, attachments: Vec<Bytes>) -> Result<(Box<str>, Args), WireError> {
+    if !list.strip_prefix('[').is_some_and(|first| first.trim_start().starts_with('"')) {
+        return Err(WireError::Event(SocketError::EventName));
+    }
+    let packet = match attachments.len() {
+        0 => format!("2{list}"),
+        count => format!("5{count}-{list}"),
+    };
+    match socket_packet::decode(&packet, MAX_ATTACHMENTS)? {
+        SocketPacket::Event { name, args, .. } => Ok((name.into(), Args::from_wire(args.to_owned(), attachments))),
+        _ => Err(WireError::Event(SocketError::Payload)),
+    }
+}
+
+/// An answer, its values read as a client's ACK packet would be.
+fn answer(data: &str, attachments: Vec<Bytes>) -> Result<(RequestId, Args), WireError> {
+    let [request, packet, more] = object(data, ["requestId", "packet", "more"])?;
+    let more = match more.map(|more| more.get().strip_prefix('[').and_then(|more| more.strip_suffix(']'))) {
+        None => "",
+        Some(Some(more)) => more.trim(),
+        Some(None) => return Err(WireError::Key("more")),
+    };
+    let (first, comma) = (packet.map_or("", RawValue::get), if more.is_empty() { "" } else { "," });
+    let packet = match attachments.len() {
+        0 => format!("30[{first}{comma}{more}]"),
+        count => format!("6{count}-0[{first}{comma}{more}]"),
+    };
+    match socket_packet::decode(&packet, MAX_ATTACHMENTS)? {
+        SocketPacket::Ack { args, .. } => Ok((request_id(request)?, Args::from_wire(args.to_owned(), attachments))),
+        _ => Err(WireError::Event(SocketError::Payload)),
+    }
+}
+
+fn remote_socket(json: &RawValue, limits: &Limits) -> Result<RemoteSocket, WireError> {
+    let [id, handshake, rooms, data] = object(json.get(), ["id", "handshake", "rooms", "data"])?;
+    Ok(RemoteSocket {
+        id: socket_id(id, "id", limits)?,
+        handshake: given(handshake).map_or(Ok(Value::Null), |value| parse(value, "handshake"))?,
+        rooms: rooms_in(need(rooms, "rooms")?, "rooms", limits, MAX_ROOMS)?,
+        data: given(data).map_or(Ok(Value::Null), |value| parse(value, "data"))?,
+    })
+}
+
+fn record(nsp: &Nsp, json: &str, limits: &Limits) -> Result<Record, WireError> {
+    let [sid, pid, claim, since, position] = object(json, ["sid", "pid", "claim", "since", "position"])?;
+    let [applied, floor, stays, data] = object(json, ["applied", "floor", "stays", "data"])?;
+    let stays: Vec<(String, String, Option<String>)> = parse(need(stays, "stays")?, "stays")?;
+    let place = |text: &str| Offset::from_wire(text).ok_or(WireError::Key("stays"));
+    let stay = |(room, from, until): &(String, String, Option<String>)| {
+        let until = until.as_deref().map(place).transpose()?;
+        Ok(Stay { room: Room::from(short(room, limits)?), from: place(from)?, until })
+    };
+    Ok(Record {
+        nsp: nsp.clone(),
+        sid: socket_id(sid, "sid", limits)?,
+        pid: Pid::from_wire(&string(pid, "pid")?).ok_or(WireError::Key("pid"))?,
+        claim: offset(claim, "claim")?,
+        since: offset(since, "since")?,
+        position: offset(position, "position")?,
+        applied: offset(applied, "applied")?,
+        floor: offset(floor, "floor")?,
+        stays: stays.iter().map(stay).collect::<Result<_, WireError>>()?,
+        data: Arc::new(parse(need(data, "data")?, "data")?),
+    })
+}
+
+// ---- one value
+
+fn need<'a>(value: Option<&'a RawValue>, key: &'static str) -> Result<&'a RawValue, WireError> {
+    value.ok_or(WireError::Key(key))
+}
+
+/// What is `undefined` in JavaScript is missing in JSON, and null in MessagePack.
+fn given(value: Option<&RawValue>) -> Option<&RawValue> {
+    value.filter(|value| value.get() != "null")
+}
+
+fn parse<T: DeserializeOwned>(value: &RawValue, key: &'static str) -> Result<T, WireError> {
+    serde_json::from_str(value.get()).map_err(|_| WireError::Key(key))
+}
+
+/// The elements of an array, each as its text.
+fn borrow<'a>(value: &'a RawValue, key: &'static str) -> Result<Vec<&'a RawValue>, WireError> {
+    serde_json::from_str(value.get()).map_err(|_| WireError::Key(key))
+}
+
+fn string(value: Option<&RawValue>, key: &'static str) -> Result<String, WireError> {
+    parse(need(value, key)?, key)
+}
+
+fn offset(value: Option<&RawValue>, key: &'static str) -> Result<Offset, WireError> {
+    Offset::from_wire(&string(value, key)?).ok_or(WireError::Key(key))
+}
+
+fn socket_id(value: Option<&RawValue>, key: &'static str, limits: &Limits) -> Result<SocketId, WireError> {
+    Ok(SocketId::from_record(short(&string(value, key)?, limits)?))
+}
+
+/// 16 hexadecimal digits, and only in the form in which our answer gives them back.
+fn request_id(value: Option<&RawValue>) -> Result<RequestId, WireError> {
+    let text = string(value, "requestId")?;
+    match RequestId::from_str_radix(&text, 16) {
+        Ok(request) if format!("{request:016x}") == text => Ok(request),
+        _ => Err(WireError::Key("requestId")),
+    }
+}
+
+/// The values of these keys of an object, each as its text; the others are only checked to be JSON.
+fn object<'a, const N: usize>(json: &'a str, keys: [&'static str; N]) -> Result<[Option<&'a RawValue>; N], WireError> {
+    let mut reader = serde_json::Deserializer::from_str(json);
+    let found = Keys(keys).deserialize(&mut reader).map_err(|_| WireError::Json)?;
+    reader.end().map_err(|_| WireError::Json)?;
+    Ok(found)
+}
+
+struct Keys<const N: usize>([&'static str; N]);
+
+impl<'de, const N: usize> DeserializeSeed<'de> for Keys<N> {
+    type Value = [Option<&'de RawValue>; N];
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, const N: usize> Visitor<'de> for Keys<N> {
+    type Value = [Option<&'de RawValue>; N];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = [None; N];
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            let wanted = self.0.iter().zip(&mut found).find(|(wanted, _)| **wanted == key);
+            match wanted {
+                Some((_, slot)) => *slot = Some(map.next_value()?),
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;
