@@ -41,6 +41,10 @@ pub struct Limits {
     pub pending_acks: usize,
     /// Entries of one log, whatever their age; recovery across what was dropped is refused.
     pub log_entries: usize,
+    /// Packets that wait for a log that is away. At the limit: emit returns an error.
+    pub log_waiting: usize,
+    /// Their bytes.
+    pub log_waiting_bytes: usize,
     /// Bytes of one log kept in memory, whatever their age; recovery across what was dropped is refused.
     pub log_bytes: usize,
 }
@@ -75,6 +79,8 @@ impl Default for Limits {
             name_bytes: 1_024,
             pending_acks: 10_000,
             log_entries: 1_000_000,
+            log_waiting: 10_000,
+            log_waiting_bytes: 64 * 1024 * 1024,
             log_bytes: 256 * 1024 * 1024,
         }
     }

@@ -47,9 +47,6 @@ fn configuration() -> Result<Config, String> {
 
 fn serve() {
     let config = configuration().unwrap_or_else(|errors| fail(2, &errors));
-    if config.wants_redis {
-        fail(2, "[REDIS] this version has no Redis adapter yet: set ADAPTER=memory, or unset REDIS_HOST and ADAPTER");
-    }
     let terminal =
         Terminal::open().map(Arc::new).unwrap_or_else(|error| fail(1, &format!("[SERVER] can't start: {error}")));
     warn_of_file_limit(config.max_connections, &terminal);

@@ -3,8 +3,11 @@
 //! A bad value is one line that names the variable, the value and what is allowed; the process then ends with status 2.
 
 use super::log::visible;
+use super::network::Network;
+use crate::io::redis::RedisOptions;
 use crate::limits::Limits;
-use crate::server::{Cors, Options, Recovery};
+use crate::server::redis::Names;
+use crate::server::{Cors, Options, Recovery, Trusts};
 use std::fmt;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
@@ -26,6 +29,8 @@ pub enum Allowed {
     HostPort,
     /// `*`, or origins separated by commas.
     Origins,
+    /// Addresses or networks such as `10.0.0.0/8`, separated by commas.
+    Networks,
     /// Anything.
     Text,
 }
@@ -45,6 +50,7 @@ impl fmt::Display for Allowed {
             Allowed::Host => f.write_str("a host name"),
             Allowed::HostPort => f.write_str("host:port"),
             Allowed::Origins => f.write_str("* or origins, separated by commas"),
+            Allowed::Networks => f.write_str("addresses or networks such as 10.0.0.0/8, separated by commas"),
             Allowed::Text => f.write_str("any text"),
         }
     }
@@ -65,6 +71,7 @@ impl Allowed {
                 !host.is_empty() && has_only(host, "-_.:[]") && Allowed::Number(1, 65_535).permits(port)
             }),
             Allowed::Origins => value == "*" || origins(value).all(|origin| is_origin(&origin)),
+            Allowed::Networks => value.split(',').all(|network| Network::parse(network.trim()).is_some()),
             Allowed::Text => true,
         }
     }
@@ -108,7 +115,7 @@ const HEARTBEATS: Allowed = Allowed::Number(100, 3_600_000);
 const FLAG: Allowed = Allowed::OneOf(&["0", "1"]);
 
 /// All variables, in the order in which people look for them.
-pub const VARIABLES: [Variable; 19] = [
+pub const VARIABLES: [Variable; 20] = [
     var("HOST", "0.0.0.0", Allowed::Address, "address to listen on"),
     var("PORT", "3000", PORTS, "port to listen on"),
     var("AUTOSTART", "0", FLAG, "1 starts the server without waiting for `start`"),
@@ -123,13 +130,18 @@ pub const VARIABLES: [Variable; 19] = [
         "ADAPTER",
         "auto",
         Allowed::OneOf(&["auto", "redis", "memory"]),
-        "where the log lives; `auto` is memory unless `REDIS_HOST` is set",
+        "where the log lives; `auto` is Redis where `REDIS_HOST` is set or one listens on this host, else memory",
     ),
-    var("REDIS_HOST", "", Allowed::Host, "not used by this version, which has the in-memory log alone"),
-    var("REDIS_PORT", "6379", PORTS, "as above"),
-    var("REDIS_USERNAME", "", Allowed::Text, "as above"),
-    var("REDIS_PASSWORD", "", Allowed::Text, "as above; never printed"),
-    var("ADVERTISE_ADDR", "", Allowed::HostPort, "as above"),
+    var("REDIS_HOST", "", Allowed::Host, "host of Redis; unset: localhost"),
+    var("REDIS_PORT", "6379", PORTS, "its port"),
+    var("REDIS_USERNAME", "", Allowed::Text, "its user; unset: the default one"),
+    var("REDIS_PASSWORD", "", Allowed::Text, "its password; unset: none is sent; never printed"),
+    var(
+        "ADVERTISE_ADDR",
+        "",
+        Allowed::HostPort,
+        "where the other servers reach this one; unset: its address on the way to Redis, and `PORT`",
+    ),
     var(
         "CORS_ORIGIN",
         "",
@@ -156,8 +168,14 @@ pub const VARIABLES: [Variable; 19] = [
         Allowed::Number(1, 10_000_000),
         "connections at once; the limit of open files counts too",
     ),
-    var("STREAM_PREFIX", "socket.io", Allowed::Name("-_.:"), "not used by this version"),
-    var("SESSION_PREFIX", "sio:session:", Allowed::Name("-_.:"), "not used by this version"),
+    var("STREAM_PREFIX", "socket.io", Allowed::Name("-_.:"), "how the keys of logs and inboxes begin"),
+    var("SESSION_PREFIX", "sio:session:", Allowed::Name("-_.:"), "how the keys of sessions begin"),
+    var(
+        "TRUSTED_PROXIES",
+        "",
+        Allowed::Networks,
+        "proxies whose `X-Forwarded-For` is believed: addresses or networks, separated by commas",
+    ),
 ];
 
 /// What the environment asks for.
@@ -173,10 +191,14 @@ pub struct Config {
     pub server_id: Option<String>,
     /// Log more.
     pub development: bool,
-    /// A Redis log is asked for, which this version does not have.
-    pub wants_redis: bool,
-    /// The in-memory log was not asked for, but chosen.
-    pub chose_memory: bool,
+    /// Where the log lives.
+    pub adapter: Adapter,
+    /// Redis.
+    pub redis: RedisOptions,
+    /// Where other servers reach this one, if it was told.
+    pub advertise: Option<String>,
+    /// Proxies whose word on the client's address is believed.
+    pub trusted_proxies: Vec<Network>,
     /// Pages of other origins.
     pub cors: Cors,
     /// Milliseconds.
@@ -189,6 +211,17 @@ pub struct Config {
     pub recovery_window_ms: u64,
     /// Connections at once.
     pub max_connections: usize,
+}
+
+/// Where the log lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adapter {
+    /// In Redis.
+    Redis,
+    /// In this process.
+    Memory,
+    /// In Redis if one listens on this host, else in this process.
+    Try,
 }
 
 /// A value that is not allowed.
@@ -234,8 +267,20 @@ impl Config {
             autostart: text("AUTOSTART") == "1",
             server_id: Some(text("SERVER_ID")).filter(|id| !id.is_empty()),
             development: text("NODE_ENV") == "development",
-            wants_redis: adapter == "redis" || (adapter == "auto" && !redis_host.is_empty()),
-            chose_memory: adapter == "auto" && redis_host.is_empty(),
+            adapter: match adapter.as_str() {
+                "memory" => Adapter::Memory,
+                "auto" if redis_host.is_empty() => Adapter::Try,
+                _ => Adapter::Redis,
+            },
+            redis: RedisOptions {
+                host: if redis_host.is_empty() { "localhost".to_owned() } else { redis_host },
+                port: u16::try_from(number("REDIS_PORT")).unwrap_or(0),
+                username: text("REDIS_USERNAME"),
+                password: text("REDIS_PASSWORD"),
+                names: Names { streams: text("STREAM_PREFIX"), sessions: text("SESSION_PREFIX") },
+            },
+            advertise: Some(text("ADVERTISE_ADDR")).filter(|address| !address.is_empty()),
+            trusted_proxies: text("TRUSTED_PROXIES").split(',').filter_map(|n| Network::parse(n.trim())).collect(),
             cors: match text("CORS_ORIGIN").as_str() {
                 "" => Cors::Off,
                 "*" => Cors::Any,
@@ -247,6 +292,12 @@ impl Config {
             recovery_window_ms: number("RECOVERY_WINDOW_MS"),
             max_connections: size("MAX_CONNECTIONS"),
         }
+    }
+
+    fn trusts(&self) -> Option<Trusts> {
+        let networks = self.trusted_proxies.clone();
+        let trusts: Trusts = std::sync::Arc::new(move |peer| networks.iter().any(|network| network.contains(peer)));
+        (!self.trusted_proxies.is_empty()).then_some(trusts)
     }
 
     /// The library's options for this configuration.
@@ -266,6 +317,7 @@ impl Config {
             ping_timeout_ms: self.ping_timeout_ms,
             cors: self.cors.clone(),
             recovery: (self.recovery_window_ms > 0).then_some(recovery),
+            trusts: self.trusts(),
             limits,
             ..Options::default()
         }
@@ -297,8 +349,8 @@ mod tests {
         let config = parse(&[]).unwrap();
         let (options, defaults) = (config.options(), Options::default());
         assert_eq!(
-            (config.port, config.autostart, config.wants_redis, config.chose_memory),
-            (3000, false, false, true)
+            (config.port, config.autostart, config.adapter),
+            (3000, false, Adapter::Try)
         );
         assert_eq!(options.ping_interval_ms, defaults.ping_interval_ms);
         assert_eq!(options.ping_timeout_ms, defaults.ping_timeout_ms);
@@ -351,9 +403,10 @@ mod tests {
 
     #[test]
     fn adapters_and_origins() {
-        assert!(parse(&[("ADAPTER", "redis")]).unwrap().wants_redis);
-        assert!(parse(&[("REDIS_HOST", "redis")]).unwrap().wants_redis);
-        assert!(!parse(&[("REDIS_HOST", "redis"), ("ADAPTER", "memory")]).unwrap().wants_redis);
+        let adapter = |pairs: &[(&str, &str)]| parse(pairs).unwrap().adapter;
+        assert_eq!(adapter(&[("ADAPTER", "redis")]), Adapter::Redis);
+        assert_eq!(adapter(&[("REDIS_HOST", "redis")]), Adapter::Redis);
+        assert_eq!(adapter(&[("REDIS_HOST", "redis"), ("ADAPTER", "memory")]), Adapter::Memory);
         assert_eq!(parse(&[("CORS_ORIGIN", "*")]).unwrap().cors, Cors::Any);
         let listed = Cors::Origins(vec!["https://a.example".to_owned(), "http://b.example:8080".to_owned()]);
         assert_eq!(parse(&[("CORS_ORIGIN", "https://a.example/, http://b.example:8080")]).unwrap().cors, listed);

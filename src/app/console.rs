@@ -19,9 +19,15 @@ pub enum Command {
     /// How it is.
     Status,
     /// The rooms.
-    Rooms,
+    Rooms {
+        /// Of all servers.
+        all: bool,
+    },
     /// The clients.
-    Clients,
+    Clients {
+        /// Of all servers.
+        all: bool,
+    },
     /// A message to everybody.
     Broadcast(String),
     /// A message to a room.
@@ -60,8 +66,8 @@ pub const HELP: [(&str, &str); 9] = [
     ("start", "begin to serve"),
     ("stop", "stop serving; clients come back and recover after start"),
     ("status", "address, uptime, clients, rooms, log, recovery"),
-    ("rooms", "the rooms and how many clients are in them"),
-    ("clients", "the clients with transport, age and rooms"),
+    ("rooms [all]", "the rooms and how many clients are in them, on this server or on all"),
+    ("clients [all]", "the clients with transport, age and rooms, of this server or of all"),
     ("broadcast <message>", "send a message to every client"),
     ("sendroom <roomId> <message>", "send a message to the clients of a room"),
     ("help", "this list"),
@@ -78,8 +84,11 @@ pub fn parse(line: &str) -> Result<Option<Command>, CommandError> {
         "start" => Command::Start,
         "stop" => Command::Stop,
         "status" => Command::Status,
-        "rooms" => Command::Rooms,
-        "clients" => Command::Clients,
+        "rooms" | "clients" if !matches!(rest, "" | "all") => {
+            return Err(CommandError::Usage(if name == "rooms" { "rooms [all]" } else { "clients [all]" }));
+        }
+        "rooms" => Command::Rooms { all: rest == "all" },
+        "clients" => Command::Clients { all: rest == "all" },
         "broadcast" if !rest.is_empty() => Command::Broadcast(rest.to_owned()),
         "broadcast" => return Err(CommandError::Usage("broadcast <message>")),
         "sendroom" => match rest.split_once(char::is_whitespace) {
@@ -161,8 +170,11 @@ mod tests {
             ("start", Ok(Some(Start))),
             ("  stop  ", Ok(Some(Stop))),
             ("status now", Ok(Some(Status))),
-            ("rooms", Ok(Some(Rooms))),
-            ("clients", Ok(Some(Clients))),
+            ("rooms", Ok(Some(Rooms { all: false }))),
+            ("rooms  all ", Ok(Some(Rooms { all: true }))),
+            ("clients", Ok(Some(Clients { all: false }))),
+            ("clients all", Ok(Some(Clients { all: true }))),
+            ("clients here", Err(CommandError::Usage("clients [all]"))),
             ("help", Ok(Some(Help))),
             ("exit", Ok(Some(Exit))),
             ("broadcast", usage("broadcast <message>")),

@@ -1,9 +1,11 @@
 //! Floor 5: what the binary `rill` adds for people. Configuration, console, log, room application, pages; built on the library's public API.
 
+pub mod backend;
 pub mod chat;
 pub mod config;
 pub mod console;
 pub mod log;
+pub mod network;
 pub mod operator;
 pub mod pages;
 pub mod report;

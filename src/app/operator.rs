@@ -1,16 +1,19 @@
 //! The operator's loop: typed commands, signals, and the server that they drive. One command after the other, each with its answer.
 
+use super::backend::Backend;
 use super::chat::{self, Chat};
 use super::config::Config;
 use super::console::{self, Command, CommandError, HELP, Input};
 use super::log::{Terminal, visible};
 use super::pages::Site;
 use super::report::{Report, age, seconds};
+use crate::id::{Random, Time};
 use crate::io;
-use crate::server::memory::MemoryStreams;
 use crate::server::namespace::Namespace;
+use crate::server::entry::RemoteSocket;
 use crate::server::socket::Socket;
 use crate::server::{Log, Options, Server};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,12 +23,18 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// Rows of a list; what is beyond is counted.
 const ROWS: usize = 1_000;
 
 /// Characters of a name in a list; clients choose names, and one that is long would push everything else away.
 const WIDEST: usize = 60;
+/// For other servers to answer a question, in milliseconds, and for their answers to be here.
+const PATIENCE: u64 = 2_000;
+const ANSWER: Duration = Duration::from_secs(4);
+/// For what waits for Redis to be written at the end.
+const FLUSH: Duration = Duration::from_secs(2);
 /// How long the end may take, whatever holds it up.
 const END: Duration = Duration::from_secs(9);
 
@@ -42,7 +51,9 @@ pub struct Operator {
     id: String,
     server: Server,
     main: Arc<Namespace>,
-    streams: Arc<MemoryStreams>,
+    backend: Backend,
+    /// What is to be said of the log.
+    choice: Option<String>,
     site: Arc<Site>,
     terminal: Arc<Terminal>,
     running: Option<Running>,
@@ -62,13 +73,19 @@ impl Operator {
             log: Some(log.clone()),
             ..config.options()
         };
-        let streams = Arc::new(MemoryStreams::new(&options.limits));
-        let server = Server::new(options, streams.clone(), io::clock(), io::random());
+        let clock = io::clock();
+        let (backend, choice) = Backend::choose(&config, &options, &clock, &log);
+        let random = io::random();
+        let name = config.server_id.clone().unwrap_or_else(|| made_up(&random));
+        let options = Options { name: name.clone(), ..options };
+        let server = Server::new(options, backend.streams(), clock, random);
+        if let Some(address) = &config.advertise {
+            server.set_address(address);
+        }
         let main = server.of("/").handle(Chat { log: config.development.then_some(log) });
         let _ = site.server.set(server.clone());
-        let _ = site.streams.set(streams.clone());
-        let id = config.server_id.clone().unwrap_or_else(|| format!("rill-{}", server.uid().get(..6).unwrap_or("")));
-        Operator { config, id, server, main, streams, site, terminal, running: None, ending: Arc::default() }
+        let _ = site.backend.set(backend.clone());
+        Operator { config, id: name, server, main, backend, choice, site, terminal, running: None, ending: Arc::default() }
     }
 
     /// Serves and obeys until `exit` or a signal; gives the exit status of the process.
@@ -78,8 +95,12 @@ impl Operator {
             self.terminal.line(&format!("[SERVER] can't listen to the operator: {error}"));
             return 1;
         }
-        if self.config.chose_memory {
-            self.terminal.line("[SERVER] REDIS_HOST is not set: the log is in memory, for this server alone");
+        if let Some(line) = &self.choice {
+            self.terminal.line(line);
+        }
+        if let Backend::Redis(redis) = &self.backend {
+            let port = self.config.advertise.is_none().then_some(self.config.port);
+            tokio::spawn(redis.clone().run(self.server.clone(), port));
         }
         if self.config.autostart && !self.start().await {
             return 1;
@@ -92,6 +113,7 @@ impl Operator {
         }
         end_surely();
         self.stop().await;
+        self.leave().await;
         self.terminal.line("[SERVER] goodbye");
         0
     }
@@ -141,8 +163,10 @@ impl Operator {
             }
             Ok(Some(Command::Stop)) => self.stop_aloud().await,
             Ok(Some(Command::Status)) => self.print(&self.status()),
-            Ok(Some(Command::Rooms)) => self.print(&self.rooms()),
-            Ok(Some(Command::Clients)) => self.print(&self.clients()),
+            Ok(Some(Command::Rooms { all: false })) => self.print(&self.rooms()),
+            Ok(Some(Command::Clients { all: false })) => self.print(&self.clients()),
+            Ok(Some(Command::Rooms { all: true })) => self.print(&self.rooms_of_all().await),
+            Ok(Some(Command::Clients { all: true })) => self.print(&self.clients_of_all().await),
             Ok(Some(Command::Broadcast(text))) => self.say(None, &text),
             Ok(Some(Command::SendRoom(room, text))) => self.say(Some(&room), &text),
             Ok(Some(Command::Help)) => self.print(&help()),
@@ -184,8 +208,26 @@ impl Operator {
             0 => "recovery off".to_owned(),
             ms => format!("recovery window {} s", seconds(ms)),
         };
-        self.terminal.line(&format!("[SERVER] listening on http://{address} (adapter: memory, {recovery})"));
+        self.terminal.line(&format!("[SERVER] listening on http://{address} (adapter: {}, {recovery})", self.adapter()));
         true
+    }
+
+    fn adapter(&self) -> String {
+        match &self.backend {
+            Backend::Memory(_) => "memory".to_owned(),
+            Backend::Redis(_) => format!("Redis {}:{}", self.config.redis.host, self.config.redis.port),
+        }
+    }
+
+    /// What waits for Redis still goes there, if it is reached soon.
+    async fn leave(&self) {
+        self.server.leave_cluster();
+        if let Backend::Redis(redis) = &self.backend {
+            let lost = redis.flush(FLUSH).await;
+            if lost > 0 {
+                self.terminal.line(&format!("[REDIS] {lost} packets could not be written: Redis is away"));
+            }
+        }
     }
 
     async fn stop_aloud(&mut self) {
@@ -213,7 +255,13 @@ impl Operator {
         let allowed = room.map_or(Ok(()), |room| chat::check_room(room, &self.server.options().limits));
         let from = format!("server:{}", self.id);
         match allowed.and_then(|()| chat::say(&self.main, room, &from, text)) {
-            Ok(()) => self.terminal.line(&format!("[SERVER] sent to {}", count(reached, "client"))),
+            Ok(()) => {
+                let elsewhere = match &self.backend {
+                    Backend::Memory(_) => "",
+                    Backend::Redis(_) => " here, and to those of the other servers",
+                };
+                self.terminal.line(&format!("[SERVER] sent to {}{elsewhere}", count(reached, "client")));
+            }
             Err(error) => self.terminal.line(&format!("[SERVER] not sent: {error}")),
         }
     }
@@ -229,7 +277,7 @@ impl Operator {
             }
             None => lines.push(("state", "stopped".to_owned())),
         }
-        lines.extend(Report::gather(&self.server, &self.streams).lines(self.server.metrics()));
+        lines.extend(Report::gather(&self.server, &self.backend).lines(self.server.metrics()));
         lines.iter().fold(String::new(), |mut text, (name, value)| {
             let _ = writeln!(text, "  {name:<9} {value}");
             text
@@ -270,6 +318,77 @@ impl Operator {
         let rows: Vec<Vec<String>> = sockets.iter().take(ROWS).map(row).collect();
         list(&rows, sockets.len(), "client")
     }
+}
+
+impl Operator {
+    /// The clients of all servers, in all namespaces of this one, and the servers that did not answer.
+    async fn fetch(&self) -> (Vec<(String, RemoteSocket)>, Vec<String>) {
+        let (mut all, mut silent) = (Vec::new(), Vec::new());
+        for namespace in self.server.namespaces() {
+            let (sender, receiver) = oneshot::channel();
+            let asked = namespace.all().timeout(PATIENCE).fetch_sockets(|found| drop(sender.send(found)));
+            let found = match asked {
+                Ok(()) => timeout(ANSWER, receiver).await.ok().and_then(Result::ok),
+                Err(_) => None,
+            };
+            let Some(found) = found else {
+                silent.push("all servers (Redis is away)".to_owned());
+                continue;
+            };
+            let nsp = namespace.name().as_str();
+            all.extend(found.sockets.into_iter().map(|socket| (nsp.to_owned(), socket)));
+            silent.extend(found.silent);
+        }
+        silent.sort();
+        silent.dedup();
+        (all, silent)
+    }
+
+    async fn clients_of_all(&self) -> String {
+        let (all, silent) = self.fetch().await;
+        let now = self.server.now();
+        let row = |(nsp, socket): &(String, RemoteSocket)| {
+            let issued = socket.handshake.get("issued").and_then(serde_json::Value::as_u64).unwrap_or(now.0);
+            let address = socket.handshake.get("address").and_then(serde_json::Value::as_str).unwrap_or("");
+            vec![
+                name(nsp),
+                name(socket.id.as_str()),
+                age(now.since(Time(issued))),
+                count(socket.rooms.len().saturating_sub(1), "room"),
+                name(address),
+            ]
+        };
+        let rows: Vec<Vec<String>> = all.iter().take(ROWS).map(row).collect();
+        with_silent(list(&rows, all.len(), "client"), &silent)
+    }
+
+    async fn rooms_of_all(&self) -> String {
+        let (all, silent) = self.fetch().await;
+        let mut rooms: BTreeMap<(String, String), usize> = BTreeMap::new();
+        for (nsp, socket) in all {
+            for room in socket.rooms.iter().filter(|room| room.as_str() != socket.id.as_str()) {
+                *rooms.entry((nsp.clone(), room.as_str().to_owned())).or_default() += 1;
+            }
+        }
+        let row = |((nsp, room), clients): (&(String, String), &usize)| {
+            vec![name(nsp), name(room), count(*clients, "client")]
+        };
+        let rows: Vec<Vec<String>> = rooms.iter().take(ROWS).map(row).collect();
+        with_silent(list(&rows, rooms.len(), "room"), &silent)
+    }
+}
+
+fn with_silent(text: String, silent: &[String]) -> String {
+    match silent {
+        [] => text,
+        names => format!("{text}  without those of {}: no answer in time\n", names.join(", ")),
+    }
+}
+
+fn made_up(random: &Random) -> String {
+    let mut bytes = [0; 3];
+    random(&mut bytes);
+    format!("rill-{:02x}{:02x}{:02x}", bytes[0], bytes[1], bytes[2])
 }
 
 /// A name as it stands in a list.

@@ -1,11 +1,11 @@
 //! The pages beside the protocol: health, readiness, metrics, and a word for who comes by with a browser.
 
+use super::backend::Backend;
 use super::report::Report;
 use crate::codec::http::{Head, Response};
 use crate::server::Server;
-use crate::server::memory::MemoryStreams;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 const HOME: &str = "<!doctype html><html lang=en><meta charset=utf-8><title>Rill</title>\
 <h1>Rill</h1><p>A Socket.IO server: connect a client to this address, path <code>/socket.io/</code>.</p>\
@@ -21,7 +21,7 @@ pub struct Site {
     /// The server.
     pub server: OnceLock<Server>,
     /// Its log.
-    pub streams: OnceLock<Arc<MemoryStreams>>,
+    pub backend: OnceLock<Backend>,
     /// The operator has asked it to stop.
     pub stopping: AtomicBool,
 }
@@ -36,7 +36,10 @@ impl Site {
         match head.path() {
             "/healthz" => text(200, PLAIN, "ok\n".to_owned()),
             "/readyz" if self.stopping.load(Ordering::Relaxed) => text(503, PLAIN, "stopping\n".to_owned()),
-            "/readyz" => text(200, PLAIN, "ok\n".to_owned()),
+            "/readyz" => match self.trouble() {
+                None => text(200, PLAIN, "ok\n".to_owned()),
+                Some(trouble) => text(503, PLAIN, format!("{trouble}\n")),
+            },
             "/metrics" => text(200, PROMETHEUS, self.metrics()),
             "/" => Some(
                 Response::new(200)
@@ -48,9 +51,18 @@ impl Site {
         }
     }
 
+    /// Why the server can't do all that it should.
+    fn trouble(&self) -> Option<&'static str> {
+        match (self.server.get(), self.backend.get()) {
+            (Some(_), Some(Backend::Redis(redis))) if !redis.status().connected => Some("Redis is away"),
+            (Some(server), Some(Backend::Redis(_))) if !server.is_ready() => Some("the log is not read yet"),
+            _ => None,
+        }
+    }
+
     fn metrics(&self) -> String {
-        match (self.server.get(), self.streams.get()) {
-            (Some(server), Some(streams)) => Report::gather(server, streams).prometheus(server.metrics()),
+        match (self.server.get(), self.backend.get()) {
+            (Some(server), Some(backend)) => Report::gather(server, backend).prometheus(server.metrics()),
             _ => String::new(),
         }
     }
@@ -61,12 +73,14 @@ mod tests {
     use super::*;
     use crate::codec::http;
     use crate::server::Options;
+    use crate::server::memory::MemoryStreams;
+    use std::sync::Arc;
 
     #[test]
     fn pages() {
         let site = Arc::new(Site::default());
         let server = Server::in_memory(Options::default());
-        let _ = site.streams.set(Arc::new(MemoryStreams::new(&server.options().limits)));
+        let _ = site.backend.set(Backend::Memory(Arc::new(MemoryStreams::new(&server.options().limits))));
         let _ = site.server.set(server);
         let get = |path: &str| {
             let head = http::parse(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes(), 9).unwrap();

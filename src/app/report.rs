@@ -1,9 +1,12 @@
 //! How the server is: one set of numbers for `status` and for `/metrics`, so that they can't disagree.
 
+use super::backend::Backend;
+use super::log::visible;
 use crate::id::Nsp;
+use crate::io::redis::RedisStatus;
 use crate::proto::handshake::Transport;
 use crate::server::Server;
-use crate::server::memory::MemoryStreams;
+use crate::server::cluster::Neighbour;
 use crate::server::metrics::Metrics;
 use crate::server::recovery::Refused;
 use crate::server::streams::Key;
@@ -30,6 +33,10 @@ pub struct Report {
     pub log_bytes: usize,
     /// Sessions that can be recovered, those of connected clients included.
     pub sessions: usize,
+    /// How the connection to Redis is, where the log is there.
+    pub redis: Option<RedisStatus>,
+    /// Other servers of the cluster.
+    pub neighbours: Vec<Neighbour>,
     /// Bytes that wait for clients.
     pub unsent: usize,
     /// How long a client may be away, in milliseconds; `None`: recovery is off.
@@ -39,7 +46,7 @@ pub struct Report {
 impl Report {
     /// Counts.
     #[must_use]
-    pub fn gather(server: &Server, streams: &MemoryStreams) -> Report {
+    pub fn gather(server: &Server, backend: &Backend) -> Report {
         let mut report = Report {
             window_ms: server.options().recovery.as_ref().map(|recovery| recovery.window_ms),
             ..Report::default()
@@ -54,10 +61,18 @@ impl Report {
         let namespaces = server.namespaces();
         report.namespaces = namespaces.len();
         report.rooms = namespaces.iter().map(|namespace| namespace.room_count()).sum();
-        (report.log_entries, report.log_bytes) = streams.size(&Key::Log(Nsp::new("/")));
-        let logs =
-            namespaces.iter().filter(|namespace| streams.size(&Key::Log(namespace.name().clone())).0 > 0).count();
-        report.sessions = streams.keys(server.now()).saturating_sub(logs);
+        match backend {
+            Backend::Memory(streams) => {
+                let size = |name| streams.size(&Key::Log(name));
+                (report.log_entries, report.log_bytes) = size(Nsp::new("/"));
+                let logs = namespaces.iter().filter(|namespace| size(namespace.name().clone()).0 > 0).count();
+                report.sessions = streams.keys(server.now()).saturating_sub(logs);
+            }
+            Backend::Redis(redis) => {
+                report.redis = Some(redis.status());
+                report.neighbours = server.neighbours();
+            }
+        }
         report
     }
 
@@ -67,14 +82,15 @@ impl Report {
         let Report { websocket, polling, rooms, log_entries, sessions, unsent, .. } = self;
         let recovery = match self.window_ms {
             Some(ms) => format!(
-                "window {} s, {} granted, {} refused, {sessions} sessions kept",
+                "window {} s, {} granted, {} refused{}",
                 seconds(ms),
                 metrics.recoveries_granted.get(),
-                refused(metrics)
+                refused(metrics),
+                if self.redis.is_none() { format!(", {sessions} sessions kept") } else { String::new() }
             ),
             None => "off".to_owned(),
         };
-        vec![
+        let mut lines = vec![
             ("clients", format!("{} ({websocket} websocket, {polling} polling)", websocket + polling)),
             ("rooms", rooms.to_string()),
             ("messages", format!("{} in, {} out", metrics.messages_in.get(), metrics.messages_out.get())),
@@ -87,9 +103,16 @@ impl Report {
                     size(*unsent as u64)
                 ),
             ),
-            ("log", format!("in memory, {log_entries} entries, {}", size(self.log_bytes as u64))),
-            ("recovery", recovery),
-        ]
+        ];
+        match &self.redis {
+            None => lines.push(("log", format!("in memory, {log_entries} entries, {}", size(self.log_bytes as u64)))),
+            Some(redis) => {
+                lines.push(("log", in_redis(redis)));
+                lines.extend(self.neighbours.iter().map(|other| ("server", neighbour(other))));
+            }
+        }
+        lines.push(("recovery", recovery));
+        lines
     }
 
     /// All numbers in Prometheus' text format. <https://prometheus.io/docs/instrumenting/exposition_formats/>
@@ -110,6 +133,12 @@ impl Report {
         );
         page.one("gauge", "rill_log_entries", "Entries in the log of the main namespace.", self.log_entries as u64);
         page.one("gauge", "rill_log_bytes", "Bytes in the log of the main namespace.", self.log_bytes as u64);
+        if let Some(redis) = &self.redis {
+            page.one("gauge", "rill_redis_connected", "Whether Redis is reached.", u64::from(redis.connected));
+            page.one("gauge", "rill_log_waiting", "Packets that wait for Redis.", redis.waiting.0 as u64);
+            page.one("gauge", "rill_log_waiting_bytes", "Their bytes.", redis.waiting.1 as u64);
+            page.one("gauge", "rill_cluster_servers", "Other servers that live.", self.neighbours.len() as u64);
+        }
         page.one("gauge", "rill_unsent_bytes", "Bytes that wait for clients.", self.unsent as u64);
         page.counters(metrics);
         page.counter(
@@ -127,6 +156,25 @@ impl Report {
         page.sample("rill_requests_refused_total", "reason=\"too_many_connections\"", metrics.refused_full.get());
         page.0
     }
+}
+
+fn in_redis(redis: &RedisStatus) -> String {
+    let state = match (&redis.trouble, redis.connected) {
+        (_, true) => "connected".to_owned(),
+        (Some(trouble), false) => format!("away: {trouble}"),
+        (None, false) => "not reached yet".to_owned(),
+    };
+    match redis.waiting {
+        (0, _) => format!("in Redis, {state}"),
+        (packets, bytes) => format!("in Redis, {state}; {packets} packets wait, {}", size(bytes as u64)),
+    }
+}
+
+fn neighbour(other: &Neighbour) -> String {
+    let Neighbour { member, age, .. } = other;
+    let address = if member.address.is_empty() { "no address" } else { &member.address };
+    let (name, address) = (visible(&member.name), visible(address));
+    format!("{name} at {address}, {} clients, heard {} s ago", member.clients, age / 1_000)
 }
 
 fn refused(metrics: &Metrics) -> u64 {
@@ -181,6 +229,10 @@ impl Page {
             ),
             ("rill_log_appends_total", "Entries appended to logs.", &m.log_appends),
             ("rill_log_failures_total", "Appends that the log refused.", &m.log_failures),
+            ("rill_log_repeats_total", "Entries that repeat earlier ones, skipped.", &m.log_repeats),
+            ("rill_log_unreadable_total", "Entries that could not be read, skipped.", &m.log_unreadable),
+            ("rill_log_holes_total", "Times that a log had lost entries before they were read.", &m.log_holes),
+            ("rill_requests_forwarded_total", "Requests passed on to the server that has the session.", &m.forwarded),
         ] {
             self.one("counter", name, help, counter.get());
         }

@@ -60,7 +60,7 @@ impl Http {
             fresh = false;
             if full {
                 self.server.metrics().refused_full.one();
-                let _ = self.answer(&routes::unavailable(), true, false).await;
+                let _ = self.answer(&routes::unavailable("Too many connections\n"), true, false).await;
                 return;
             }
             // A server that stops answers what it has, and nothing after that.
@@ -150,6 +150,15 @@ impl Http {
         timeout(time, complete).await.map_err(|_| Gone)??;
         let rest = self.buffer.split_off(length);
         Ok(std::mem::replace(&mut self.buffer, rest))
+    }
+
+    /// What was read behind the request.
+    pub(super) fn take_rest(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
+    }
+
+    pub(super) fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
     }
 
     /// Tells a client that waits for permission to send its body.

@@ -4,7 +4,9 @@
 //! One more task sleeps until the server's next deadline.
 
 mod cors;
+mod forward;
 pub mod http;
+pub mod redis;
 mod routes;
 pub mod websocket;
 

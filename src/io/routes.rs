@@ -1,6 +1,7 @@
 //! What each request is answered with. Engine.IO protocol 4, "HTTP long-polling" and "Upgrade"; codes and statuses are the official server's.
 
 use super::cors;
+use super::forward;
 use super::http::{Flow, Gone, Http};
 use super::websocket::Begin;
 use crate::codec::http::{Head, Method, Response};
@@ -11,6 +12,7 @@ use crate::proto::reason::Reason;
 use crate::proto::session::{GetAnswer, Input, Via};
 use crate::server::connection::{Connection, Outcome};
 use crate::server::handshake::Handshake;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Answers one request.
@@ -23,6 +25,9 @@ pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Re
         return send(http, &head, cors::preflight(&head), keep_alive).await;
     }
     let query = Query::parse(head.query());
+    if let Some(flow) = pass_on(http, &head, &query).await {
+        return flow;
+    }
     let upgrade = head.headers.has_token("upgrade", "websocket") && head.headers.has_token("connection", "upgrade");
     let session = query.get("sid").and_then(|sid| http.server.find(sid));
     let request = Request {
@@ -34,7 +39,17 @@ pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Re
     };
     match (handshake::verify(&request, http.server.options().offered), session) {
         (Ok(Intent::Open(transport)), _) => open(http, &head, transport, query.get("b64").is_some(), keep_alive).await,
-        (Ok(Intent::Poll), Some(session)) => poll(http, &head, &session, Vec::new(), keep_alive).await,
+        (Ok(Intent::Poll), Some(session)) => {
+            if session.is_repeated(false, query.get("t")) {
+                // The first answer may be lost on its way through a proxy: the client recovers what was in it.
+                session.handle(http.server.now(), Input::Abort(Reason::TransportError));
+            }
+            poll(http, &head, &session, Vec::new(), keep_alive).await
+        }
+        (Ok(Intent::Post), Some(session)) if session.is_repeated(true, query.get("t")) => {
+            // Its packets have been handled; its answer may be lost.
+            send(http, &head, Response::new(200).header("Content-Type", "text/html").body("ok"), false).await
+        }
         (Ok(Intent::Post), Some(session)) => post(http, &head, &session, keep_alive).await,
         (Ok(Intent::Upgrade), Some(session)) => probe(http, &head, session).await,
         (Ok(Intent::Meaningless), _) => send(http, &head, Response::new(500), false).await,
@@ -43,6 +58,23 @@ pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Re
             refuse(http, &head, Refusal::UnknownSid, keep_alive).await
         }
     }
+}
+
+/// Passes a request on to the server whose session it is for; `None`: it is answered here.
+async fn pass_on(http: &mut Http, head: &Head, query: &Query) -> Option<Result<Flow, Gone>> {
+    let sid = query.get("sid").filter(|sid| http.server.find(sid).is_none() && !forward::is_forwarded(head))?;
+    let owner = http.server.owner_address(sid)?;
+    forward::forward(http, head, &owner).await
+}
+
+/// The client's address: the peer's, unless that is a proxy which is believed. Of what it says, the last counts: earlier ones are what the
+/// client itself may have said.
+fn address(http: &Http, head: &Head) -> Box<str> {
+    let peer = http.peer.to_canonical();
+    let believed = http.server.options().trusts.as_ref().is_some_and(|trusts| trusts(peer));
+    let said = head.headers.all("x-forwarded-for").last().filter(|_| believed);
+    let client = said.and_then(|list| list.rsplit(',').next()?.trim().parse::<IpAddr>().ok());
+    client.unwrap_or(peer).to_string().into()
 }
 
 /// A request outside the protocol's path.
@@ -55,9 +87,9 @@ async fn page(http: &mut Http, head: &Head, keep_alive: bool) -> Result<Flow, Go
     send(http, head, response, keep_alive).await
 }
 
-/// The answer of a server that has as many connections as it may have.
-pub(super) fn unavailable() -> Response {
-    Response::new(503).header("Content-Type", "text/plain").header("Retry-After", "5").body("Too many connections\n")
+/// The answer of a server that has as many connections as it may have, or can't have any yet.
+pub(super) fn unavailable(why: &str) -> Response {
+    Response::new(503).header("Content-Type", "text/plain").header("Retry-After", "5").body(why)
 }
 
 /// Refuses a request with the official code: as JSON, or, where a WebSocket was asked for, as text.
@@ -103,11 +135,12 @@ async fn open(
             None => return refuse(http, head, Refusal::BadRequest, false).await,
         },
     };
-    let kept =
-        Handshake { headers: head.headers.clone(), url: head.target.clone(), address: http.peer.to_string().into() };
+    let address = address(http, head);
+    let kept = Handshake { headers: head.headers.clone(), url: head.target.clone(), address };
     let Some(session) = http.server.open(now, transport, base64, kept) else {
         http.server.metrics().refused_full.one();
-        return send(http, head, unavailable(), false).await;
+        let why = if http.server.has_begun() { "Too many connections\n" } else { "Not ready\n" };
+        return send(http, head, unavailable(why), false).await;
     };
     let more = http.server.options().initial_headers.as_ref().map(|headers| headers(head)).unwrap_or_default();
     match accept {

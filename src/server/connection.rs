@@ -18,6 +18,7 @@ use crate::proto::session::{GetAnswer, Input, Reaction, Session};
 use bytes::Bytes;
 use serde_json::Value;
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::Waker;
 
@@ -76,6 +77,8 @@ struct State {
     forgotten: bool,
     /// The headers of the latest POST, where an engine handler may ask for them.
     post: Option<Box<Headers>>,
+    /// The marks of the last GET and of the last POST, hashed.
+    marks: [u64; 2],
 }
 
 /// One client.
@@ -121,6 +124,7 @@ impl Connection {
             scheduled: Time(u64::MAX),
             forgotten: false,
             post: None,
+            marks: [0; 2],
         };
         let connection =
             Arc::new_cyclic(|me| Connection { sid, handshake, server, me: me.clone(), state: Mutex::new(state) });
@@ -434,6 +438,16 @@ impl Connection {
     pub fn sent(&self, bytes: usize) {
         lock(&self.state).session.sent(bytes);
         self.server.metrics().bytes_out.add(bytes);
+    }
+
+    /// Whether a GET or POST repeats the one before, by the mark that clients put on each: a proxy sends it again when its connection to
+    /// the server breaks, and can't know whether it was handled. Marks without a letter don't count: some clients take the time in seconds.
+    pub(crate) fn is_repeated(&self, post: bool, mark: Option<&str>) -> bool {
+        let Some(mark) = mark.filter(|mark| mark.bytes().any(|byte| byte.is_ascii_alphabetic())) else { return false };
+        let mut hasher = DefaultHasher::new();
+        mark.hash(&mut hasher);
+        let [get, last_post] = &mut lock(&self.state).marks;
+        std::mem::replace(if post { last_post } else { get }, hasher.finish()) == hasher.finish()
     }
 
     /// The transport that carries the session.

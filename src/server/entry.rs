@@ -209,6 +209,22 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// Whether there is binary in it.
+    #[must_use]
+    pub fn has_attachments(&self) -> bool {
+        match self {
+            Entry::Broadcast { args, .. }
+            | Entry::Passing { args, .. }
+            | Entry::ServerSide { args, .. }
+            | Entry::Ask { args, .. }
+            | Entry::ServerAnswer { args, .. }
+            | Entry::Answer { args, .. } => !args.attachments().is_empty(),
+            _ => false,
+        }
+    }
+}
+
 fn args_weight(args: &Args) -> usize {
     args.text().len() + args.attachments().iter().map(bytes::Bytes::len).sum::<usize>()
 }

@@ -48,6 +48,8 @@ pub struct Metrics {
     pub refused: [Counter; 6],
     /// Requests refused by a limit of HTTP: 408, 411, 413, 431 and the like.
     pub refused_http: Counter,
+    /// Requests passed on to the server that has the session.
+    pub forwarded: Counter,
     /// Connections refused because there are too many.
     pub refused_full: Counter,
     /// Sessions closed because of a packet that breaks the protocol.

@@ -18,6 +18,7 @@ pub mod namespace;
 pub mod options;
 pub mod pipeline;
 pub mod recovery;
+pub mod redis;
 pub mod requests;
 mod restore;
 mod sessions;
@@ -30,7 +31,7 @@ mod tests;
 pub mod timers;
 pub mod wire;
 
-pub use options::{AllowRequest, Cors, EngineHandler, InitialHeaders, Log, Message, Options, Pages, Recovery};
+pub use options::{AllowRequest, Cors, EngineHandler, InitialHeaders, Log, Message, Options, Pages, Recovery, Trusts};
 
 use crate::id::{Clock, Nsp, Random, Sid, Time};
 use crate::proto::client::Client;
@@ -263,7 +264,7 @@ impl Server {
     }
 
     /// A shared log has been reached once; before that nobody knows from where on clients would get its events.
-    fn has_begun(&self) -> bool {
+    pub(crate) fn has_begun(&self) -> bool {
         !self.core().streams.shared() || self.0.begun.load(Ordering::Relaxed) || {
             let ready = self.is_ready();
             self.0.begun.fetch_or(ready, Ordering::Relaxed) || ready

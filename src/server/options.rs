@@ -6,6 +6,7 @@ use crate::limits::Limits;
 use crate::proto::handshake::Offered;
 use bytes::Bytes;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -19,6 +20,9 @@ pub type Pages = Arc<dyn Fn(&Head) -> Option<Response> + Send + Sync>;
 pub type EngineHandler = Arc<dyn Fn(&Arc<Connection>, Message<'_>) + Send + Sync>;
 /// Takes a line of the log, which begins with a tag such as `[RECOVERY]`.
 pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Whether the proxy at this address is believed when it says, by `X-Forwarded-For`, where a client is.
+pub type Trusts = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 /// What an [`EngineHandler`] hears.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +91,8 @@ pub struct Options {
     pub pages: Option<Pages>,
     /// Speak Engine.IO alone.
     pub engine: Option<EngineHandler>,
+    /// Proxies that are believed; `None`: none.
+    pub trusts: Option<Trusts>,
     /// Where log lines go.
     pub log: Option<Log>,
 }
@@ -106,6 +112,7 @@ impl Default for Options {
             initial_headers: None,
             pages: None,
             engine: None,
+            trusts: None,
             log: None,
         }
     }

@@ -10,7 +10,6 @@ use super::entry::{Entry, Posted};
 use super::streams::{Command, Done, Key, Reply, StreamError};
 use crate::id::{Offset, Time};
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 
 /// Entries per XREAD of a look-up.
 const PAGE: usize = 1_000;
@@ -35,7 +34,6 @@ struct Lookup {
 
 /// The commands that wait for a log, those under way first.
 pub struct Pipeline {
-    uid: Arc<str>,
     queue: VecDeque<Pending>,
     /// How many of the queue are under way.
     sent: usize,
@@ -57,9 +55,8 @@ pub type Settled = Vec<(Done, Reply)>;
 impl Pipeline {
     /// Nothing waits; packets may be `most_packets` and `most_bytes`.
     #[must_use]
-    pub fn new(uid: Arc<str>, most_packets: usize, most_bytes: usize) -> Pipeline {
+    pub fn new(most_packets: usize, most_bytes: usize) -> Pipeline {
         Pipeline {
-            uid,
             queue: VecDeque::new(),
             sent: 0,
             lookups: VecDeque::new(),
@@ -172,7 +169,7 @@ impl Pipeline {
         self.sent = 0;
         for Pending { command, .. } in &mut self.queue {
             if let Command::XAdd { posted, .. } = command {
-                *posted = Arc::new(Posted { seq: 0, ..Posted::clone(posted) });
+                *posted = std::sync::Arc::new(Posted { seq: 0, ..Posted::clone(posted) });
             }
         }
     }
@@ -186,7 +183,7 @@ impl Pipeline {
         };
         let mut settled = Vec::new();
         for (id, posted) in &items {
-            if posted.uid == self.uid && posted.seq > 0 {
+            if posted.seq > 0 {
                 settled.extend(self.found(&key, posted, *id));
             }
         }
@@ -201,7 +198,9 @@ impl Pipeline {
 
     fn found(&mut self, key: &Key, posted: &Posted, id: Offset) -> Option<(Done, Reply)> {
         let is_it = |pending: &Pending| match &pending.command {
-            Command::XAdd { key: other, posted: waiting, .. } => other == key && waiting.seq == posted.seq,
+            Command::XAdd { key: other, posted: waiting, .. } => {
+                other == key && waiting.seq == posted.seq && waiting.uid == posted.uid
+            }
             _ => false,
         };
         let at = self.queue.range(..self.doubtful).position(is_it)?;
@@ -259,7 +258,7 @@ mod tests {
     use crate::server::entry::Target;
     use crate::server::streams::Item;
     use crate::server::memory::MemoryStreams;
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     fn log() -> Key {
         Key::Log(Nsp::new("/"))
@@ -293,7 +292,7 @@ mod tests {
     fn what_was_carried_out_is_not_repeated() {
         for (done, heard) in [(0, 0), (1, 0), (2, 1), (3, 0), (3, 2), (5, 0), (5, 3), (5, 5)] {
             let streams = MemoryStreams::new(&Limits::default());
-            let mut pipeline = Pipeline::new("me".into(), 100, 100_000);
+            let mut pipeline = Pipeline::new(100, 100_000);
             let answers = Arc::new(Mutex::new(Vec::new()));
             for seq in 1..=5 {
                 let answers = answers.clone();
@@ -314,7 +313,7 @@ mod tests {
 
     #[test]
     fn bounds_and_patience() {
-        let mut pipeline = Pipeline::new("me".into(), 2, 100_000);
+        let mut pipeline = Pipeline::new(2, 100_000);
         assert!(pipeline.submit(Time(1), append(1), None).is_ok());
         assert!(pipeline.submit(Time(1), append(2), None).is_ok());
         assert!(pipeline.submit(Time(1), append(3), None).is_err());

@@ -182,10 +182,9 @@ impl Cluster {
         let recovery = Some(Recovery { window_ms: WINDOW, ..Recovery::default() });
         let log: Option<crate::server::Log> = self.loud.then(|| Arc::new(|line: &str| println!("         {line}")) as _);
         let options = Options { recovery, log, ..Options::default() };
-        let remote = Arc::new(Remote { pipeline: Mutex::new(Pipeline::new("".into(), 10_000, 1 << 26)) });
+        let remote = Arc::new(Remote { pipeline: Mutex::new(Pipeline::new(10_000, 1 << 26)) });
         let clock = Arc::new(move || Time(ticking.load(Ordering::Relaxed)));
         let server = Server::new(options, remote.clone(), clock, Arc::new(random));
-        *lock(&remote.pipeline) = Pipeline::new(server.uid().into(), 10_000, 1 << 26);
         let joined = Joined::default();
         server.of("/").handle(App { joined: joined.clone() });
         Node { server, remote, commands: VecDeque::new(), replies: VecDeque::new(), read: None, joined, frozen: 0 }

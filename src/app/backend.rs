@@ -1,0 +1,61 @@
+//! Where the log lives: in this process, or in Redis.
+
+use super::config::{Adapter, Config};
+use crate::id::Clock;
+use crate::io::redis::RedisStreams;
+use crate::server::memory::MemoryStreams;
+use crate::server::streams::Streams;
+use crate::server::{Log, Options};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// For a Redis on this host to accept, where it is only tried.
+const TRY: Duration = Duration::from_millis(500);
+
+/// The log.
+#[derive(Clone)]
+pub enum Backend {
+    /// In this process.
+    Memory(Arc<MemoryStreams>),
+    /// In Redis.
+    Redis(RedisStreams),
+}
+
+impl Backend {
+    /// The log that `config` asks for, and a line about it where it was chosen.
+    #[must_use]
+    pub fn choose(config: &Config, options: &Options, clock: &Clock, log: &Log) -> (Backend, Option<String>) {
+        let place = format!("{}:{}", config.redis.host, config.redis.port);
+        let (redis, line) = match config.adapter {
+            Adapter::Memory => (false, None),
+            Adapter::Redis => (true, None),
+            Adapter::Try if listens(&place) => (true, Some(format!("[SERVER] REDIS_HOST is not set: using Redis on {place}"))),
+            Adapter::Try => {
+                let line = format!(
+                    "[SERVER] REDIS_HOST is not set, and no Redis listens on {place}: the log is in memory, for this server alone"
+                );
+                (false, Some(line))
+            }
+        };
+        let backend = match redis {
+            true => Backend::Redis(RedisStreams::new(config.redis.clone(), &options.limits, clock.clone(), Some(log.clone()))),
+            false => Backend::Memory(Arc::new(MemoryStreams::new(&options.limits))),
+        };
+        (backend, line)
+    }
+
+    /// As the server sees it.
+    #[must_use]
+    pub fn streams(&self) -> Arc<dyn Streams> {
+        match self {
+            Backend::Memory(streams) => streams.clone(),
+            Backend::Redis(redis) => Arc::new(redis.clone()),
+        }
+    }
+}
+
+fn listens(place: &str) -> bool {
+    let addresses = place.to_socket_addrs().into_iter().flatten();
+    addresses.into_iter().any(|address| TcpStream::connect_timeout(&address, TRY).is_ok())
+}

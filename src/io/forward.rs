@@ -1,0 +1,101 @@
+//! A request for a session of another server: passed on to it, and its answer back. DESIGN.md section 5: one hop, never a loop.
+//!
+//! The other server is asked over a plain connection of its own, which ends with the answer; a WebSocket stays on it. Whoever hangs up first
+//! ends both sides, as if there were one connection.
+
+use super::http::{Flow, Gone, Http};
+use crate::codec::http::{Head, Method};
+use std::fmt::Write as _;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncWriteExt, copy};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// For the other server to accept: it is near.
+const CONNECT: Duration = Duration::from_secs(1);
+/// Marks a request that has been passed on: who does not know its session either says so.
+const HOP: &str = "rill-hop";
+/// Headers that concern one connection only. RFC 9110 section 7.6.1; `Upgrade` goes with a request for one.
+const OWN: [&str; 7] = ["connection", "keep-alive", "proxy-connection", "te", "trailer", "expect", HOP];
+
+/// Whether the request comes from another server.
+pub(super) fn is_forwarded(head: &Head) -> bool {
+    head.headers.get(HOP).is_some()
+}
+
+/// Passes a request on. `None`: nothing was done, because the other server can't be reached.
+pub(super) async fn forward(http: &mut Http, head: &Head, address: &str) -> Option<Result<Flow, Gone>> {
+    let method = match head.method {
+        Method::Get => "GET",
+        Method::Post => "POST",
+        Method::Head | Method::Options | Method::Other => return None,
+    };
+    if head.content_length > http.server.options().limits.max_payload {
+        return None;
+    }
+    let mut other = timeout(CONNECT, TcpStream::connect(address)).await.ok()?.ok()?;
+    let _ = other.set_nodelay(true);
+    let waits = head.headers.get("expect").is_some();
+    if waits && http.invite_body().await.is_err() {
+        return Some(Err(Gone));
+    }
+    let Ok(body) = http.read_body(head.content_length).await else { return Some(Err(Gone)) };
+    let mut request = rewritten(method, head, &http.peer.to_string()).into_bytes();
+    request.extend_from_slice(&body);
+    // What a client sends behind its request for a WebSocket is its first frames.
+    if head.headers.has_token("connection", "upgrade") {
+        request.extend_from_slice(&http.take_rest());
+    }
+    if other.write_all(&request).await.is_err() {
+        return None;
+    }
+    http.server.metrics().forwarded.one();
+    relay(http.stream(), other).await;
+    Some(Ok(Flow::Close))
+}
+
+fn rewritten(method: &str, head: &Head, peer: &str) -> String {
+    let mut text = format!("{method} {} HTTP/1.1\r\n", head.target);
+    for (name, value) in head.headers.iter().filter(|(name, _)| !OWN.contains(name)) {
+        let _ = write!(text, "{name}: {value}\r\n");
+    }
+    let connection = if head.headers.has_token("connection", "upgrade") { "Upgrade" } else { "close" };
+    let _ = write!(text, "{HOP}: {peer}\r\nconnection: {connection}\r\n\r\n");
+    text
+}
+
+/// Copies both ways until one side ends.
+async fn relay(client: &mut TcpStream, mut other: TcpStream) {
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_other, mut to_other) = other.split();
+    let mut up = pin!(copy(&mut from_client, &mut to_other));
+    let mut down = pin!(copy(&mut from_other, &mut to_client));
+    poll_fn(|cx| match (up.as_mut().poll(cx), down.as_mut().poll(cx)) {
+        (Poll::Pending, Poll::Pending) => Poll::Pending,
+        _ => Poll::Ready(()),
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::http;
+
+    #[test]
+    fn what_is_passed_on() {
+        let head = "POST /socket.io/?sid=x HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\nCookie: b\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+        let head = http::parse(head.as_bytes(), 9).unwrap();
+        assert_eq!(
+            rewritten("POST", &head, "10.0.0.1"),
+            "POST /socket.io/?sid=x HTTP/1.1\r\nhost: a\r\ncookie: b\r\ncontent-length: 3\r\nrill-hop: 10.0.0.1\r\nconnection: close\r\n\r\n"
+        );
+        let head = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nRill-Hop: y\r\n\r\n";
+        let head = http::parse(head.as_bytes(), 9).unwrap();
+        assert!(is_forwarded(&head));
+        assert!(rewritten("GET", &head, "::1").ends_with("upgrade: websocket\r\nrill-hop: ::1\r\nconnection: Upgrade\r\n\r\n"));
+    }
+}

@@ -1,0 +1,523 @@
+//! The log in Redis: one connection for commands, one that waits for entries, and the clock that tends the cluster.
+//!
+//! Both connections are made again for ever, with back-off; what waits meanwhile is kept in the [`Pipeline`]. The commands' connection is
+//! given up only when Redis has hung up, or has not answered for a long time: what is on its way in an old connection could arrive after a
+//! look-up in the new one.
+
+use crate::codec::resp::{Bounds, Decoder};
+use crate::id::{Clock, Offset, Time};
+use crate::limits::Limits;
+use crate::server::metrics::Metrics;
+use crate::server::pipeline::{Pipeline, Settled};
+use crate::server::redis::{self, Names, Trouble};
+use crate::server::streams::{Command, Done, Item, Key, Reply, StreamError, Streams};
+use crate::server::{Log, Server, lock};
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+/// To connect, and for the answer to AUTH.
+const CONNECT: Duration = Duration::from_secs(3);
+/// For the answer to any command; after that the connection is given up.
+const ANSWER: Duration = Duration::from_secs(15);
+/// Milliseconds that an XREAD waits for entries.
+const BLOCK: u64 = 5_000;
+/// Entries per XREAD.
+const PAGE: usize = 1_000;
+/// Bytes of commands that are written at once.
+const BATCH: usize = 256 * 1024;
+/// Bytes read at once.
+const CHUNK: usize = 64 * 1024;
+/// Between two attempts to connect: from the first to the second, doubling.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// Between two lines about the same trouble.
+const REPEAT: u64 = 30_000;
+/// Between two looks at the cluster.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Where Redis is, and how to speak to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisOptions {
+    /// Its host, a name or an address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The user; empty: the default one.
+    pub username: String,
+    /// The password; empty: none, and no AUTH is sent.
+    pub password: String,
+    /// How keys begin.
+    pub names: Names,
+}
+
+/// How the connection to Redis is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisStatus {
+    /// Both connections stand.
+    pub connected: bool,
+    /// Packets that wait, and their bytes.
+    pub waiting: (usize, usize),
+    /// Why it is away, if it is.
+    pub trouble: Option<String>,
+}
+
+struct Queue {
+    pipeline: Pipeline,
+    /// The commands whose replies are awaited, oldest first.
+    awaited: VecDeque<Command>,
+}
+
+/// What one of the connections knows of its state.
+#[derive(Default)]
+struct Line {
+    up: bool,
+    trouble: Option<String>,
+    told: Option<Time>,
+}
+
+struct Shared {
+    options: RedisOptions,
+    limits: Limits,
+    clock: Clock,
+    queue: Mutex<Queue>,
+    notify: Notify,
+    lines: Mutex<[Line; 2]>,
+    ready: AtomicBool,
+    log: Option<Log>,
+}
+
+/// Which of the two connections.
+#[derive(Clone, Copy)]
+enum Role {
+    Commands,
+    Reader,
+}
+
+/// A log in Redis. Cheap to clone.
+#[derive(Clone)]
+pub struct RedisStreams(Arc<Shared>);
+
+/// Why a connection ended.
+enum Ended {
+    Io(std::io::Error),
+    Redis(Trouble),
+    Silent,
+}
+
+impl From<std::io::Error> for Ended {
+    fn from(error: std::io::Error) -> Ended {
+        Ended::Io(error)
+    }
+}
+
+impl From<Trouble> for Ended {
+    fn from(trouble: Trouble) -> Ended {
+        Ended::Redis(trouble)
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ended::Io(error) => error.fmt(f),
+            Ended::Redis(trouble) => trouble.fmt(f),
+            Ended::Silent => f.write_str("it does not answer"),
+        }
+    }
+}
+
+impl Streams for RedisStreams {
+    fn submit(&self, now: Time, command: Command, done: Option<Done>) -> Result<(), StreamError> {
+        let refused = match self.0.can_be_written(&command) {
+            Ok(()) => lock(&self.0.queue).pipeline.submit(now, command, done).map_err(|done| (done, StreamError::Unavailable)),
+            Err(error) => Err((done, error)),
+        };
+        match refused {
+            Ok(()) => {
+                self.0.notify.notify_one();
+                Ok(())
+            }
+            Err((done, error)) => {
+                done.into_iter().for_each(|done| done(Reply::Failed(error)));
+                Err(error)
+            }
+        }
+    }
+
+    fn shared(&self) -> bool {
+        true
+    }
+
+    fn at_hand(&self, _: Time, _: &Key, _: Offset, _: usize) -> Vec<Item> {
+        Vec::new()
+    }
+}
+
+impl RedisStreams {
+    /// A log that is not connected yet: [`RedisStreams::run`] does that.
+    #[must_use]
+    pub fn new(options: RedisOptions, limits: &Limits, clock: Clock, log: Option<Log>) -> RedisStreams {
+        let pipeline = Pipeline::new(limits.log_waiting, limits.log_waiting_bytes);
+        RedisStreams(Arc::new(Shared {
+            options,
+            limits: limits.clone(),
+            clock,
+            queue: Mutex::new(Queue { pipeline, awaited: VecDeque::new() }),
+            notify: Notify::new(),
+            lines: Mutex::default(),
+            ready: AtomicBool::new(false),
+            log,
+        }))
+    }
+
+    /// Keeps the connections and the cluster of `server` going, until it is dropped. `port` is where other servers reach this one, at the
+    /// address that it has on its connection to Redis, unless it has been told another.
+    pub async fn run(self, server: Server, port: Option<u16>) {
+        let mut commands = pin!(self.clone().keep_commands(server.clone(), port));
+        let mut reader = pin!(self.clone().keep_reading(server.clone()));
+        let mut tending = pin!(self.tend(server));
+        poll_fn(|cx| {
+            let _ = (commands.as_mut().poll(cx), reader.as_mut().poll(cx), tending.as_mut().poll(cx));
+            Poll::<()>::Pending
+        })
+        .await;
+    }
+
+    /// How things stand.
+    #[must_use]
+    pub fn status(&self) -> RedisStatus {
+        let lines = lock(&self.0.lines);
+        let trouble = lines.iter().find_map(|line| line.trouble.clone());
+        let connected = lines.iter().all(|line| line.up);
+        drop(lines);
+        RedisStatus { connected, waiting: lock(&self.0.queue).pipeline.waiting(), trouble }
+    }
+
+    /// Waits until all that was sent is in the log, for at most `time`; tells how many packets are not.
+    pub async fn flush(&self, time: Duration) -> usize {
+        let empty = async {
+            while !lock(&self.0.queue).pipeline.is_empty() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let _ = timeout(time, empty).await;
+        lock(&self.0.queue).pipeline.waiting().0
+    }
+
+    // ---- commands
+
+    async fn keep_commands(self, server: Server, port: Option<u16>) {
+        let mut pause = BACK_OFF.0;
+        loop {
+            let ended = match self.0.connect().await {
+                Ok((stream, decoder)) => {
+                    if let (Some(port), Ok(local)) = (port, stream.local_addr()) {
+                        server.set_address(&SocketAddr::new(local.ip(), port).to_string());
+                    }
+                    self.0.is_up(Role::Commands, &server);
+                    pause = BACK_OFF.0;
+                    self.serve(stream, decoder, server.metrics()).await
+                }
+                Err(ended) => ended,
+            };
+            self.0.forget_awaited();
+            self.0.is_down(Role::Commands, &ended);
+            sleep(pause).await;
+            pause = (pause * 2).min(BACK_OFF.1);
+        }
+    }
+
+    /// Sends what waits and hears the replies until the connection ends.
+    async fn serve(&self, stream: TcpStream, decoder: Decoder, metrics: &Metrics) -> Ended {
+        let (read, write) = stream.into_split();
+        let mut hearing = pin!(self.hear(read, decoder, metrics));
+        let mut speaking = pin!(self.speak(write));
+        poll_fn(|cx| match hearing.as_mut().poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(ended),
+            Poll::Pending => speaking.as_mut().poll(cx),
+        })
+        .await
+    }
+
+    async fn speak(&self, mut write: OwnedWriteHalf) -> Ended {
+        let mut bytes = Vec::new();
+        loop {
+            bytes.clear();
+            self.0.gather(&mut bytes);
+            if bytes.is_empty() {
+                bytes = Vec::new();
+                self.0.notify.notified().await;
+                continue;
+            }
+            match timeout(ANSWER, write.write_all(&bytes)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return error.into(),
+                Err(_) => return Ended::Silent,
+            }
+        }
+    }
+
+    async fn hear(&self, mut read: OwnedReadHalf, mut decoder: Decoder, metrics: &Metrics) -> Ended {
+        let mut bytes = vec![0; CHUNK];
+        let mut idle = false;
+        loop {
+            let n = match timeout(ANSWER, read.read(&mut bytes)).await {
+                Ok(Ok(0)) => return std::io::Error::from(std::io::ErrorKind::ConnectionReset).into(),
+                Ok(Ok(n)) => n,
+                Ok(Err(error)) => return error.into(),
+                // Silence is in order while nothing is asked; asked at the end of a silence, it must be answered in the next.
+                Err(_) if std::mem::replace(&mut idle, !lock(&self.0.queue).awaited.is_empty()) => return Ended::Silent,
+                Err(_) => continue,
+            };
+            idle = false;
+            let mut at = 0;
+            loop {
+                match decoder.next(bytes.get(..n).unwrap_or_default(), &mut at) {
+                    Ok(Some(value)) => match self.0.answered(value, metrics) {
+                        Ok(settled) => settle(settled),
+                        Err(trouble) => return trouble.into(),
+                    },
+                    Ok(None) => break,
+                    Err(error) => return std::io::Error::other(error.to_string()).into(),
+                }
+            }
+        }
+    }
+
+    // ---- reading
+
+    async fn keep_reading(self, server: Server) {
+        let mut pause = BACK_OFF.0;
+        let mut count = PAGE;
+        loop {
+            let ended = match self.0.connect().await {
+                Ok((stream, decoder)) => {
+                    self.0.is_up(Role::Reader, &server);
+                    pause = BACK_OFF.0;
+                    self.follow(stream, decoder, &server, &mut count).await
+                }
+                Err(ended) => ended,
+            };
+            self.0.is_down(Role::Reader, &ended);
+            sleep(pause).await;
+            pause = (pause * 2).min(BACK_OFF.1);
+        }
+    }
+
+    async fn follow(&self, mut stream: TcpStream, mut decoder: Decoder, server: &Server, count: &mut usize) -> Ended {
+        let mut bytes = vec![0; CHUNK];
+        let mut command = Vec::new();
+        loop {
+            let cursors = server.cursors();
+            if cursors.is_empty() {
+                sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+            command.clear();
+            redis::encode_read(&mut command, &self.0.options.names, &cursors, *count, BLOCK);
+            if let Err(error) = stream.write_all(&command).await {
+                return error.into();
+            }
+            let value = loop {
+                let n = match timeout(ANSWER, stream.read(&mut bytes)).await {
+                    Ok(Ok(0)) => return std::io::Error::from(std::io::ErrorKind::ConnectionReset).into(),
+                    Ok(Ok(n)) => n,
+                    Ok(Err(error)) => return error.into(),
+                    Err(_) => return Ended::Silent,
+                };
+                match decoder.next(bytes.get(..n).unwrap_or_default(), &mut 0) {
+                    Ok(Some(value)) => break value,
+                    Ok(None) => {}
+                    Err(error) => {
+                        // So many large entries at once are too much: fewer next time.
+                        *count = (*count / 2).max(1);
+                        return std::io::Error::other(error.to_string()).into();
+                    }
+                }
+            };
+            *count = (*count * 2).min(PAGE);
+            if let Err(trouble) = self.hand_over(value, &cursors, server) {
+                return trouble.into();
+            }
+        }
+    }
+
+    fn hand_over(
+        &self,
+        value: crate::codec::resp::Value,
+        cursors: &[(Key, Offset)],
+        server: &Server,
+    ) -> Result<(), Trouble> {
+        for (name, entries) in redis::read_reply(value)? {
+            let cursor = cursors.iter().find(|(key, _)| self.0.options.names.of(key) == name);
+            let (key, after) = cursor.ok_or(Trouble::Nonsense)?;
+            let items = redis::items(key, entries, &self.0.limits)?;
+            self.0.count_unreadable(&items, server.metrics());
+            server.feed((self.0.clock)(), key, *after, items);
+        }
+        Ok(())
+    }
+
+    // ---- time
+
+    async fn tend(&self, server: Server) {
+        loop {
+            let now = (self.0.clock)();
+            server.handle_timeouts(now);
+            server.tend_cluster(now);
+            let given_up = lock(&self.0.queue).pipeline.give_up(now);
+            settle(given_up);
+            self.0.tell_ready(&server);
+            sleep(TICK).await;
+        }
+    }
+}
+
+fn settle(settled: Settled) {
+    settled.into_iter().for_each(|(done, reply)| done(reply));
+}
+
+impl Shared {
+    /// Binary arguments may be such that no entry can be made of them; and what readers would refuse for its size is not sent.
+    fn can_be_written(&self, command: &Command) -> Result<(), StreamError> {
+        let Command::XAdd { posted, .. } = command else { return Ok(()) };
+        if posted.entry.weight() > self.limits.max_payload.saturating_mul(2) {
+            return Err(StreamError::Refused);
+        }
+        match posted.entry.has_attachments() {
+            true => redis::encode(&mut Vec::new(), &self.options.names, &self.limits, command),
+            false => Ok(()),
+        }
+    }
+
+    async fn connect(&self) -> Result<(TcpStream, Decoder), Ended> {
+        let RedisOptions { host, port, username, password, .. } = &self.options;
+        let late = |_| Ended::Io(std::io::ErrorKind::TimedOut.into());
+        let mut stream = timeout(CONNECT, TcpStream::connect((host.as_str(), *port))).await.map_err(late)??;
+        stream.set_nodelay(true)?;
+        let mut decoder = Decoder::new(Bounds {
+            bulk: self.limits.max_payload.saturating_mul(4),
+            reply: 512 * 1024 * 1024,
+            depth: 8,
+            elements: 10_000_000,
+        });
+        if !password.is_empty() {
+            let mut command = Vec::new();
+            redis::encode_auth(&mut command, username, password);
+            stream.write_all(&command).await?;
+            let answer = async {
+                let mut bytes = [0; 512];
+                loop {
+                    let n = stream.read(&mut bytes).await?;
+                    if n == 0 {
+                        return Err(Ended::Io(std::io::ErrorKind::ConnectionReset.into()));
+                    }
+                    match decoder.next(bytes.get(..n).unwrap_or_default(), &mut 0) {
+                        Ok(Some(value)) => return Ok(redis::auth_reply(value)?),
+                        Ok(None) => {}
+                        Err(_) => return Err(Trouble::Nonsense.into()),
+                    }
+                }
+            };
+            timeout(CONNECT, answer).await.map_err(|_| Ended::Silent)??;
+        }
+        Ok((stream, decoder))
+    }
+
+    /// Puts the next commands into `bytes`.
+    fn gather(&self, bytes: &mut Vec<u8>) {
+        let mut queue = lock(&self.queue);
+        while bytes.len() < BATCH {
+            let Some(command) = queue.pipeline.next_command() else { return };
+            // Whether it can be encoded was seen when it was taken.
+            let _ = redis::encode(bytes, &self.options.names, &self.limits, &command);
+            queue.awaited.push_back(command);
+        }
+    }
+
+    fn forget_awaited(&self) {
+        let mut queue = lock(&self.queue);
+        queue.pipeline.broken();
+        queue.awaited.clear();
+    }
+
+    fn answered(&self, value: crate::codec::resp::Value, metrics: &Metrics) -> Result<Settled, Trouble> {
+        let command = lock(&self.queue).awaited.pop_front().ok_or(Trouble::Nonsense)?;
+        let reply = redis::reply(&command, value, &self.limits)?;
+        match &reply {
+            Reply::Entries(items) => self.count_unreadable(items, metrics),
+            Reply::Failed(_) => {
+                metrics.log_failures.one();
+                self.say(&format!("[REDIS] a command on {} was refused", self.options.names.of(command.key())));
+            }
+            _ => {}
+        }
+        Ok(lock(&self.queue).pipeline.answered(reply))
+    }
+
+    fn count_unreadable(&self, items: &[Item], metrics: &Metrics) {
+        let unreadable = items.iter().filter(|(_, posted)| redis::is_unreadable(posted)).count();
+        metrics.log_unreadable.add(unreadable);
+    }
+
+    fn place(&self) -> String {
+        format!("{}:{}", self.options.host, self.options.port)
+    }
+
+    fn say(&self, line: &str) {
+        if let Some(log) = &self.log {
+            log(line);
+        }
+    }
+
+    /// A connection stands. Redis may still refuse every command; that it was away is forgotten when the cluster is seen to.
+    fn is_up(&self, role: Role, server: &Server) {
+        let mut lines = lock(&self.lines);
+        let line = &mut lines[role as usize];
+        line.up = true;
+        let again = line.trouble.take().is_some() && lines.iter().all(|line| line.up);
+        drop(lines);
+        if again && self.ready.load(Ordering::Relaxed) {
+            self.say(&format!("[REDIS] connected to {} again", self.place()));
+        }
+        self.tell_ready(server);
+    }
+
+    fn is_down(&self, role: Role, ended: &Ended) {
+        let now = (self.clock)();
+        let mut lines = lock(&self.lines);
+        let told = lines.iter().filter_map(|line| line.told).max();
+        let line = &mut lines[role as usize];
+        line.up = false;
+        let trouble = ended.to_string();
+        let news = line.trouble.as_ref() != Some(&trouble);
+        line.trouble = Some(trouble.clone());
+        // One line for both connections, and one now and then while it lasts.
+        let tell = told.is_none_or(|told| now.since(told) >= if news { 2_000 } else { REPEAT });
+        if tell {
+            line.told = Some(now);
+        }
+        drop(lines);
+        if tell {
+            self.say(&format!("[REDIS] can't use {}: {trouble}; trying again", self.place()));
+        }
+    }
+
+    /// Says once that all is connected and read.
+    fn tell_ready(&self, server: &Server) {
+        if !self.ready.load(Ordering::Relaxed) && server.is_ready() && !self.ready.swap(true, Ordering::Relaxed) {
+            self.say("[REDIS] Redis Streams adapter initialized");
+        }
+    }
+}

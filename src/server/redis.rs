@@ -1,0 +1,316 @@
+//! The four commands as Redis takes them, and its replies as ours: plain functions, no connection.
+//!
+//! Redis 6.2 or newer. Nothing but XADD, XREAD, XTRIM, EXPIRE, and AUTH at the beginning of a connection is ever sent.
+
+use super::entry::{Entry, Posted};
+use super::streams::{Command, Item, Key, Reply, StreamError};
+use super::wire;
+use crate::codec::resp::{self, Value};
+use crate::id::{Nsp, Offset};
+use crate::limits::Limits;
+use std::fmt;
+use std::sync::Arc;
+
+/// How the keys begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// Of logs, inboxes and the control log: `socket.io`.
+    pub streams: String,
+    /// Of sessions: `sio:session:`.
+    pub sessions: String,
+}
+
+impl Names {
+    /// The key in Redis.
+    #[must_use]
+    pub fn of(&self, key: &Key) -> String {
+        match key {
+            Key::Log(nsp) => format!("{}#{nsp}#", self.streams),
+            Key::Inbox(uid) => format!("{}#{uid}#", self.streams),
+            Key::Control => format!("{}#", self.streams),
+            Key::Session(pid) => format!("{}{}", self.sessions, pid.as_str()),
+        }
+    }
+}
+
+/// Why a connection to Redis can't go on as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The password or the user is not accepted.
+    Auth(String),
+    /// Redis can't carry out commands now, or not these: it loads its data, is full, may not write, or does not permit it.
+    Unwilling(String),
+    /// What it said is no reply to what was asked.
+    Nonsense,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Auth(words) => {
+                write!(f, "the password is not accepted (see REDIS_PASSWORD and REDIS_USERNAME): {words}")
+            }
+            Trouble::Unwilling(words) if words.starts_with("NOPERM") => {
+                write!(f, "its user may not do what is needed (the README has the ACL line): {words}")
+            }
+            Trouble::Unwilling(words) => write!(f, "it does not take commands: {words}"),
+            Trouble::Nonsense => f.write_str("it does not speak as Redis does"),
+        }
+    }
+}
+
+/// Appends a command. Nothing is appended where the entry can't be written.
+pub fn encode(out: &mut Vec<u8>, names: &Names, limits: &Limits, command: &Command) -> Result<(), StreamError> {
+    let key = names.of(command.key());
+    match command {
+        Command::XAdd { key: kind, posted, create } => {
+            let nsp = nsp_of(kind);
+            let fields = wire::encode(&nsp, posted).map_err(|_| StreamError::Refused)?;
+            let cap = limits.log_entries.to_string();
+            let mut args: Vec<&[u8]> = vec![b"XADD", key.as_bytes()];
+            if !create {
+                args.push(b"NOMKSTREAM");
+            }
+            if let Key::Log(_) = kind {
+                args.extend([&b"MAXLEN"[..], b"~", cap.as_bytes()]);
+            }
+            args.push(b"*");
+            args.extend(fields.iter().flat_map(|(field, value)| [field.as_bytes(), value.as_bytes()]));
+            resp::command(out, &args);
+        }
+        Command::XRead { after, count, .. } => {
+            let (count, after) = (count.to_string(), after.to_string());
+            let words: [&[u8]; 6] =
+                [b"XREAD", b"COUNT", count.as_bytes(), b"STREAMS", key.as_bytes(), after.as_bytes()];
+            resp::command(out, &words);
+        }
+        Command::XTrim { min, .. } => {
+            resp::command(out, &[b"XTRIM", key.as_bytes(), b"MINID", min.to_string().as_bytes()]);
+        }
+        // Whole seconds, rounded up: a session must not die early. 0 deletes.
+        Command::Expire { ms, .. } => {
+            resp::command(out, &[b"EXPIRE", key.as_bytes(), ms.div_ceil(1_000).to_string().as_bytes()]);
+        }
+    }
+    Ok(())
+}
+
+/// A blocking read of several streams, for the reader's own connection.
+pub fn encode_read(out: &mut Vec<u8>, names: &Names, cursors: &[(Key, Offset)], count: usize, block_ms: u64) {
+    let keys = cursors.iter().map(|(key, _)| names.of(key));
+    let after = cursors.iter().map(|(_, after)| after.to_string());
+    let head = ["XREAD", "COUNT", &count.to_string(), "BLOCK", &block_ms.to_string(), "STREAMS"].map(str::to_owned);
+    let words: Vec<String> = head.into_iter().chain(keys).chain(after).collect();
+    let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
+    resp::command(out, &words);
+}
+
+/// Appends what begins a connection, where a password is set.
+pub fn encode_auth(out: &mut Vec<u8>, username: &str, password: &str) {
+    match username {
+        "" => resp::command(out, &[b"AUTH", password.as_bytes()]),
+        name => resp::command(out, &[b"AUTH", name.as_bytes(), password.as_bytes()]),
+    }
+}
+
+/// The reply to `command`.
+///
+/// # Errors
+/// Redis does not take commands: the same command is to be given again later. What concerns this command alone is [`Reply::Failed`].
+pub fn reply(command: &Command, value: Value, limits: &Limits) -> Result<Reply, Trouble> {
+    match (command, value) {
+        (_, Value::Error(words)) => refusal(words),
+        (Command::XAdd { .. }, Value::Bulk(id)) => Ok(Reply::Added(Some(offset(&id)?))),
+        (Command::XAdd { create: false, .. }, Value::Null) => Ok(Reply::Added(None)),
+        (Command::XRead { key, .. }, value) => {
+            let mut streams = read_reply(value)?;
+            match streams.pop() {
+                Some((_, entries)) => Ok(Reply::Entries(items(key, entries, limits)?)),
+                None => Ok(Reply::Entries(Vec::new())),
+            }
+        }
+        (Command::XTrim { .. }, Value::Integer(n)) => Ok(Reply::Trimmed(usize::try_from(n).unwrap_or(0))),
+        (Command::Expire { .. }, Value::Integer(n)) => Ok(Reply::Existed(n > 0)),
+        _ => Err(Trouble::Nonsense),
+    }
+}
+
+/// Errors that tell of this command alone are few; all others are the server's state, and may pass.
+fn refusal(words: String) -> Result<Reply, Trouble> {
+    match words.split(' ').next() {
+        Some("WRONGTYPE" | "ERR") => Ok(Reply::Failed(StreamError::Refused)),
+        Some("WRONGPASS" | "NOAUTH") => Err(Trouble::Auth(words)),
+        _ => Err(Trouble::Unwilling(words)),
+    }
+}
+
+/// The answer to AUTH.
+pub fn auth_reply(value: Value) -> Result<(), Trouble> {
+    match value {
+        Value::Simple(_) => Ok(()),
+        Value::Error(words) if words.starts_with("LOADING") => Err(Trouble::Unwilling(words)),
+        Value::Error(words) => Err(Trouble::Auth(words)),
+        _ => Err(Trouble::Nonsense),
+    }
+}
+
+/// The streams of an XREAD's reply: their names and entries.
+pub fn read_reply(value: Value) -> Result<Vec<(String, Vec<Value>)>, Trouble> {
+    let streams = match value {
+        Value::Null => return Ok(Vec::new()),
+        Value::Array(streams) => streams,
+        Value::Error(words) => return refusal(words).and(Err(Trouble::Nonsense)),
+        _ => return Err(Trouble::Nonsense),
+    };
+    let stream = |stream| match stream {
+        Value::Array(pair) => match <[Value; 2]>::try_from(pair) {
+            Ok([Value::Bulk(name), Value::Array(entries)]) => {
+                Ok((String::from_utf8_lossy(&name).into_owned(), entries))
+            }
+            _ => Err(Trouble::Nonsense),
+        },
+        _ => Err(Trouble::Nonsense),
+    };
+    streams.into_iter().map(stream).collect()
+}
+
+/// The entries of one stream. One that can't be read still has its place, so that the reader moves past it: it says nothing.
+pub fn items(key: &Key, entries: Vec<Value>, limits: &Limits) -> Result<Vec<Item>, Trouble> {
+    let nothing = || Posted { uid: "".into(), seq: 0, entry: Entry::Wake };
+    let item = |entry| {
+        let Value::Array(pair) = entry else { return Err(Trouble::Nonsense) };
+        let mut pair = pair.into_iter();
+        let (Some(Value::Bulk(id)), fields) = (pair.next(), pair.next()) else { return Err(Trouble::Nonsense) };
+        let posted = fields.and_then(|fields| posted(key, &fields, limits)).unwrap_or_else(nothing);
+        Ok((offset(&id)?, Arc::new(posted)))
+    };
+    entries.into_iter().map(item).collect()
+}
+
+/// Whether an item of a reply could not be read.
+#[must_use]
+pub fn is_unreadable(posted: &Posted) -> bool {
+    posted.uid.is_empty()
+}
+
+fn posted(key: &Key, fields: &Value, limits: &Limits) -> Option<Posted> {
+    let Value::Array(fields) = fields else { return None };
+    let pair = |pair: &'_ [Value]| match pair {
+        [Value::Bulk(field), Value::Bulk(value)] => Some((field.clone(), value.clone())),
+        _ => None,
+    };
+    let fields: Option<Vec<_>> = fields.chunks(2).map(pair).collect();
+    let fields = fields?;
+    let (nsp, posted) = wire::decode(fields.iter().map(|(field, value)| (&**field, &**value)), limits).ok()?;
+    match key {
+        // An entry of another namespace has nothing to say here.
+        Key::Log(own) if *own != nsp => None,
+        _ => Some(posted),
+    }
+}
+
+fn offset(id: &[u8]) -> Result<Offset, Trouble> {
+    std::str::from_utf8(id).ok().and_then(Offset::from_wire).ok_or(Trouble::Nonsense)
+}
+
+/// Inboxes and the control log belong to no namespace; the field must not be empty.
+fn nsp_of(key: &Key) -> Nsp {
+    match key {
+        Key::Log(nsp) => nsp.clone(),
+        Key::Session(_) | Key::Inbox(_) | Key::Control => Nsp::new("/"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Pid;
+    use bytes::Bytes;
+
+    fn names() -> Names {
+        Names { streams: "socket.io".into(), sessions: "sio:session:".into() }
+    }
+
+    /// The words of a command.
+    fn words(command: &Command) -> String {
+        let mut out = Vec::new();
+        encode(&mut out, &names(), &Limits::default(), command).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        text.split("\r\n").skip(2).step_by(2).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn commands() {
+        let log = Key::Log(Nsp::new("/"));
+        let session = Key::Session(Pid::from_wire("AAAAAAAAAAAAAAAAAAAA").unwrap());
+        let post = |entry| Arc::new(Posted { uid: "u".into(), seq: 7, entry });
+        let at = Offset { ms: 5, seq: 1 };
+        for (command, want) in [
+            (
+                Command::XAdd { key: log.clone(), posted: post(Entry::Marker), create: true },
+                "XADD socket.io#/# MAXLEN ~ 1000000 * uid u nsp / type 1 seq 7",
+            ),
+            (
+                Command::XAdd { key: session.clone(), posted: post(Entry::Claim(Nsp::new("/x"))), create: false },
+                "XADD sio:session:AAAAAAAAAAAAAAAAAAAA NOMKSTREAM * uid u nsp /x type 21 seq 7",
+            ),
+            (
+                Command::XAdd { key: Key::Control, posted: post(Entry::Closed), create: true },
+                "XADD socket.io# * uid u nsp / type 13 seq 7",
+            ),
+            (
+                Command::XRead { key: Key::Inbox("ab".into()), after: at, count: 9 },
+                "XREAD COUNT 9 STREAMS socket.io#ab# 5-1",
+            ),
+            (Command::XTrim { key: log, min: at }, "XTRIM socket.io#/# MINID 5-1"),
+            (Command::Expire { key: session, ms: 1_001 }, "EXPIRE sio:session:AAAAAAAAAAAAAAAAAAAA 2"),
+        ] {
+            assert_eq!(words(&command).trim_end(), want);
+        }
+    }
+
+    #[test]
+    fn replies() {
+        let limits = Limits::default();
+        let key = Key::Log(Nsp::new("/"));
+        let add = Command::XAdd {
+            key: key.clone(),
+            posted: Arc::new(Posted { uid: "u".into(), seq: 1, entry: Entry::Marker }),
+            create: false,
+        };
+        let bulk = |text: &'static str| Value::Bulk(Bytes::from_static(text.as_bytes()));
+        let entry = |id, fields: &[&'static str]| {
+            Value::Array(vec![bulk(id), Value::Array(fields.iter().map(|f| bulk(f)).collect())])
+        };
+        let read = Command::XRead { key, after: Offset::ZERO, count: 9 };
+        let good = entry("1-1", &["uid", "u", "nsp", "/", "type", "1"]);
+        let streams = Value::Array(vec![Value::Array(vec![
+            bulk("socket.io#/#"),
+            Value::Array(vec![
+                good,
+                entry("1-2", &["type", "1"]),
+                entry("1-3", &["nsp", "/x", "type", "1"]),
+                Value::Array(vec![bulk("1-4"), Value::Null]),
+                Value::Array(vec![bulk("1-5"), Value::Array(vec![bulk("nsp"), Value::TooLarge(9)])]),
+            ]),
+        ])]);
+        let Ok(Reply::Entries(items)) = reply(&read, streams, &limits) else { panic!() };
+        let seen: Vec<_> = items.iter().map(|(id, posted)| (id.to_string(), is_unreadable(posted))).collect();
+        assert_eq!(seen, [("1-1", false), ("1-2", true), ("1-3", true), ("1-4", true), ("1-5", true)].map(|(id, bad)| (id.to_owned(), bad)));
+        assert!(matches!(reply(&read, Value::Null, &limits), Ok(Reply::Entries(items)) if items.is_empty()));
+        assert!(matches!(reply(&add, Value::Null, &limits), Ok(Reply::Added(None))));
+        assert!(matches!(reply(&add, bulk("3-4"), &limits), Ok(Reply::Added(Some(Offset { ms: 3, seq: 4 })))));
+        for (words, auth, unwilling) in [
+            ("WRONGTYPE Operation against a key", false, false),
+            ("ERR unknown command", false, false),
+            ("NOAUTH Authentication required.", true, false),
+            ("LOADING Redis is loading the dataset in memory", false, true),
+            ("OOM command not allowed", false, true),
+            ("NOPERM this user has no permissions", false, true),
+        ] {
+            let answer = reply(&add, Value::Error(words.to_owned()), &limits);
+            assert_eq!(matches!(answer, Err(Trouble::Auth(_))), auth, "{words}");
+            assert_eq!(matches!(answer, Err(Trouble::Unwilling(_))), unwilling, "{words}");
+        }
+    }
+}
