@@ -19,10 +19,21 @@ need_command() {
     # A fresh machine knows no package until it has read the lists; once per script is enough.
     [ -n "${apt_lists_read:-}" ] || apt-get update -qq >&2 || true
     apt_lists_read=1
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >&2 || true
+    install_packages "${packages[@]}"
   fi
   command -v "$command" >/dev/null || die "The command $command is missing: install the Debian package(s) ${packages[*]}."
 }
+
+# Debian starts a service that it installs; the tests start their own, on ports of their own. (A subshell, for its trap.)
+install_packages() (
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+  fi
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 || true
+)
 
 # Debian's cargo is older than the project needs, so this one is never installed behind the user's back.
 need_cargo() {

@@ -47,7 +47,7 @@ const REPEAT: u64 = 30_000;
 const TICK: Duration = Duration::from_millis(500);
 
 /// Where Redis is, and how to speak to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RedisOptions {
     /// Its host, a name or an address.
     pub host: String,
@@ -59,6 +59,13 @@ pub struct RedisOptions {
     pub password: String,
     /// How keys begin.
     pub names: Names,
+}
+
+/// The password is never printed.
+impl fmt::Debug for RedisOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}:{} {:?}", self.username, self.host, self.port, self.names)
+    }
 }
 
 /// How the connection to Redis is.

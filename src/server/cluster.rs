@@ -177,7 +177,8 @@ impl Server {
             return true;
         }
         let state = lock(&self.core().cluster.0);
-        let ready = state.control.position.is_some() && state.inbox.position.is_some();
+        // Its own heartbeat has come back: so have the others' answers to its marker, most likely.
+        let ready = state.control.position.is_some() && state.inbox.position.is_some() && state.own > Time(0);
         drop(state);
         ready && self.namespaces().iter().all(|namespace| namespace.is_dynamic() || namespace.cursor().is_some())
     }
@@ -227,6 +228,12 @@ impl Server {
             }
             match &posted.entry {
                 Entry::Member(_) if posted.uid == core.uid => state.own = now,
+                // A newcomer wants to know who is there.
+                Entry::Marker if !inbox && posted.uid != core.uid => {
+                    let address = state.address.clone();
+                    drop(state);
+                    self.beat(address);
+                }
                 Entry::Member(member) => {
                     state.members.insert(posted.uid.clone(), Seen { member: member.clone(), at: now });
                 }

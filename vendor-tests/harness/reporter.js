@@ -17,7 +17,7 @@ export default async function* reporter(events) {
     files.set(file, counts);
     if (result === "failed") {
       const error = data.details.error?.cause ?? data.details.error;
-      yield `FAILED ${file}: ${data.name}\n${indented(String(error?.stack ?? error).slice(0, 2_000))}\n`;
+      yield `FAILED ${file}: ${data.name}\n${indented(String(error?.stack ?? error).slice(0, 6_000))}\n`;
     }
   }
   for (const [file, { passed, failed, seconds }] of files) {

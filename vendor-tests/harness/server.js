@@ -11,7 +11,8 @@ const binary = (variable, name) => process.env[variable] ?? fileURLToPath(new UR
 const TICKS_PER_SECOND = 100; // of /proc/PID/stat, on every Linux
 
 const running = new Set();
-process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+process.on("exit", () => running.forEach(({ child, lastSignal }) => child.kill(lastSignal)));
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1)); // as when the runner's time is over
 
 /** A running server. Emits `output` whenever it has printed something. */
 export class Server extends EventEmitter {
@@ -20,11 +21,12 @@ export class Server extends EventEmitter {
     this.port = port;
     this.output = "";
     this.ended = false;
+    this.lastSignal = "SIGKILL";
     this.child = spawn(command, args, { env: { PATH: process.env.PATH, ...env }, stdio: "pipe" });
-    running.add(this.child);
+    running.add(this);
     this.exited = new Promise((resolve) => {
       const end = (code, signal) => {
-        running.delete(this.child);
+        running.delete(this);
         this.ended = true;
         this.emit("output");
         resolve({ code, signal });
@@ -100,7 +102,7 @@ export class Server extends EventEmitter {
     try {
       this.assertHealthy();
     } finally {
-      this.child.kill("SIGKILL");
+      this.child.kill(this.lastSignal);
       await this.gone();
     }
   }
@@ -147,7 +149,7 @@ export async function conformance(mode) {
 
 /** The `rill` process with this environment, without waiting for anything. */
 export async function rillProcess(env = {}) {
-  const port = await freePort();
+  const port = env.PORT ?? (await freePort());
   const defaults = { PORT: String(port), HOST: "127.0.0.1", ADAPTER: "memory", AUTOSTART: "1", SERVER_ID: "test" };
   return new Server(binary("RILL_BIN", "rill"), [], { ...defaults, ...env }, port);
 }
