@@ -200,15 +200,15 @@ impl Namespace {
         let read = Command::XRead { key: self.key(), after: offset.before(), count: 1 };
         let done: Done = Box::new(move |reply| match reply {
             Reply::Entries(items) if items.first().is_some_and(|(id, _)| *id == offset) => me.when_read(offset, action),
-            _ => action(),
+            _ => me.when_ready(action),
         });
         let _ = self.submit(read, Some(done));
     }
 
-    /// Runs `action` once the log has been read up to `position`, or when it is certain that this will not happen.
+    /// Runs `action` once the log has been read up to `position`, or opened anew because it will never be.
     pub(super) fn when_read(&self, position: Offset, action: Action) {
         let mut hub = lock(&self.hub);
-        match hub.position >= position || !hub.reading.ready {
+        match hub.position >= position && hub.reading.ready {
             true => {
                 drop(hub);
                 action();
@@ -470,14 +470,16 @@ impl Namespace {
         if !hub.reading.ready || hub.position < position {
             return;
         }
+        // What waits goes on when the log is open again, and finds out.
         hub.reading.ready = false;
-        let waiting = std::mem::take(&mut hub.reading.waiting);
         let sockets = hub.matching(&Target::default());
         for socket in &sockets {
             hub.remove(socket);
             self.end_session(socket);
         }
         hub.samples.clear();
+        hub.restoring.clear();
+        hub.reading.tail.clear();
         drop(hub);
         self.core.metrics.log_holes.one();
         self.core.log(&format!(
@@ -489,7 +491,6 @@ impl Namespace {
             socket.connection().handle(self.now(), Input::Abort(Reason::TransportClose));
         }
         self.open();
-        waiting.into_iter().for_each(|(_, action)| action());
     }
 
     /// Forgets log entries that no session can need: those before the position of `retention_ms` ago. The entry at that position stays, so

@@ -108,6 +108,8 @@ struct Node {
 
 struct Session {
     since: Offset,
+    /// Facts before this one had been flushed when it began.
+    first: usize,
     /// Joins (true) and leaves by its server alone, at a position.
     local: Vec<(Offset, &'static str, bool)>,
     got: Vec<u64>,
@@ -138,6 +140,7 @@ pub struct Cluster {
     known: HashSet<(Arc<str>, u64)>,
     sessions: HashMap<String, Session>,
     sids: HashMap<String, String>,
+    flushed: usize,
     number: u64,
     born: u64,
     paused: bool,
@@ -158,6 +161,7 @@ impl Cluster {
             known: HashSet::new(),
             sessions: HashMap::new(),
             sids: HashMap::new(),
+            flushed: 0,
             number: 0,
             born: seed << 20,
             paused: false,
@@ -250,6 +254,9 @@ impl Cluster {
             75 if self.kind == Kind::Flushes => {
                 self.say(|| "flush".to_owned());
                 self.store.flush();
+                self.flushed = self.facts.len();
+                // What was lost with its answer comes again.
+                self.known.clear();
                 // Else new entries could have the very ids of lost ones.
                 self.clock.fetch_add(1, Ordering::Relaxed);
             }
@@ -584,6 +591,7 @@ impl Cluster {
             for (sid, position, pending) in std::mem::take(&mut *lock(&self.nodes[k].joined)) {
                 let new = || Session {
                     since: position,
+                    first: self.flushed,
                     local: Vec::new(),
                     got: Vec::new(),
                     proved: now,
@@ -763,7 +771,7 @@ impl Cluster {
         let Some(session) = self.sessions.get(sid) else { return (Vec::new(), false) };
         let (mut rooms, mut local) = (BTreeSet::new(), session.local.iter().peekable());
         let mut events = Vec::new();
-        for (id, fact) in self.facts.iter().filter(|(id, _)| *id > session.since) {
+        for (id, fact) in self.facts.iter().skip(session.first).filter(|(id, _)| *id > session.since) {
             while let Some((_, room, join)) = local.next_if(|(at, ..)| at < id) {
                 match join {
                     true => drop(rooms.insert((*room).to_owned())),
