@@ -148,6 +148,8 @@ pub enum Entry {
     Record(Box<Record>),
     /// 21, in a session's stream: from here on its appender owns the session, if it belongs to this namespace.
     Claim(Nsp),
+    /// 25, in a session's stream: it was ended on purpose, by the owner with this claim.
+    Ended(Nsp, Offset),
     /// 22, in the control log: a session has a new owner.
     Taken {
         /// The session's namespace.

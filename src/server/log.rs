@@ -38,6 +38,8 @@ pub(super) struct Reading {
     /// The marker is there: the position is known.
     pub(super) ready: bool,
     opening: bool,
+    /// The log is opened again because it had lost entries.
+    lost: bool,
     /// The number of this server's last entry, and of the last that came back.
     sent: u64,
     returned: u64,
@@ -52,6 +54,8 @@ pub(super) struct Reading {
     tail: VecDeque<Item>,
     tail_from: Offset,
     tail_bytes: usize,
+    /// What comes before is not whole: sessions that began there can't be given back.
+    pub(super) whole_from: Offset,
     /// Where this server stood when it last made sure that the log is whole.
     checked: Offset,
     /// Other servers that read this log.
@@ -166,6 +170,9 @@ impl Namespace {
         let Reply::Added(Some(marker)) = *reply else { return };
         hub.position = marker;
         hub.reading.checked = marker;
+        if std::mem::take(&mut hub.reading.lost) {
+            hub.reading.whole_from = marker;
+        }
         hub.reading.ready = true;
         hub.reading.tail.clear();
         (hub.reading.tail_bytes, hub.reading.tail_from) = (0, marker);
@@ -472,6 +479,7 @@ impl Namespace {
         }
         // What waits goes on when the log is open again, and finds out.
         hub.reading.ready = false;
+        hub.reading.lost = true;
         let sockets = hub.matching(&Target::default());
         for socket in &sockets {
             hub.remove(socket);

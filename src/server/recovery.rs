@@ -107,6 +107,7 @@ pub fn newest_record<'a>(items: &'a [Item], claim: Offset, nsp: &Nsp) -> Option<
     for (id, posted) in items.iter().take_while(|(id, _)| *id < claim) {
         match &posted.entry {
             Entry::Claim(of) if of == nsp => owner = *id,
+            Entry::Ended(of, claim) if *claim >= owner && of == nsp => newest = None,
             Entry::Record(record) if record.claim >= owner && record.nsp == *nsp => {
                 owner = record.claim;
                 newest = Some((*id, &**record));
@@ -123,6 +124,7 @@ pub fn owner(items: &[Item], nsp: &Nsp) -> Offset {
     let claims = items.iter().filter_map(|(id, posted)| match &posted.entry {
         Entry::Claim(of) if of == nsp => Some(*id),
         Entry::Record(record) if record.nsp == *nsp => Some(record.claim),
+        Entry::Ended(of, claim) if of == nsp => Some(*claim),
         _ => None,
     });
     claims.max().unwrap_or_default()

@@ -92,10 +92,27 @@ impl Namespace {
         }
     }
 
+    /// Ends a session on purpose. Other servers may have claimed it without this one knowing: then it goes on. So the end is an entry like
+    /// others, and only a stream that this server owns is deleted.
     pub(super) fn end_session(&self, socket: &Socket) {
-        if let (Some(_), Some(pid)) = (self.recovery_ms(), socket.pid()) {
-            let _ = self.submit(Command::Expire { key: Key::Session(pid.clone()), ms: 0 }, None);
+        let (Some(_), Some(pid)) = (self.recovery_ms(), socket.pid()) else { return };
+        let key = Key::Session(pid.clone());
+        let delete = Command::Expire { key: key.clone(), ms: 0 };
+        if !self.core.streams.shared() {
+            let _ = self.submit(delete, None);
+            return;
         }
+        let (nsp, claim, core) = (self.name().clone(), socket.claim(), self.core.clone());
+        let posted = self.core.post(0, Entry::Ended(nsp.clone(), claim));
+        let _ = self.submit(Command::XAdd { key: key.clone(), posted, create: false }, None);
+        let done: Done = Box::new(move |reply| {
+            if let Reply::Entries(items) = reply
+                && recovery::owner(&items, &nsp) <= claim
+            {
+                let _ = core.streams.submit((core.clock)(), delete, None);
+            }
+        });
+        let _ = self.submit(Command::XRead { key, after: Offset::ZERO, count: RECORDS }, Some(done));
     }
 
     /// A pong has come: the session's position may have moved, and its record outlives this server by a full window.
@@ -303,8 +320,12 @@ impl Restore {
         let Claimed { record, claim, offset, .. } = &self.claimed;
         let options = &namespace.core.options;
         let needs_offset = options.recovery.as_ref().is_some_and(|recovery| !recovery.without_offset);
-        let start = match recovery::start(record, *offset, namespace.position(), needs_offset) {
-            Ok(start) => start,
+        let hub = lock(&namespace.hub);
+        let (position, whole_from) = (hub.position, hub.reading.whole_from);
+        drop(hub);
+        let start = match recovery::start(record, *offset, position, needs_offset) {
+            Ok(start) if record.since >= whole_from => start,
+            Ok(_) => return self.fail(Refused::Gap),
             Err(refused) => return self.fail(refused),
         };
         let position = Position {

@@ -102,7 +102,7 @@ impl From<SocketError> for WireError {
 /// may be written then: an entry of type 3 without data stops an official reader for good.
 pub fn encode<'a>(nsp: &'a Nsp, posted: &'a Posted) -> Result<Vec<(&'static str, Cow<'a, str>)>, WireError> {
     let nsp = match &posted.entry {
-        Entry::Claim(own) | Entry::Taken { nsp: own, .. } => own,
+        Entry::Claim(own) | Entry::Ended(own, _) | Entry::Taken { nsp: own, .. } => own,
         Entry::Record(record) => &record.nsp,
         _ => nsp,
     };
@@ -139,6 +139,7 @@ fn kind(entry: &Entry) -> &'static str {
         Entry::Taken { .. } => "22",
         Entry::Member(_) => "23",
         Entry::Wake => "24",
+        Entry::Ended(..) => "25",
     }
 }
 
@@ -184,6 +185,7 @@ fn data(entry: &Entry) -> Result<Option<String>, WireError> {
         Entry::Taken { sid, claim, .. } => {
             (format!(r#"{{"sid":{},"claim":"{claim}"}}"#, Value::from(sid.as_str())), &[][..])
         }
+        Entry::Ended(_, claim) => (format!(r#"{{"claim":"{claim}"}}"#), &[][..]),
         Entry::Member(Member { name, tag, address, clients }) => {
             let [name, tag, address] = [name, tag, address].map(|text| Value::from(&**text));
             (format!(r#"{{"name":{name},"tag":{tag},"address":{address},"clients":{clients}}}"#), &[][..])
@@ -356,6 +358,10 @@ fn entry(kind: &str, nsp: &Nsp, data: &str, attachments: Vec<Bytes>, limits: &Li
         "22" => {
             let [sid, claim] = object(data, ["sid", "claim"])?;
             Ok(Entry::Taken { nsp: nsp.clone(), sid: socket_id(sid, "sid", limits)?, claim: offset(claim, "claim")? })
+        }
+        "25" => {
+            let [claim] = object(data, ["claim"])?;
+            Ok(Entry::Ended(nsp.clone(), offset(claim, "claim")?))
         }
         "23" => {
             let [name, tag, address, clients] = object(data, ["name", "tag", "address", "clients"])?;

@@ -191,6 +191,7 @@ fn our_own_entries() {
     let fields = write(&Entry::Member(member.clone()));
     assert_eq!(fields[3].1, r#"{"name":"web-1","tag":"ab","address":"10.0.0.1:3000","clients":12}"#);
     check(&Entry::Member(member)).unwrap();
+    check(&Entry::Ended(Nsp::new("/chat"), Offset { ms: 5, seq: 6 })).unwrap();
     let claim = Entry::Claim(Nsp::new("/chat"));
     assert_eq!(write(&claim).iter().map(|(field, _)| *field).collect::<Vec<_>>(), ["uid", "nsp", "type", "seq"]);
     check(&claim).unwrap();
