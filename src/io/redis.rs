@@ -460,7 +460,7 @@ impl Shared {
     }
 
     fn answered(&self, value: crate::codec::resp::Value, metrics: &Metrics) -> Result<Settled, Trouble> {
-        let command = lock(&self.queue).awaited.pop_front().ok_or(Trouble::Nonsense)?;
+        let Some(command) = lock(&self.queue).awaited.pop_front() else { return Err(redis::unasked(value)) };
         let reply = redis::reply(&command, value, &self.limits)?;
         match &reply {
             Reply::Entries(items) => self.count_unreadable(items, metrics),

@@ -135,12 +135,27 @@ pub fn reply(command: &Command, value: Value, limits: &Limits) -> Result<Reply, 
     }
 }
 
+/// Redis explains some errors at length: the beginning will do.
+fn short(words: &str) -> String {
+    let first = words.split_inclusive(". ").next().unwrap_or(words);
+    first.chars().take(160).collect::<String>().trim_end().to_owned()
+}
+
+/// What Redis says without being asked, before it hangs up.
+#[must_use]
+pub fn unasked(value: Value) -> Trouble {
+    match value {
+        Value::Error(words) => Trouble::Unwilling(short(&words)),
+        _ => Trouble::Nonsense,
+    }
+}
+
 /// Errors that tell of this command alone are few; all others are the server's state, and may pass.
 fn refusal(words: String) -> Result<Reply, Trouble> {
     match words.split(' ').next() {
         Some("WRONGTYPE" | "ERR") => Ok(Reply::Failed(StreamError::Refused)),
-        Some("WRONGPASS" | "NOAUTH") => Err(Trouble::Auth(words)),
-        _ => Err(Trouble::Unwilling(words)),
+        Some("WRONGPASS" | "NOAUTH") => Err(Trouble::Auth(short(&words))),
+        _ => Err(Trouble::Unwilling(short(&words))),
     }
 }
 
@@ -148,8 +163,10 @@ fn refusal(words: String) -> Result<Reply, Trouble> {
 pub fn auth_reply(value: Value) -> Result<(), Trouble> {
     match value {
         Value::Simple(_) => Ok(()),
-        Value::Error(words) if words.starts_with("LOADING") => Err(Trouble::Unwilling(words)),
-        Value::Error(words) => Err(Trouble::Auth(words)),
+        Value::Error(words) if words.starts_with("LOADING") || words.starts_with("DENIED") => {
+            Err(Trouble::Unwilling(short(&words)))
+        }
+        Value::Error(words) => Err(Trouble::Auth(short(&words))),
         _ => Err(Trouble::Nonsense),
     }
 }
