@@ -1,11 +1,14 @@
 //! The server that the official test suites and the benchmarks ask for, built on the library alone:
-//! `conformance engine|socket|client|engine-client|bench [--port N] [--recovery]`.
+//! `conformance engine|socket|client|engine-client|bench [--port N] [--recovery] [--redis HOST:PORT]`.
 //!
 //! Each mode is what one suite expects of its server. One thread, except for `bench`: the suites start requests on several connections at
 //! once and expect them to be taken in the order in which they were started.
 
+use rill::io::redis::{RedisOptions, RedisStreams};
+use rill::io::{clock, random};
 use rill::proto::handshake::Offered;
-use rill::server::Message;
+use rill::server::redis::Names;
+use rill::server::{Log, Message};
 use rill::{Ack, Args, ConnectError, Event, Events, Limits, Options, Recovery, Server, Socket};
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -13,21 +16,27 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Builder;
 
-const USAGE: &str = "usage: conformance engine|socket|client|engine-client|bench [--port N] [--recovery]";
+const USAGE: &str =
+    "usage: conformance engine|socket|client|engine-client|bench [--port N] [--recovery] [--redis HOST:PORT]";
+
+/// What was asked for besides the mode.
+struct Asked {
+    port: u16,
+    recovery: bool,
+    redis: Option<(String, u16)>,
+}
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let mode = args.next().unwrap_or_default();
-    let (mut port, mut recovery) = (Some(3000), false);
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--port" => port = args.next().and_then(|port| port.parse::<u16>().ok()),
-            "--recovery" => recovery = true,
-            _ => port = None,
-        }
-    }
-    match (server(&mode, recovery), port) {
-        (Some(server), Some(port)) => serve(server, &mode, port),
+    let asked = options(args);
+    let server = asked.as_ref().and_then(|asked| {
+        let mut redis = None;
+        let server = server(&mode, asked.recovery, &mut |options| make(options, asked, &mut redis))?;
+        Some((server, redis))
+    });
+    match (server, asked) {
+        (Some((server, redis)), Some(asked)) => serve(server, redis, &mode, asked.port),
         _ => {
             eprintln!("{USAGE}");
             ExitCode::from(2)
@@ -35,7 +44,37 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(server: Server, mode: &str, port: u16) -> ExitCode {
+fn options(mut args: impl Iterator<Item = String>) -> Option<Asked> {
+    let mut asked = Asked { port: 3000, recovery: false, redis: None };
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--port" => asked.port = args.next()?.parse().ok()?,
+            "--recovery" => asked.recovery = true,
+            "--redis" => {
+                let (host, port) = args.next().and_then(|place| {
+                    let (host, port) = place.rsplit_once(':')?;
+                    Some((host.to_owned(), port.parse().ok()?))
+                })?;
+                asked.redis = Some((host, port));
+            }
+            _ => return None,
+        }
+    }
+    Some(asked)
+}
+
+/// A server over the log that was asked for.
+fn make(options: Options, asked: &Asked, redis: &mut Option<RedisStreams>) -> Server {
+    let Some((host, port)) = asked.redis.clone() else { return Server::in_memory(options) };
+    let names = Names { streams: "socket.io".to_owned(), sessions: "sio:session:".to_owned() };
+    let place = RedisOptions { host, port, username: String::new(), password: String::new(), names };
+    let log: Log = Arc::new(|line| eprintln!("{line}"));
+    let streams = RedisStreams::new(place, &options.limits, clock(), Some(log));
+    *redis = Some(streams.clone());
+    Server::new(options, Arc::new(streams), clock(), random())
+}
+
+fn serve(server: Server, redis: Option<RedisStreams>, mode: &str, port: u16) -> ExitCode {
     let mut builder = match mode {
         "bench" => Builder::new_multi_thread(),
         _ => Builder::new_current_thread(),
@@ -49,6 +88,9 @@ fn serve(server: Server, mode: &str, port: u16) -> ExitCode {
             Ok(listener) => listener,
             Err(error) => return failed(&format!("can't listen on 127.0.0.1:{port}: {error}")),
         };
+        if let Some(redis) = redis {
+            tokio::spawn(redis.run(server.clone(), Some(port)));
+        }
         println!("[SERVER] conformance {mode} listens on 127.0.0.1:{port}");
         rill::run(listener, server, std::future::pending()).await;
         ExitCode::SUCCESS
@@ -60,20 +102,23 @@ fn failed(message: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn server(mode: &str, recovery: bool) -> Option<Server> {
+/// Makes a server with these options, wherever its log is.
+type Make<'a> = &'a mut dyn FnMut(Options) -> Server;
+
+fn server(mode: &str, recovery: bool, make: Make<'_>) -> Option<Server> {
     match mode {
-        "bench" => Some(bench(recovery)),
-        "engine" => Some(engine()),
-        "socket" => Some(socket()),
-        "client" => Some(client()),
-        "engine-client" => Some(engine_client()),
+        "bench" => Some(bench(recovery, make)),
+        "engine" => Some(engine(make)),
+        "socket" => Some(socket(make)),
+        "client" => Some(client(make)),
+        "engine-client" => Some(engine_client(make)),
         _ => None,
     }
 }
 
 /// The benchmarks: echo, acknowledge, broadcast; arguments come back byte for byte.
-fn bench(recovery: bool) -> Server {
-    let server = Server::in_memory(Options { recovery: recovery.then(Recovery::default), ..Options::default() });
+fn bench(recovery: bool, make: Make<'_>) -> Server {
+    let server = make(Options { recovery: recovery.then(Recovery::default), ..Options::default() });
     server.of("/").handle(
         Events::new()
             .on_connect(|socket| {
@@ -96,8 +141,8 @@ fn short() -> Options {
 }
 
 /// The Engine.IO protocol suite: every message comes back.
-fn engine() -> Server {
-    Server::in_memory(Options {
+fn engine(make: Make<'_>) -> Server {
+    make(Options {
         path: "/engine.io/".to_owned(),
         engine: Some(Arc::new(|connection, message| match message {
             Message::Opened => {}
@@ -109,9 +154,9 @@ fn engine() -> Server {
 }
 
 /// The Socket.IO protocol suite.
-fn socket() -> Server {
+fn socket(make: Make<'_>) -> Server {
     let limits = Limits { connect_ms: 1_000, ..Limits::default() };
-    let server = Server::in_memory(Options { limits, ..short() });
+    let server = make(Options { limits, ..short() });
     let greet = |socket: &Socket| emit(socket, "auth", auth(socket));
     server.of("/").handle(
         Events::new()
@@ -124,8 +169,8 @@ fn socket() -> Server {
 }
 
 /// The suite of the engine.io client: small payloads, cookies, headers on demand.
-fn engine_client() -> Server {
-    Server::in_memory(Options {
+fn engine_client(make: Make<'_>) -> Server {
+    make(Options {
         path: "/engine.io/".to_owned(),
         ping_interval_ms: 500,
         limits: Limits { max_payload: 100, ..Limits::default() },
@@ -153,8 +198,8 @@ fn engine_client() -> Server {
 }
 
 /// The suite of the socket.io client.
-fn client() -> Server {
-    let server = Server::in_memory(Options {
+fn client(make: Make<'_>) -> Server {
+    let server = make(Options {
         ping_interval_ms: 2_000,
         // One test wants a client that has received nothing to get a new id.
         recovery: Some(Recovery { without_offset: false, ..Recovery::default() }),
