@@ -230,6 +230,12 @@ impl Server {
         }
     }
 
+    /// Breaks the circle of a server whose simulation is over.
+    #[cfg(test)]
+    fn forget_namespaces(&self) {
+        self.0.namespaces.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     // ---- connections
 
     /// Opens a session for a handshake request. `None`: there are as many as there may be, or the server is closed.

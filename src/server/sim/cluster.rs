@@ -7,6 +7,8 @@ use super::peer::{Heard, Line, Peer};
 use crate::id::{Offset, Room, SocketId, Time};
 use crate::limits::Limits;
 use crate::proto::handshake::Transport;
+use crate::proto::reason::Reason;
+use crate::proto::session::Input;
 use crate::server::entry::{Entry, Posted, Target};
 use crate::server::handler::{Event, Handler};
 use crate::server::handshake::Handshake;
@@ -104,6 +106,18 @@ struct Node {
     joined: Joined,
     /// Until when it stands still.
     frozen: u64,
+}
+
+/// Servers, connections and waiting commands hold each other: a million schedules must not stay in memory.
+impl Drop for Node {
+    fn drop(&mut self) {
+        for connection in self.server.connections() {
+            connection.handle(self.server.now(), Input::Abort(Reason::TransportClose));
+        }
+        *lock(&self.remote.pipeline) = Pipeline::new(0, 0);
+        lock(&self.joined).clear();
+        self.server.forget_namespaces();
+    }
 }
 
 struct Session {
