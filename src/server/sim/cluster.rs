@@ -80,8 +80,8 @@ impl Handler for App {
     fn connect(&self, socket: &Socket) {
         let pending = Arc::new(AtomicUsize::new(1));
         let saved = pending.clone();
-        socket.when_saved(move |_| {
-            saved.fetch_sub(1, Ordering::Relaxed);
+        socket.when_saved(move |result| {
+            saved.fetch_sub(usize::from(result.is_ok()), Ordering::Relaxed);
         });
         lock(&self.joined).push((socket.id().to_string(), socket.namespace().position(), pending));
     }
@@ -560,10 +560,11 @@ impl Cluster {
             || flushes
             || now - session.proved.max(offset) > WINDOW;
         session.over = true;
-        match reason {
-            true => Ok(()),
-            false => Err(format!("{i} ({old}) was refused without reason")),
+        if !reason {
+            self.say_log();
+            return Err(format!("{i} ({old}) was refused without reason"));
         }
+        Ok(())
     }
 
     fn cut(&mut self, i: usize) -> Result<(), String> {
