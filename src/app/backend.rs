@@ -30,7 +30,9 @@ impl Backend {
         let (redis, line) = match config.adapter {
             Adapter::Memory => (false, None),
             Adapter::Redis => (true, None),
-            Adapter::Try if listens(&place) => (true, Some(format!("[SERVER] REDIS_HOST is not set: using Redis on {place}"))),
+            Adapter::Try if listens(&place) => {
+                (true, Some(format!("[SERVER] REDIS_HOST is not set: using Redis on {place}")))
+            }
             Adapter::Try => {
                 let line = format!(
                     "[SERVER] REDIS_HOST is not set, and no Redis listens on {place}: the log is in memory, for this server alone"
@@ -39,7 +41,12 @@ impl Backend {
             }
         };
         let backend = match redis {
-            true => Backend::Redis(RedisStreams::new(config.redis.clone(), &options.limits, clock.clone(), Some(log.clone()))),
+            true => Backend::Redis(RedisStreams::new(
+                config.redis.clone(),
+                &options.limits,
+                clock.clone(),
+                Some(log.clone()),
+            )),
             false => Backend::Memory(Arc::new(MemoryStreams::new(&options.limits))),
         };
         (backend, line)

@@ -348,10 +348,7 @@ mod tests {
     fn the_defaults_are_allowed_and_are_the_librarys() {
         let config = parse(&[]).unwrap();
         let (options, defaults) = (config.options(), Options::default());
-        assert_eq!(
-            (config.port, config.autostart, config.adapter),
-            (3000, false, Adapter::Try)
-        );
+        assert_eq!((config.port, config.autostart, config.adapter), (3000, false, Adapter::Try));
         assert_eq!(options.ping_interval_ms, defaults.ping_interval_ms);
         assert_eq!(options.ping_timeout_ms, defaults.ping_timeout_ms);
         assert_eq!(options.limits.max_payload, defaults.limits.max_payload);

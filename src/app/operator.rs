@@ -9,8 +9,8 @@ use super::pages::Site;
 use super::report::{Report, age, seconds};
 use crate::id::{Random, Time};
 use crate::io;
-use crate::server::namespace::Namespace;
 use crate::server::entry::RemoteSocket;
+use crate::server::namespace::Namespace;
 use crate::server::socket::Socket;
 use crate::server::{Log, Options, Server};
 use std::collections::BTreeMap;
@@ -85,7 +85,18 @@ impl Operator {
         let main = server.of("/").handle(Chat { log: config.development.then_some(log) });
         let _ = site.server.set(server.clone());
         let _ = site.backend.set(backend.clone());
-        Operator { config, id: name, server, main, backend, choice, site, terminal, running: None, ending: Arc::default() }
+        Operator {
+            config,
+            id: name,
+            server,
+            main,
+            backend,
+            choice,
+            site,
+            terminal,
+            running: None,
+            ending: Arc::default(),
+        }
     }
 
     /// Serves and obeys until `exit` or a signal; gives the exit status of the process.
@@ -208,7 +219,8 @@ impl Operator {
             0 => "recovery off".to_owned(),
             ms => format!("recovery window {} s", seconds(ms)),
         };
-        self.terminal.line(&format!("[SERVER] listening on http://{address} (adapter: {}, {recovery})", self.adapter()));
+        self.terminal
+            .line(&format!("[SERVER] listening on http://{address} (adapter: {}, {recovery})", self.adapter()));
         true
     }
 

@@ -4,8 +4,8 @@ use super::backend::Backend;
 use super::report::Report;
 use crate::codec::http::{Head, Response};
 use crate::server::Server;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const HOME: &str = "<!doctype html><html lang=en><meta charset=utf-8><title>Rill</title>\
 <h1>Rill</h1><p>A Socket.IO server: connect a client to this address, path <code>/socket.io/</code>.</p>\

@@ -96,6 +96,9 @@ mod tests {
         let head = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nRill-Hop: y\r\n\r\n";
         let head = http::parse(head.as_bytes(), 9).unwrap();
         assert!(is_forwarded(&head));
-        assert!(rewritten("GET", &head, "::1").ends_with("upgrade: websocket\r\nrill-hop: ::1\r\nconnection: Upgrade\r\n\r\n"));
+        assert!(
+            rewritten("GET", &head, "::1")
+                .ends_with("upgrade: websocket\r\nrill-hop: ::1\r\nconnection: Upgrade\r\n\r\n")
+        );
     }
 }

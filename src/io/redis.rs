@@ -7,6 +7,7 @@
 use crate::codec::resp::{Bounds, Decoder};
 use crate::id::{Clock, Offset, Time};
 use crate::limits::Limits;
+use crate::server::entry::Entry;
 use crate::server::metrics::Metrics;
 use crate::server::pipeline::{Pipeline, Settled};
 use crate::server::redis::{self, Names, Trouble};
@@ -146,8 +147,13 @@ impl fmt::Display for Ended {
 
 impl Streams for RedisStreams {
     fn submit(&self, now: Time, command: Command, done: Option<Done>) -> Result<(), StreamError> {
+        if self.0.is_dropped(&command) {
+            return Ok(());
+        }
         let refused = match self.0.can_be_written(&command) {
-            Ok(()) => lock(&self.0.queue).pipeline.submit(now, command, done).map_err(|done| (done, StreamError::Unavailable)),
+            Ok(()) => {
+                lock(&self.0.queue).pipeline.submit(now, command, done).map_err(|done| (done, StreamError::Unavailable))
+            }
             Err(error) => Err((done, error)),
         };
         match refused {
@@ -284,7 +290,9 @@ impl RedisStreams {
                 Ok(Ok(n)) => n,
                 Ok(Err(error)) => return error.into(),
                 // Silence is in order while nothing is asked; asked at the end of a silence, it must be answered in the next.
-                Err(_) if std::mem::replace(&mut idle, !lock(&self.0.queue).awaited.is_empty()) => return Ended::Silent,
+                Err(_) if std::mem::replace(&mut idle, !lock(&self.0.queue).awaited.is_empty()) => {
+                    return Ended::Silent;
+                }
                 Err(_) => continue,
             };
             idle = false;
@@ -406,6 +414,12 @@ impl Shared {
             true => redis::encode(&mut Vec::new(), &self.options.names, &self.limits, command),
             false => Ok(()),
         }
+    }
+
+    /// Volatile events don't wait for a Redis that is away.
+    fn is_dropped(&self, command: &Command) -> bool {
+        let Command::XAdd { posted, .. } = command else { return false };
+        matches!(posted.entry, Entry::Passing { .. }) && !lock(&self.lines)[Role::Commands as usize].up
     }
 
     async fn connect(&self) -> Result<(TcpStream, Decoder), Ended> {

@@ -4,7 +4,7 @@
 //! A server that is silent is dropped by the clock of this server's own heartbeats: while those don't come back, it is the log that is away.
 
 use super::entry::{Entry, Member, Posted};
-use super::log::after_first;
+use super::log::{SENDERS, after_first};
 use super::streams::{Command, Done, Item, Key, Reply};
 use super::{Core, Server, lock};
 use crate::id::{Nsp, Offset, SocketId, Time};
@@ -36,6 +36,9 @@ impl Reader {
     fn is_new(&mut self, posted: &Posted) -> bool {
         if posted.seq == 0 {
             return true;
+        }
+        if self.seen.len() >= SENDERS {
+            self.seen.clear();
         }
         let seen = self.seen.entry(posted.uid.clone()).or_default();
         let new = posted.seq > *seen;
@@ -203,8 +206,7 @@ impl Server {
         self.watch_clock(now);
         match key {
             Key::Log(nsp) => {
-                let namespace = self.namespaces().into_iter().find(|namespace| namespace.name() == nsp);
-                if let Some(namespace) = namespace {
+                if let Some(namespace) = self.namespace(nsp) {
                     namespace.feed(after, items);
                 }
             }
@@ -240,8 +242,7 @@ impl Server {
                 Entry::Closed => drop(state.members.remove(&posted.uid)),
                 Entry::Taken { nsp, sid, claim } => {
                     drop(state);
-                    let namespaces = self.namespaces();
-                    if let Some(namespace) = namespaces.iter().find(|namespace| namespace.name() == nsp) {
+                    if let Some(namespace) = self.namespace(nsp) {
                         namespace.taken(sid, *claim);
                     }
                 }

@@ -199,9 +199,7 @@ impl Entry {
             Entry::Broadcast { args, name, .. }
             | Entry::Passing { args, name, .. }
             | Entry::ServerSide { args, name, .. }
-            | Entry::Ask { args, name, .. } => {
-                name.len() + args_weight(args)
-            }
+            | Entry::Ask { args, name, .. } => name.len() + args_weight(args),
             Entry::ServerAnswer { args, .. } | Entry::Answer { args, .. } => args_weight(args),
             Entry::Record(record) => 64 * record.stays.len(),
             Entry::Fetched { sockets, .. } => 512 * sockets.len(),

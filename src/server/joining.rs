@@ -1,12 +1,12 @@
 //! A client's CONNECT to a namespace: its session is claimed if it asks for one, the middlewares decide, and it is let in.
 
+use super::Server;
 use super::connection::Connection;
 use super::handler::{ConnectError, Next};
 use super::namespace::Namespace;
 use super::recovery::{Refused, Request};
 use super::restore::Claimed;
 use super::socket::Socket;
-use super::Server;
 use crate::codec::socket_packet;
 use crate::id::Nsp;
 use std::sync::Arc;

@@ -25,7 +25,13 @@ pub(super) const PAGE: usize = 1_000;
 /// Milliseconds until a log in use would die: ten years.
 const FOREVER: u64 = 10 * 365 * 86_400_000;
 /// Entries and bytes of a shared log's end that are kept here, so that most replays need no XREAD.
-const TAIL: (usize, usize) = (5_000, 8 * 1024 * 1024);
+const TAIL: (usize, usize) = (2_000, 2 * 1024 * 1024);
+/// Senders whose last number is remembered: far more than there are servers, but any program may make names up.
+pub(super) const SENDERS: usize = 10_000;
+/// Clients that wait for the log to be opened or read; more are not let in, and come again.
+const WAITING: usize = 100_000;
+/// Milliseconds that a shared log outlives the last server that reads it, beyond what sessions need.
+const IDLE: u64 = 3_600_000;
 /// Repeated entries that are remembered, so that no replay gives them twice.
 const DOUBLES: usize = 1_000;
 
@@ -92,6 +98,12 @@ impl Reading {
         (from >= self.tail_from && self.ready).then(|| self.tail.range(start..).take(count).cloned().collect())
     }
 
+    fn note_reader(&mut self, uid: &Arc<str>) {
+        if self.readers.len() < SENDERS {
+            self.readers.insert(uid.clone());
+        }
+    }
+
     fn keep(&mut self, id: Offset, posted: &Arc<Posted>) {
         self.tail_bytes += posted.entry.weight();
         self.tail.push_back((id, posted.clone()));
@@ -107,6 +119,9 @@ impl Reading {
         if posted.seq == 0 {
             return true;
         }
+        if self.seen.len() >= SENDERS {
+            self.seen.clear();
+        }
         match self.seen.get_mut(&posted.uid) {
             Some(seen) if *seen >= posted.seq => {
                 self.doubles.insert(id);
@@ -119,6 +134,12 @@ impl Reading {
             None => drop(self.seen.insert(posted.uid.clone(), posted.seq)),
         }
         true
+    }
+
+    fn wait_for(&mut self, position: Offset, action: Action) {
+        if self.waiting.len() < WAITING {
+            self.waiting.push((position, action));
+        }
     }
 
     /// Takes out what has waited for this server's entry number `returned` and for `position`.
@@ -193,7 +214,7 @@ impl Namespace {
                 drop(hub);
                 action();
             }
-            false => hub.reading.waiting.push((Offset::ZERO, action)),
+            false => hub.reading.wait_for(Offset::ZERO, action),
         }
     }
 
@@ -220,7 +241,7 @@ impl Namespace {
                 drop(hub);
                 action();
             }
-            false => hub.reading.waiting.push((position, action)),
+            false => hub.reading.wait_for(position, action),
         }
     }
 
@@ -274,12 +295,13 @@ impl Namespace {
     }
 
     fn append(&self, hub: &mut Hub, entry: Entry) -> Result<(), StreamError> {
-        let seq = hub.reading.sent + 1;
+        // A volatile event waits for nothing, and nothing waits for it.
+        let seq = if let Entry::Passing { .. } = entry { 0 } else { hub.reading.sent + 1 };
         let command = Command::XAdd { key: self.key(), posted: self.core.post(seq, entry), create: true };
         match self.submit(command, None) {
             Ok(()) => {
-                hub.reading.sent = seq;
-                self.sent.store(seq, Ordering::Release);
+                hub.reading.sent = seq.max(hub.reading.sent);
+                self.sent.store(hub.reading.sent, Ordering::Release);
                 self.core.metrics.log_appends.one();
                 Ok(())
             }
@@ -384,10 +406,10 @@ impl Namespace {
             }
             Entry::ServerSide { .. } if !own => deferred.push(Deferred::ServerEvent(posted.clone())),
             Entry::Marker if !own => {
-                hub.reading.readers.insert(posted.uid.clone());
+                hub.reading.note_reader(&posted.uid);
                 deferred.push(Deferred::Present);
             }
-            Entry::Present if !own => drop(hub.reading.readers.insert(posted.uid.clone())),
+            Entry::Present if !own => hub.reading.note_reader(&posted.uid),
             Entry::Closed => drop(hub.reading.readers.remove(&posted.uid)),
             // Those of sessions, inboxes and the control log have no business here.
             _ => {}
@@ -513,6 +535,10 @@ impl Namespace {
         }
         if let Some(min) = min {
             let _ = self.submit(Command::XTrim { key: self.key(), min }, None);
+        }
+        // Also where another server has just let it go: this one still reads it.
+        if self.core.streams.shared() && hub.reading.ready {
+            let _ = self.submit(Command::Expire { key: self.key(), ms: retention_ms.saturating_add(IDLE) }, None);
         }
     }
 

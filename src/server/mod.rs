@@ -38,11 +38,11 @@ use crate::proto::client::Client;
 use crate::proto::handshake::{self as opening, Announced, Transport};
 use crate::proto::reason::Reason;
 use crate::proto::session::{Input, Session, Settings};
+use cluster::Cluster;
 use connection::Connection;
 use handler::Handler;
 use handshake::Handshake;
 use metrics::Metrics;
-use cluster::Cluster;
 use namespace::Namespace;
 use requests::Requests;
 use sessions::Sessions;
@@ -188,6 +188,10 @@ impl Server {
         let mut all: Vec<_> = namespaces.values().cloned().collect();
         all.sort_by(|a, b| a.name().cmp(b.name()));
         all
+    }
+
+    fn namespace(&self, name: &Nsp) -> Option<Arc<Namespace>> {
+        self.0.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     /// The namespace that a client asks for, with a user more: give it back with [`Server::release`].

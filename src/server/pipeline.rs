@@ -256,8 +256,8 @@ mod tests {
     use crate::id::Nsp;
     use crate::limits::Limits;
     use crate::server::entry::Target;
-    use crate::server::streams::Item;
     use crate::server::memory::MemoryStreams;
+    use crate::server::streams::Item;
     use std::sync::{Arc, Mutex};
 
     fn log() -> Key {

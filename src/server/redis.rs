@@ -163,10 +163,12 @@ fn refusal(words: String) -> Result<Reply, Trouble> {
 pub fn auth_reply(value: Value) -> Result<(), Trouble> {
     match value {
         Value::Simple(_) => Ok(()),
-        Value::Error(words) if words.starts_with("LOADING") || words.starts_with("DENIED") => {
-            Err(Trouble::Unwilling(short(&words)))
+        Value::Error(words)
+            if ["WRONGPASS", "NOAUTH", "ERR AUTH", "ERR invalid password"].iter().any(|w| words.starts_with(w)) =>
+        {
+            Err(Trouble::Auth(short(&words)))
         }
-        Value::Error(words) => Err(Trouble::Auth(short(&words))),
+        Value::Error(words) => Err(Trouble::Unwilling(short(&words))),
         _ => Err(Trouble::Nonsense),
     }
 }
@@ -176,7 +178,10 @@ pub fn read_reply(value: Value) -> Result<Vec<(String, Vec<Value>)>, Trouble> {
     let streams = match value {
         Value::Null => return Ok(Vec::new()),
         Value::Array(streams) => streams,
-        Value::Error(words) => return refusal(words).and(Err(Trouble::Nonsense)),
+        Value::Error(words) => {
+            let told = Trouble::Unwilling(short(&words));
+            return refusal(words).and(Err(told));
+        }
         _ => return Err(Trouble::Nonsense),
     };
     let stream = |stream| match stream {
@@ -313,7 +318,11 @@ mod tests {
         ])]);
         let Ok(Reply::Entries(items)) = reply(&read, streams, &limits) else { panic!() };
         let seen: Vec<_> = items.iter().map(|(id, posted)| (id.to_string(), is_unreadable(posted))).collect();
-        assert_eq!(seen, [("1-1", false), ("1-2", true), ("1-3", true), ("1-4", true), ("1-5", true)].map(|(id, bad)| (id.to_owned(), bad)));
+        assert_eq!(
+            seen,
+            [("1-1", false), ("1-2", true), ("1-3", true), ("1-4", true), ("1-5", true)]
+                .map(|(id, bad)| (id.to_owned(), bad))
+        );
         assert!(matches!(reply(&read, Value::Null, &limits), Ok(Reply::Entries(items)) if items.is_empty()));
         assert!(matches!(reply(&add, Value::Null, &limits), Ok(Reply::Added(None))));
         assert!(matches!(reply(&add, bulk("3-4"), &limits), Ok(Reply::Added(Some(Offset { ms: 3, seq: 4 })))));

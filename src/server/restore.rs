@@ -130,13 +130,17 @@ impl Namespace {
     }
 
     /// Lets the session live for a window after the next pong that does not come. One that is not there any more, because the log was away
-    /// for longer than that, is written again: its client has just answered.
+    /// for longer than that, is written again: its client has just answered. One at a time, so that they don't pile up while it is away.
     fn refresh(self: &Arc<Self>, socket: &Socket) {
         let (Some(window), Some(pid)) = (self.recovery_ms(), socket.pid()) else { return };
+        if !socket.begins_refresh() {
+            return;
+        }
         let ms = window.saturating_add(self.core.options.heartbeat_ms());
         let expire = Command::Expire { key: Key::Session(pid.clone()), ms };
         let (me, owner, again) = (self.clone(), socket.clone(), expire.clone());
         let done: Done = Box::new(move |reply| {
+            owner.ends_refresh();
             if let Reply::Existed(false) = reply {
                 let hub = lock(&me.hub);
                 if hub.has(&owner) {
@@ -201,11 +205,7 @@ impl Namespace {
     // ---- the way back
 
     /// Claims the session that a client asks for.
-    pub(super) fn claim(
-        self: &Arc<Self>,
-        request: Request,
-        then: OnClaimed,
-    ) {
+    pub(super) fn claim(self: &Arc<Self>, request: Request, then: OnClaimed) {
         let key = Key::Session(request.pid.clone());
         let seq = self.core.next_claim.fetch_add(1, Ordering::Relaxed);
         let posted = self.core.post(seq, Entry::Claim(self.name().clone()));

@@ -91,6 +91,9 @@ pub(super) struct Position {
     pub(super) untidy: usize,
 }
 
+/// Events of a client that may wait for the handler's `connect` to return; with more its connection is closed.
+const EARLY: usize = 10_000;
+
 /// What came while the handler's `connect` was running.
 enum Early {
     Event(Box<str>, Args, Option<u64>),
@@ -108,6 +111,8 @@ struct State {
     /// The handler's `connect` runs, perhaps on another thread; what comes meanwhile waits here.
     announcing: bool,
     early: Vec<Early>,
+    /// The session's time to live is being renewed.
+    refreshing: bool,
 }
 
 struct Inner {
@@ -179,6 +184,7 @@ impl Socket {
             acks: HashMap::new(),
             own: 0,
             announcing: false,
+            refreshing: false,
             early: Vec::new(),
         };
         server.retain(namespace);
@@ -442,7 +448,13 @@ impl Socket {
     pub(super) fn event(&self, name: &str, args: Args, id: Option<u64>) {
         let mut state = lock(&self.0.state);
         if state.announcing || state.life == Life::Admitted {
-            return state.early.push(Early::Event(name.into(), args, id));
+            state.early.push(Early::Event(name.into(), args, id));
+            let many = state.early.len() > EARLY;
+            drop(state);
+            if many {
+                self.0.connection.handle(self.0.connection.server().now(), Input::Close(Reason::ForcedServerClose));
+            }
+            return;
         }
         drop(state);
         self.handle_event(name, args, id);
@@ -547,6 +559,15 @@ impl Socket {
     /// The claim by which this server has the session; zero if it made it.
     pub(super) fn claim(&self) -> Offset {
         lock(&self.0.state).position.claim
+    }
+
+    /// False: the last refresh of the session is not answered yet.
+    pub(super) fn begins_refresh(&self) -> bool {
+        !std::mem::replace(&mut lock(&self.0.state).refreshing, true)
+    }
+
+    pub(super) fn ends_refresh(&self) {
+        lock(&self.0.state).refreshing = false;
     }
 
     /// The session's stream is gone: the next record makes it anew.

@@ -280,7 +280,11 @@ fn the_last_claim_owns_the_session() {
     let claim = || Entry::Claim(Nsp::new("/"));
     for (what, entries, want) in [
         ("nothing", vec![], None),
-        ("another namespace's claim", vec![(1, record(0, 1)), (2, Entry::Claim(Nsp::new("/x"))), (3, record(0, 2))], Some(2)),
+        (
+            "another namespace's claim",
+            vec![(1, record(0, 1)), (2, Entry::Claim(Nsp::new("/x"))), (3, record(0, 2))],
+            Some(2),
+        ),
         ("a claim alone", vec![(1, claim())], None),
         ("the newest record", vec![(1, record(0, 1)), (2, record(0, 2))], Some(2)),
         (

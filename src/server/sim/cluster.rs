@@ -198,7 +198,8 @@ impl Cluster {
             bytes[..8].copy_from_slice(&id.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
         };
         let recovery = Some(Recovery { window_ms: WINDOW, ..Recovery::default() });
-        let log: Option<crate::server::Log> = self.loud.then(|| Arc::new(|line: &str| println!("         {line}")) as _);
+        let log: Option<crate::server::Log> =
+            self.loud.then(|| Arc::new(|line: &str| println!("         {line}")) as _);
         let options = Options { recovery, log, ..Options::default() };
         let remote = Arc::new(Remote { pipeline: Mutex::new(Pipeline::new(10_000, 1 << 26)) });
         let clock = Arc::new(move || Time(ticking.load(Ordering::Relaxed)));
@@ -227,10 +228,11 @@ impl Cluster {
 
     /// The whole log, for whoever looks for a fault.
     fn say_log(&self) {
-        let read = |key| match self.store.carry_out(self.now(), Command::XRead { key, after: Offset::ZERO, count: 9_999 }) {
-            Reply::Entries(items) => items,
-            _ => Vec::new(),
-        };
+        let read =
+            |key| match self.store.carry_out(self.now(), Command::XRead { key, after: Offset::ZERO, count: 9_999 }) {
+                Reply::Entries(items) => items,
+                _ => Vec::new(),
+            };
         let mut keys = vec![Key::Log(crate::id::Nsp::new("/"))];
         keys.extend(self.sids.keys().filter_map(|pid| crate::id::Pid::from_wire(pid)).map(Key::Session));
         for key in keys {
@@ -616,7 +618,8 @@ impl Cluster {
                     pending: pending.clone(),
                 };
                 let session = self.sessions.entry(sid).or_insert_with(new);
-                session.unsure |= session.pending.load(Ordering::Relaxed) > 0 && !Arc::ptr_eq(&session.pending, &pending);
+                session.unsure |=
+                    session.pending.load(Ordering::Relaxed) > 0 && !Arc::ptr_eq(&session.pending, &pending);
                 session.pending = pending.clone();
             }
         }
@@ -848,7 +851,9 @@ impl Cluster {
             if self.peers[i].0.connected && sure && !session.over && session.got != expected {
                 let (k, got) = (self.peers[i].1, &session.got);
                 let here = self.nodes[k].server.of("/").socket(&SocketId::from_record(&sid)).is_some();
-                return Err(format!("{i} ({sid}) got {got:?} in the end, should get {expected:?}; at node {k}: {here}"));
+                return Err(format!(
+                    "{i} ({sid}) got {got:?} in the end, should get {expected:?}; at node {k}: {here}"
+                ));
             }
         }
         Ok(())
