@@ -263,14 +263,14 @@ impl Server {
         self.open_reader(true);
         let core = self.core();
         let mut state = lock(&core.cluster.0);
-        if now < state.next_beat {
+        if now < state.next_beat || state.control.position.is_none() {
             return;
         }
         state.next_beat = now.plus(BEAT);
         let own = state.own;
         state.members.retain(|_, seen| own.since(seen.at) < DEAD);
         let trims = [(Key::Control, state.control.old(now)), (Key::Inbox(core.uid.clone()), state.inbox.old(now))];
-        let beats = state.control.position.is_some() && !std::mem::replace(&mut state.beating, true);
+        let beats = !std::mem::replace(&mut state.beating, true);
         let address = state.address.clone();
         drop(state);
         if beats {

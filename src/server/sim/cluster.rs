@@ -10,7 +10,7 @@ use crate::proto::handshake::Transport;
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
 use crate::server::entry::{Entry, Posted, Target};
-use crate::server::handler::{Event, Handler};
+use crate::server::handler::{Event, Handler, ServerEvent};
 use crate::server::handshake::Handshake;
 use crate::server::memory::MemoryStreams;
 use crate::server::pipeline::{Pipeline, Settled};
@@ -91,6 +91,12 @@ impl Handler for App {
         socket.emit("logged", event.args).unwrap();
         if let Some(ack) = event.ack {
             ack.send(());
+        }
+    }
+
+    fn server_event(&self, event: ServerEvent<'_>) {
+        if let Some(ack) = event.ack {
+            ack.send(event.name);
         }
     }
 }
@@ -200,7 +206,8 @@ impl Cluster {
         let recovery = Some(Recovery { window_ms: WINDOW, ..Recovery::default() });
         let log: Option<crate::server::Log> =
             self.loud.then(|| Arc::new(|line: &str| println!("         {line}")) as _);
-        let options = Options { recovery, log, ..Options::default() };
+        let name = format!("node-{}", self.nodes.len());
+        let options = Options { name, recovery, log, ..Options::default() };
         let remote = Arc::new(Remote { pipeline: Mutex::new(Pipeline::new(10_000, 1 << 26)) });
         let clock = Arc::new(move || Time(ticking.load(Ordering::Relaxed)));
         let server = Server::new(options, remote.clone(), clock, Arc::new(random));
@@ -216,7 +223,29 @@ impl Cluster {
         (self.random >> 16) as usize % n
     }
 
-    fn now(&self) -> Time {
+    pub fn server(&self, k: usize) -> &Server {
+        &self.nodes[k].server
+    }
+
+    /// Server `k` stands still for so many milliseconds.
+    pub fn freeze(&mut self, k: usize, ms: u64) {
+        self.nodes[k].frozen = self.now().0 + ms;
+    }
+
+    /// Time passes for the servers, and all that is under way arrives.
+    pub fn let_pass(&mut self, ms: u64) {
+        for _ in 0..ms / 200 {
+            self.clock.fetch_add(200, Ordering::Relaxed);
+            for k in (0..3).filter(|k| !self.is_frozen(*k)).collect::<Vec<_>>() {
+                self.nodes[k].server.handle_timeouts(self.now());
+                self.nodes[k].server.tend_cluster(self.now());
+                self.write(k, 20);
+                self.read(k);
+            }
+        }
+    }
+
+    pub fn now(&self) -> Time {
         Time(self.clock.load(Ordering::Relaxed))
     }
 
@@ -396,7 +425,7 @@ impl Cluster {
     }
 
     /// Everything under way arrives.
-    fn calm(&mut self) {
+    pub fn calm(&mut self) {
         for _ in 0..40 {
             for k in 0..3 {
                 if !self.is_frozen(k) {
@@ -451,7 +480,7 @@ impl Cluster {
         }
     }
 
-    fn open(&self, k: usize, transport: Transport) -> Option<Arc<crate::server::connection::Connection>> {
+    pub fn open(&self, k: usize, transport: Transport) -> Option<Arc<crate::server::connection::Connection>> {
         let headers = crate::codec::http::parse(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", 9).unwrap().headers;
         let handshake = Handshake { headers, url: "/socket.io/?EIO=4".into(), address: "::1".into() };
         self.nodes[k].server.open(self.now(), transport, false, handshake)
