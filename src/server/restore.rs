@@ -248,18 +248,26 @@ impl Namespace {
             None => {
                 let (me, socket) = (self.clone(), socket.clone());
                 let offset = Request::from_auth(socket.auth()).and_then(|request| request.offset);
-                let enter = Box::new(move || {
-                    let mut hub = lock(&me.hub);
-                    let here = Position { since: hub.position, confirmed: hub.position, ..Position::default() };
-                    let admitted = me.enter(&mut hub, &socket, here, None);
-                    drop(hub);
-                    me.refresh(&socket);
-                    done(Ok(admitted));
-                });
+                let enter = Box::new(move || me.enter_new(socket, done));
                 let me = self.clone();
                 self.when_ready(Box::new(move || me.when_past(offset, enter)));
             }
         }
+    }
+
+    /// Lets a client in without a session of its own, at the log's position, if there is one at this moment.
+    fn enter_new(self: &Arc<Self>, socket: Socket, done: OnAdmitted) {
+        let mut hub = lock(&self.hub);
+        if !hub.reading.ready {
+            drop(hub);
+            let me = self.clone();
+            return self.when_ready(Box::new(move || me.enter_new(socket, done)));
+        }
+        let here = Position { since: hub.position, confirmed: hub.position, ..Position::default() };
+        let admitted = self.enter(&mut hub, &socket, here, None);
+        drop(hub);
+        self.refresh(&socket);
+        done(Ok(admitted));
     }
 
     fn enter(self: &Arc<Self>, hub: &mut Hub, socket: &Socket, position: Position, replay: Option<Replay>) -> bool {
@@ -376,6 +384,11 @@ impl Restore {
     fn finish(self, position: Position, mut replay: Replay) {
         let namespace = self.namespace();
         let mut hub = lock(&namespace.hub);
+        // The log has lost entries: what is still true is seen when it is open again.
+        if !hub.reading.ready {
+            drop(hub);
+            return namespace.when_ready(Box::new(move || self.start()));
+        }
         // Claimed by somebody else since.
         if hub.restoring.get(&self.claimed.record.sid) != Some(&self.claimed.claim) {
             drop(hub);
