@@ -17,5 +17,5 @@ COPY --from=build /rill/rill /rill
 # nobody: any number will do, there is no file to own.
 USER 65534:65534
 EXPOSE 3000
-HEALTHCHECK --interval=5s --timeout=4s --start-period=2s --retries=3 CMD ["/rill", "health"]
+HEALTHCHECK --interval=5s --timeout=4s --start-period=5s --retries=3 CMD ["/rill", "health"]
 ENTRYPOINT ["/rill"]

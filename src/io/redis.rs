@@ -7,7 +7,7 @@
 use crate::codec::resp::{Bounds, Decoder};
 use crate::id::{Clock, Offset, Time};
 use crate::limits::Limits;
-use crate::server::entry::Entry;
+use crate::server::entry::{Entry, Posted};
 use crate::server::metrics::Metrics;
 use crate::server::pipeline::{Pipeline, Settled};
 use crate::server::redis::{self, Names, Trouble};
@@ -32,6 +32,8 @@ use tokio::time::{sleep, timeout};
 const CONNECT: Duration = Duration::from_secs(3);
 /// For the answer to any command; after that the connection is given up.
 const ANSWER: Duration = Duration::from_secs(15);
+/// Milliseconds without an answer after which Redis counts as away; heartbeats ask every two seconds.
+const STALLED: u64 = 3_000;
 /// Milliseconds that an XREAD waits for entries.
 const BLOCK: u64 = 5_000;
 /// Entries per XREAD.
@@ -82,8 +84,8 @@ pub struct RedisStatus {
 
 struct Queue {
     pipeline: Pipeline,
-    /// The commands whose replies are awaited, oldest first.
-    awaited: VecDeque<Command>,
+    /// The commands whose replies are awaited, oldest first, and when they were sent.
+    awaited: VecDeque<(Command, Time)>,
 }
 
 /// What one of the connections knows of its state.
@@ -172,6 +174,10 @@ impl Streams for RedisStreams {
         true
     }
 
+    fn append_here(&self, _: Time, _: &Key, _: &Arc<Posted>) -> Option<Offset> {
+        None
+    }
+
     fn at_hand(&self, _: Time, _: &Key, _: Offset, _: usize) -> Vec<Item> {
         Vec::new()
     }
@@ -212,9 +218,13 @@ impl RedisStreams {
     pub fn status(&self) -> RedisStatus {
         let lines = lock(&self.0.lines);
         let trouble = lines.iter().find_map(|line| line.trouble.clone());
-        let connected = lines.iter().all(|line| line.up);
+        let up = lines.iter().all(|line| line.up);
         drop(lines);
-        RedisStatus { connected, waiting: lock(&self.0.queue).pipeline.waiting(), trouble }
+        let now = (self.0.clock)();
+        let queue = lock(&self.0.queue);
+        let stalled = queue.awaited.front().is_some_and(|(_, sent)| now.since(*sent) > STALLED);
+        let trouble = trouble.or_else(|| stalled.then(|| Ended::Silent.to_string()));
+        RedisStatus { connected: up && !stalled, waiting: queue.pipeline.waiting(), trouble }
     }
 
     /// Waits until all that was sent is in the log, for at most `time`; tells how many packets are not.
@@ -458,12 +468,13 @@ impl Shared {
 
     /// Puts the next commands into `bytes`.
     fn gather(&self, bytes: &mut Vec<u8>) {
+        let now = (self.clock)();
         let mut queue = lock(&self.queue);
         while bytes.len() < BATCH {
             let Some(command) = queue.pipeline.next_command() else { return };
             // Whether it can be encoded was seen when it was taken.
             let _ = redis::encode(bytes, &self.options.names, &self.limits, &command);
-            queue.awaited.push_back(command);
+            queue.awaited.push_back((command, now));
         }
     }
 
@@ -474,7 +485,7 @@ impl Shared {
     }
 
     fn answered(&self, value: crate::codec::resp::Value, metrics: &Metrics) -> Result<Settled, Trouble> {
-        let Some(command) = lock(&self.queue).awaited.pop_front() else { return Err(redis::unasked(value)) };
+        let Some((command, _)) = lock(&self.queue).awaited.pop_front() else { return Err(redis::unasked(value)) };
         let reply = redis::reply(&command, value, &self.limits)?;
         match &reply {
             Reply::Entries(items) => self.count_unreadable(items, metrics),

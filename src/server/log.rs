@@ -158,7 +158,7 @@ impl Reading {
 
 impl Namespace {
     pub(super) fn key(&self) -> Key {
-        Key::Log(self.name().clone())
+        self.key.clone()
     }
 
     pub(super) fn submit(&self, command: Command, done: Option<Done>) -> Result<(), StreamError> {
@@ -277,13 +277,21 @@ impl Namespace {
             return Ok(());
         }
         let mut hub = lock(&self.hub);
-        self.append(&mut hub, entry).map_err(EmitError::Log)?;
-        let mut deferred = Vec::new();
-        if !self.core.streams.shared() {
-            self.pump(&mut hub, &mut deferred);
+        let seq = hub.reading.sent + 1;
+        if self.core.streams.shared() {
+            return self.append(&mut hub, entry, seq).map_err(EmitError::Log);
         }
-        drop(hub);
-        self.run(deferred);
+        // A log in this process has no other writer: with the hub held, what is appended is what would be read.
+        let posted = self.core.post(seq, entry);
+        if let Some(id) = self.core.streams.append_here(self.now(), &self.key, &posted) {
+            self.core.metrics.log_appends.one();
+            hub.reading.sent = seq;
+            hub.position = id;
+            let mut deferred = Vec::new();
+            self.deliver(&mut hub, &posted, Some(id), &mut deferred);
+            drop(hub);
+            self.run(deferred);
+        }
         Ok(())
     }
 
@@ -294,9 +302,9 @@ impl Namespace {
         Ok(())
     }
 
-    fn append(&self, hub: &mut Hub, entry: Entry) -> Result<(), StreamError> {
+    fn append(&self, hub: &mut Hub, entry: Entry, seq: u64) -> Result<(), StreamError> {
         // A volatile event waits for nothing, and nothing waits for it.
-        let seq = if let Entry::Passing { .. } = entry { 0 } else { hub.reading.sent + 1 };
+        let seq = if let Entry::Passing { .. } = entry { 0 } else { seq };
         let command = Command::XAdd { key: self.key(), posted: self.core.post(seq, entry), create: true };
         match self.submit(command, None) {
             Ok(()) => {
@@ -322,22 +330,6 @@ impl Namespace {
     }
 
     // ---- out of the log
-
-    /// Delivers what a log in this process has after the position.
-    fn pump(&self, hub: &mut Hub, deferred: &mut Vec<Deferred>) {
-        loop {
-            let items = self.core.streams.at_hand(self.now(), &self.key(), hub.position, PAGE);
-            let more = items.len() == PAGE;
-            for (id, posted) in items {
-                // The position moves first, so that no entry can hold the reader up.
-                hub.position = id;
-                self.deliver(hub, &posted, Some(id), deferred);
-            }
-            if !more {
-                return;
-            }
-        }
-    }
 
     /// Delivers what was read from a shared log after `after`; an answer to a question that is no longer asked is ignored.
     pub(super) fn feed(&self, after: Offset, items: Vec<Item>) {

@@ -171,6 +171,16 @@ impl Streams for MemoryStreams {
         false
     }
 
+    fn append_here(&self, now: Time, key: &Key, posted: &Arc<Posted>) -> Option<Offset> {
+        let mut shard = lock(self.shard(key));
+        shard.sweep(now);
+        if let Some(stream) = shard.get(now, key) {
+            return Some(stream.add(now, posted.clone(), &self.limits));
+        }
+        let stream = shard.streams.entry(key.clone()).or_default();
+        Some(stream.add(now, posted.clone(), &self.limits))
+    }
+
     fn at_hand(&self, now: Time, key: &Key, after: Offset, count: usize) -> Vec<Item> {
         let mut shard = lock(self.shard(key));
         shard.get(now, key).map_or_else(Vec::new, |stream| stream.read(after, count))

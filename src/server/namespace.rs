@@ -28,6 +28,8 @@ const RESERVED: [&str; 6] =
 /// A namespace.
 pub struct Namespace {
     name: Nsp,
+    /// Its log's.
+    pub(super) key: Key,
     pub(super) core: Arc<Core>,
     handler: OnceLock<Arc<dyn Handler>>,
     middlewares: RwLock<Vec<Arc<Middleware>>>,
@@ -47,6 +49,7 @@ impl Namespace {
         // A namespace that comes again goes on with higher numbers than the one that went.
         let first = core.next_namespace.fetch_add(1, Ordering::Relaxed) << 40;
         Namespace {
+            key: Key::Log(name.clone()),
             name,
             core,
             handler: OnceLock::new(),

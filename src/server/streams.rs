@@ -127,6 +127,9 @@ pub trait Streams: Send + Sync {
     /// Other servers read and write the log too, and replies take their time.
     fn shared(&self) -> bool;
 
+    /// Appends to a log in this process, and tells the entry's id at once; `None`: the log is shared, and takes commands.
+    fn append_here(&self, now: Time, key: &Key, posted: &Arc<Posted>) -> Option<Offset>;
+
     /// Up to `count` entries after `after` of a log in this process; a shared log has none at hand.
     fn at_hand(&self, now: Time, key: &Key, after: Offset, count: usize) -> Vec<Item>;
 }

@@ -61,6 +61,10 @@ impl Streams for Remote {
         true
     }
 
+    fn append_here(&self, _: Time, _: &Key, _: &Arc<Posted>) -> Option<Offset> {
+        None
+    }
+
     fn at_hand(&self, _: Time, _: &Key, _: Offset, _: usize) -> Vec<Item> {
         Vec::new()
     }

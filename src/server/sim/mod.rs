@@ -10,6 +10,7 @@ pub mod peer;
 mod questions;
 mod world;
 
+use super::entry::Posted;
 use super::memory::MemoryStreams;
 use super::streams::{Command, Done, Item, Key, StreamError, Streams};
 use crate::id::{Offset, Time};
@@ -129,6 +130,10 @@ impl Streams for Broken {
 
     fn shared(&self) -> bool {
         false
+    }
+
+    fn append_here(&self, now: Time, key: &Key, posted: &Arc<Posted>) -> Option<Offset> {
+        self.inner.append_here(now, key, posted)
     }
 
     fn at_hand(&self, now: Time, key: &Key, after: Offset, count: usize) -> Vec<Item> {

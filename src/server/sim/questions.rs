@@ -53,7 +53,8 @@ fn clients_of_all_servers_answer() {
     cluster.calm();
     for (i, line) in lines.iter_mut().enumerate() {
         line.pump(cluster.now());
-        let asked = line.coming.iter().find_map(|packet| packet.strip_prefix("42")?.strip_suffix(r#"["q",7]"#)).unwrap();
+        let asked =
+            line.coming.iter().find_map(|packet| packet.strip_prefix("42")?.strip_suffix(r#"["q",7]"#)).unwrap();
         if i != 1 {
             line.send(cluster.now(), &format!("43{asked}[{i}]"));
         }
