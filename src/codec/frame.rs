@@ -13,7 +13,6 @@ use super::websocket::{Opcode, head};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf, Bytes};
-use std::io::Write as _;
 
 /// The longest head of a frame that isn't masked.
 const HEAD: usize = 10;
@@ -74,6 +73,8 @@ impl Frame {
     }
 }
 
+const DIGITS: [u8; 10] = *b"0123456789";
+
 /// Writes a text packet straight into its final buffer, behind room for the longest head.
 #[derive(Debug)]
 pub struct FrameBuilder {
@@ -96,8 +97,18 @@ impl FrameBuilder {
 
     /// Adds a number in decimal digits.
     pub fn push_number(&mut self, n: u64) {
-        // Writing to memory can't fail.
-        let _ = write!(self.bytes, "{n}");
+        let mut digits = [b'0'; 20];
+        let mut at = digits.len().saturating_sub(1);
+        let mut rest = n;
+        for (i, digit) in digits.iter_mut().enumerate().rev() {
+            *digit = DIGITS.get(usize::try_from(rest % 10).unwrap_or(0)).copied().unwrap_or(b'0');
+            at = i;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.bytes.extend_from_slice(digits.get(at..).unwrap_or_default());
     }
 
     /// The packet, as a text frame.

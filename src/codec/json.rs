@@ -13,7 +13,7 @@ pub(super) const SPACE: [char; 4] = [' ', '\n', '\r', '\t'];
 
 /// Whether the text is nested deeper than 127 levels. Nearly always it is enough to count the brackets.
 pub(super) fn is_too_deep(text: &str) -> bool {
-    if text.bytes().filter(|b| matches!(b, b'[' | b'{')).count() <= MAX_DEPTH {
+    if text.len() <= MAX_DEPTH || text.bytes().filter(|b| matches!(b, b'[' | b'{')).count() <= MAX_DEPTH {
         return false;
     }
     let mut depth = 0;

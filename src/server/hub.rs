@@ -10,7 +10,7 @@ use crate::id::{Offset, Room, SocketId, Time};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// Hashes socket numbers, which are given out one after the other and not chosen by clients.
+/// Hashes socket numbers and socket ids, which servers make and clients can't choose.
 #[derive(Default)]
 pub struct NumberHasher(u64);
 
@@ -20,7 +20,11 @@ impl Hasher for NumberHasher {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
+            self.write_u64(u64::from_le_bytes(word));
+        }
     }
 
     fn write_u64(&mut self, n: u64) {
@@ -35,7 +39,7 @@ type Members = HashMap<u64, Socket, Numbered>;
 #[derive(Default)]
 pub struct Hub {
     /// All clients.
-    pub(super) sockets: HashMap<SocketId, Socket>,
+    pub(super) sockets: HashMap<SocketId, Socket, Numbered>,
     /// Rooms with at least one client.
     pub(super) rooms: HashMap<Room, Members>,
     /// The last entry that was delivered.

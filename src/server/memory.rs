@@ -9,7 +9,6 @@ use crate::id::{Offset, Time};
 use crate::limits::Limits;
 use crate::server::lock;
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex};
 
 const SHARDS: usize = 16;
@@ -83,18 +82,26 @@ impl Shard {
         }
     }
 
+    /// One that is over is emptied, and swept away later.
     fn get(&mut self, now: Time, key: &Key) -> Option<&mut Stream> {
-        if self.streams.get(key).is_some_and(|stream| stream.dies.is_some_and(|dies| now >= dies)) {
-            self.streams.remove(key);
+        let stream = self.streams.get_mut(key)?;
+        if stream.dies.is_some_and(|dies| now >= dies) {
+            *stream = Stream { dies: stream.dies, ..Stream::default() };
+            return None;
         }
-        self.streams.get_mut(key)
+        Some(stream)
+    }
+
+    fn make(&mut self, key: Key) -> &mut Stream {
+        let stream = self.streams.entry(key).or_default();
+        stream.dies = None;
+        stream
     }
 }
 
 /// Logs in this process.
 pub struct MemoryStreams {
     shards: [Mutex<Shard>; SHARDS],
-    hasher: RandomState,
     limits: Limits,
 }
 
@@ -102,7 +109,7 @@ impl MemoryStreams {
     /// No streams yet; `limits` caps each of them.
     #[must_use]
     pub fn new(limits: &Limits) -> MemoryStreams {
-        MemoryStreams { shards: Default::default(), hasher: RandomState::new(), limits: limits.clone() }
+        MemoryStreams { shards: Default::default(), limits: limits.clone() }
     }
 
     /// Entries and bytes of one stream, for `status` and `/metrics`.
@@ -120,8 +127,13 @@ impl MemoryStreams {
     }
 
     fn shard(&self, key: &Key) -> &Mutex<Shard> {
-        let index = usize::try_from(self.hasher.hash_one(key) % 16).unwrap_or(0);
-        self.shards.get(index).unwrap_or(&self.shards[0])
+        // Pids are random text, and there are few namespaces: the last byte spreads them well enough.
+        let last = match key {
+            Key::Log(nsp) => nsp.as_str().bytes().last(),
+            Key::Session(pid) => pid.as_str().bytes().last(),
+            Key::Inbox(_) | Key::Control => None,
+        };
+        self.shards.get(usize::from(last.unwrap_or(0)) % SHARDS).unwrap_or(&self.shards[0])
     }
 }
 
@@ -141,8 +153,7 @@ impl MemoryStreams {
             (Command::XAdd { posted, .. }, Some(stream)) => Reply::Added(Some(stream.add(now, posted, &self.limits))),
             (Command::XAdd { create: false, .. }, None) => Reply::Added(None),
             (Command::XAdd { key, posted, create: true }, None) => {
-                let stream = shard.streams.entry(key).or_default();
-                Reply::Added(Some(stream.add(now, posted, &self.limits)))
+                Reply::Added(Some(shard.make(key).add(now, posted, &self.limits)))
             }
             (Command::XRead { after, count, .. }, Some(stream)) => Reply::Entries(stream.read(after, count)),
             (Command::XRead { .. }, None) => Reply::Entries(Vec::new()),
@@ -177,8 +188,7 @@ impl Streams for MemoryStreams {
         if let Some(stream) = shard.get(now, key) {
             return Some(stream.add(now, posted.clone(), &self.limits));
         }
-        let stream = shard.streams.entry(key.clone()).or_default();
-        Some(stream.add(now, posted.clone(), &self.limits))
+        Some(shard.make(key.clone()).add(now, posted.clone(), &self.limits))
     }
 
     fn at_hand(&self, now: Time, key: &Key, after: Offset, count: usize) -> Vec<Item> {
