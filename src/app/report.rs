@@ -174,7 +174,8 @@ fn neighbour(other: &Neighbour) -> String {
     let Neighbour { member, age, .. } = other;
     let address = if member.address.is_empty() { "no address" } else { &member.address };
     let (name, address) = (visible(&member.name), visible(address));
-    format!("{name} at {address}, {} clients, heard {} s ago", member.clients, age / 1_000)
+    let clients = if member.clients == 1 { "client" } else { "clients" };
+    format!("{name} at {address}, {} {clients}, heard {} s ago", member.clients, age / 1_000)
 }
 
 fn refused(metrics: &Metrics) -> u64 {

@@ -1,7 +1,8 @@
-//! Floor 3: the server. Namespaces and rooms, the log, sessions and recovery; plain functions and state, no sockets, no tokio.
+//! Floor 3: the server. Namespaces and rooms, the log, sessions and recovery, the cluster; plain functions and state, no sockets, no tokio.
 //!
-//! [`Server`] ties them together: it opens connections for the io floor, finds namespaces, and leads a client's CONNECT through claim,
-//! middlewares and admission.
+//! [`Server`] ties them together: it opens connections for the io floor and finds namespaces; a client's CONNECT goes through claim,
+//! middlewares and admission in `joining`. What is sent goes into a log and is delivered when it comes back (`log`); [`streams`] is the seam
+//! to the log, [`memory`] keeps it here, [`redis`] and [`wire`] say how it stands in Redis, and [`pipeline`] what is on its way there.
 
 pub mod broadcast;
 pub mod cluster;
