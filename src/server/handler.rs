@@ -5,6 +5,7 @@
 
 use super::Core;
 use super::entry::{Entry, RequestId};
+use super::hash::Keyed;
 use super::socket::Socket;
 use crate::codec::args::Args;
 use crate::proto::reason::Reason;
@@ -191,7 +192,7 @@ type OnDisconnect = Box<dyn Fn(&Socket, Reason) + Send + Sync>;
 #[derive(Default)]
 pub struct Events {
     connect: Option<OnSocket>,
-    events: HashMap<String, OnEvent>,
+    events: HashMap<String, OnEvent, Keyed>,
     any: Option<OnEvent>,
     disconnect: Option<OnDisconnect>,
 }

@@ -4,6 +4,7 @@
 //! looked up among the clients.
 
 use super::entry::Target;
+use super::hash::Keyed;
 use super::log::Reading;
 use super::socket::Socket;
 use crate::id::{Offset, Room, SocketId, Time};
@@ -41,7 +42,7 @@ pub struct Hub {
     /// All clients.
     pub(super) sockets: HashMap<SocketId, Socket, Numbered>,
     /// Rooms with at least one client.
-    pub(super) rooms: HashMap<Room, Members>,
+    pub(super) rooms: HashMap<Room, Members, Keyed>,
     /// The last entry that was delivered.
     pub(super) position: Offset,
     /// Where the position was some time ago, for trimming.

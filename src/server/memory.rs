@@ -4,6 +4,7 @@
 //! entries; recovery notices. Sixteen shards, each behind its own lock, so that namespaces and sessions don't wait for each other.
 
 use super::entry::Posted;
+use super::hash::Keyed;
 use super::streams::{Command, Done, Item, Key, Reply, StreamError, Streams};
 use crate::id::{Offset, Time};
 use crate::limits::Limits;
@@ -70,7 +71,7 @@ impl Stream {
 
 #[derive(Debug, Default)]
 struct Shard {
-    streams: HashMap<Key, Stream>,
+    streams: HashMap<Key, Stream, Keyed>,
     next_sweep: Time,
 }
 

@@ -10,6 +10,7 @@ pub mod connection;
 pub mod entry;
 pub mod handler;
 pub mod handshake;
+mod hash;
 mod hub;
 mod joining;
 mod log;
