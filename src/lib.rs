@@ -15,7 +15,7 @@
 //!             let joined = event.args.string(0).map(|room| socket.join(room));
 //!             // With recovery on, the room is in the client's session record before the client hears of it.
 //!             if let Some(ack) = event.ack {
-//!                 ack.send(matches!(joined, Some(Ok(()))));
+//!                 socket.when_saved(move |saved| ack.send(matches!(joined, Some(Ok(()))) && saved.is_ok()));
 //!             }
 //!         })
 //!         .on("say", |socket, event| {
@@ -79,11 +79,40 @@
 //! acknowledgement, volatile and local ones are not kept. Every event then ends with one more string argument, the client's offset, as with
 //! the official server.
 //!
+//! # Several servers
+//!
+//! Servers that share a log in Redis ([`io::redis::RedisStreams`]) are one to their clients: a broadcast reaches the clients of all, rooms
+//! and questions span them, and a session is given back by any of them. Calls return before Redis has answered: an acknowledgement is sent
+//! after what its handler has emitted, and [`Socket::when_saved`] tells when rooms and data are in the session record.
+//!
+//! ```no_run
+//! use rill::io::redis::{RedisOptions, RedisStreams};
+//! use rill::server::redis::Names;
+//! use rill::{Limits, Options, Server, io};
+//! use std::sync::Arc;
+//!
+//! # async fn example() -> std::io::Result<()> {
+//! let redis = RedisOptions {
+//!     host: "localhost".into(),
+//!     port: 6379,
+//!     username: String::new(),
+//!     password: String::new(),
+//!     names: Names { streams: "socket.io".into(), sessions: "sio:session:".into() },
+//! };
+//! let streams = RedisStreams::new(redis, &Limits::default(), io::clock(), None);
+//! let server = Server::new(Options::default(), Arc::new(streams.clone()), io::clock(), io::random());
+//! // Other servers reach this one at port 3000, for requests that a proxy has given to the wrong server.
+//! tokio::spawn(streams.run(server.clone(), Some(3000)));
+//! let listener = tokio::net::TcpListener::bind("0.0.0.0:3000").await?;
+//! rill::run(listener, server, std::future::pending()).await;
+//! # Ok(()) }
+//! ```
+//!
 //! # The floors
 //!
-//! Imports go down only: [`codec`] (bytes to values), [`proto`] (state machines without I/O), [`server`] (namespaces, rooms, the log,
-//! recovery), [`io`] (sockets, tokio), [`app`] (what the binary adds for people). What touches a stranger's bytes is `codec`, `proto` and the
-//! doors in `io`.
+//! Imports go down only: [`codec`] (bytes to values), [`proto`] (state machines without I/O), [`server`] (namespaces, rooms, the log, the
+//! cluster, recovery), [`io`] (sockets, tokio, Redis), [`app`] (what the binary adds for people). What touches a stranger's bytes is `codec`,
+//! `proto` and the doors in `io`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -102,6 +131,5 @@ pub use proto::reason::Reason;
 pub use server::broadcast::Broadcast;
 pub use server::handler::{Ack, AckError, ConnectError, Event, Events, Handler, Next, ServerAck, ServerEvent};
 pub use server::namespace::Namespace;
-pub use server::requests::Gathered;
 pub use server::socket::{EmitError, Socket};
-pub use server::{Options, Recovery, Server};
+pub use server::{Gathered, Options, Recovery, Server};

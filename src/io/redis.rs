@@ -1,17 +1,17 @@
 //! The log in Redis: one connection for commands, one that waits for entries, and the clock that tends the cluster.
 //!
-//! Both connections are made again for ever, with back-off; what waits meanwhile is kept in the [`Pipeline`]. The commands' connection is
+//! Both connections are made again for ever, with back-off; what waits meanwhile is kept in the `Pipeline`. The commands' connection is
 //! given up only when Redis has hung up, or has not answered for a long time: what is on its way in an old connection could arrive after a
 //! look-up in the new one.
 
-use crate::codec::resp::{Bounds, Decoder};
+use crate::codec::resp::{Bounds, Decoder, Value};
 use crate::id::{Clock, Offset, Time};
 use crate::limits::Limits;
 use crate::server::entry::{Entry, Posted};
 use crate::server::metrics::Metrics;
 use crate::server::pipeline::{Pipeline, Settled};
 use crate::server::redis::{self, Names, Trouble};
-use crate::server::streams::{Command, Done, Item, Key, Reply, StreamError, Streams};
+use crate::server::streams::{Command, Done, Item, Key, PAGE, Reply, StreamError, Streams};
 use crate::server::{Log, Server, lock};
 use std::collections::VecDeque;
 use std::fmt;
@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
@@ -36,16 +36,24 @@ const ANSWER: Duration = Duration::from_secs(15);
 const STALLED: u64 = 3_000;
 /// Milliseconds that an XREAD waits for entries.
 const BLOCK: u64 = 5_000;
-/// Entries per XREAD.
-const PAGE: usize = 1_000;
 /// Bytes of commands that are written at once.
 const BATCH: usize = 256 * 1024;
 /// Bytes read at once.
 const CHUNK: usize = 64 * 1024;
-/// Between two attempts to connect: from the first to the second, doubling.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-/// Between two lines about the same trouble.
+/// Between two attempts to connect, at first; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// And at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Milliseconds between two lines about the same trouble.
 const REPEAT: u64 = 30_000;
+/// Milliseconds between two lines about different troubles: both connections break at once, and each in its own words.
+const NEWS: u64 = 2_000;
+/// Bytes of one reply: a page of large entries takes fewer at once next time.
+const REPLY: usize = 512 * 1024 * 1024;
+/// Arrays in one another: the streams of an XREAD have five, with a few to spare.
+const DEPTH: usize = 8;
+/// Elements of one reply: a page of each log, with all its fields.
+const ELEMENTS: usize = 10_000_000;
 /// Between two looks at the cluster.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -241,7 +249,7 @@ impl RedisStreams {
     // ---- commands
 
     async fn keep_commands(self, server: Server, port: Option<u16>) {
-        let mut pause = BACK_OFF.0;
+        let mut pause = FIRST_PAUSE;
         loop {
             let ended = match self.0.connect().await {
                 Ok((stream, decoder)) => {
@@ -249,7 +257,7 @@ impl RedisStreams {
                         server.set_address(&SocketAddr::new(local.ip(), port).to_string());
                     }
                     self.0.is_up(Role::Commands, &server);
-                    pause = BACK_OFF.0;
+                    pause = FIRST_PAUSE;
                     self.serve(stream, decoder, server.metrics()).await
                 }
                 Err(ended) => ended,
@@ -257,7 +265,7 @@ impl RedisStreams {
             self.0.forget_awaited();
             self.0.is_down(Role::Commands, &ended);
             sleep(pause).await;
-            pause = (pause * 2).min(BACK_OFF.1);
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -293,19 +301,18 @@ impl RedisStreams {
 
     async fn hear(&self, mut read: OwnedReadHalf, mut decoder: Decoder, metrics: &Metrics) -> Ended {
         let mut bytes = vec![0; CHUNK];
-        let mut idle = false;
+        let mut asked = false;
         loop {
-            let n = match timeout(ANSWER, read.read(&mut bytes)).await {
-                Ok(Ok(0)) => return std::io::Error::from(std::io::ErrorKind::ConnectionReset).into(),
-                Ok(Ok(n)) => n,
-                Ok(Err(error)) => return error.into(),
-                // Silence is in order while nothing is asked; asked at the end of a silence, it must be answered in the next.
-                Err(_) if std::mem::replace(&mut idle, !lock(&self.0.queue).awaited.is_empty()) => {
-                    return Ended::Silent;
+            let n = match hear_some(&mut read, &mut bytes).await {
+                Ok(n) => n,
+                // Silence is in order while nothing is asked; what was asked in one silence must be answered in the next.
+                Err(Ended::Silent) if !asked => {
+                    asked = !lock(&self.0.queue).awaited.is_empty();
+                    continue;
                 }
-                Err(_) => continue,
+                Err(ended) => return ended,
             };
-            idle = false;
+            asked = false;
             let mut at = 0;
             loop {
                 match decoder.next(bytes.get(..n).unwrap_or_default(), &mut at) {
@@ -323,20 +330,20 @@ impl RedisStreams {
     // ---- reading
 
     async fn keep_reading(self, server: Server) {
-        let mut pause = BACK_OFF.0;
+        let mut pause = FIRST_PAUSE;
         let mut count = PAGE;
         loop {
             let ended = match self.0.connect().await {
                 Ok((stream, decoder)) => {
                     self.0.is_up(Role::Reader, &server);
-                    pause = BACK_OFF.0;
+                    pause = FIRST_PAUSE;
                     self.follow(stream, decoder, &server, &mut count).await
                 }
                 Err(ended) => ended,
             };
             self.0.is_down(Role::Reader, &ended);
             sleep(pause).await;
-            pause = (pause * 2).min(BACK_OFF.1);
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -355,11 +362,9 @@ impl RedisStreams {
                 return error.into();
             }
             let value = loop {
-                let n = match timeout(ANSWER, stream.read(&mut bytes)).await {
-                    Ok(Ok(0)) => return std::io::Error::from(std::io::ErrorKind::ConnectionReset).into(),
-                    Ok(Ok(n)) => n,
-                    Ok(Err(error)) => return error.into(),
-                    Err(_) => return Ended::Silent,
+                let n = match hear_some(&mut stream, &mut bytes).await {
+                    Ok(n) => n,
+                    Err(ended) => return ended,
                 };
                 match decoder.next(bytes.get(..n).unwrap_or_default(), &mut 0) {
                     Ok(Some(value)) => break value,
@@ -378,12 +383,7 @@ impl RedisStreams {
         }
     }
 
-    fn hand_over(
-        &self,
-        value: crate::codec::resp::Value,
-        cursors: &[(Key, Offset)],
-        server: &Server,
-    ) -> Result<(), Trouble> {
+    fn hand_over(&self, value: Value, cursors: &[(Key, Offset)], server: &Server) -> Result<(), Trouble> {
         for (name, entries) in redis::read_reply(value)? {
             let cursor = cursors.iter().find(|(key, _)| self.0.options.names.of(key) == name);
             let (key, after) = cursor.ok_or(Trouble::Nonsense)?;
@@ -409,6 +409,15 @@ impl RedisStreams {
     }
 }
 
+/// Reads what there is, at least a byte.
+async fn hear_some(stream: &mut (impl AsyncRead + Unpin), bytes: &mut [u8]) -> Result<usize, Ended> {
+    match timeout(ANSWER, stream.read(bytes)).await {
+        Ok(Ok(0)) => Err(Ended::Io(std::io::ErrorKind::ConnectionReset.into())),
+        Ok(read) => Ok(read?),
+        Err(_) => Err(Ended::Silent),
+    }
+}
+
 fn settle(settled: Settled) {
     settled.into_iter().for_each(|(done, reply)| done(reply));
 }
@@ -420,9 +429,9 @@ impl Shared {
         if posted.entry.weight() > self.limits.max_payload.saturating_mul(2) {
             return Err(StreamError::Refused);
         }
-        match posted.entry.has_attachments() {
-            true => redis::encode(&mut Vec::new(), &self.options.names, &self.limits, command),
-            false => Ok(()),
+        match posted.entry.attachments().is_empty() {
+            true => Ok(()),
+            false => redis::encode(&mut Vec::new(), &self.options.names, &self.limits, command),
         }
     }
 
@@ -439,9 +448,9 @@ impl Shared {
         stream.set_nodelay(true)?;
         let mut decoder = Decoder::new(Bounds {
             bulk: self.limits.max_payload.saturating_mul(4),
-            reply: 512 * 1024 * 1024,
-            depth: 8,
-            elements: 10_000_000,
+            reply: REPLY,
+            depth: DEPTH,
+            elements: ELEMENTS,
         });
         if !password.is_empty() {
             let mut command = Vec::new();
@@ -450,12 +459,9 @@ impl Shared {
             let answer = async {
                 let mut bytes = [0; 512];
                 loop {
-                    let n = stream.read(&mut bytes).await?;
-                    if n == 0 {
-                        return Err(Ended::Io(std::io::ErrorKind::ConnectionReset.into()));
-                    }
+                    let n = hear_some(&mut stream, &mut bytes).await?;
                     match decoder.next(bytes.get(..n).unwrap_or_default(), &mut 0) {
-                        Ok(Some(value)) => return Ok(redis::auth_reply(value)?),
+                        Ok(Some(value)) => return redis::auth_reply(value).map_err(Ended::from),
                         Ok(None) => {}
                         Err(_) => return Err(Trouble::Nonsense.into()),
                     }
@@ -484,7 +490,7 @@ impl Shared {
         queue.awaited.clear();
     }
 
-    fn answered(&self, value: crate::codec::resp::Value, metrics: &Metrics) -> Result<Settled, Trouble> {
+    fn answered(&self, value: Value, metrics: &Metrics) -> Result<Settled, Trouble> {
         let Some((command, _)) = lock(&self.queue).awaited.pop_front() else { return Err(redis::unasked(value)) };
         let reply = redis::reply(&command, value, &self.limits)?;
         match &reply {
@@ -536,7 +542,7 @@ impl Shared {
         let news = line.trouble.as_ref() != Some(&trouble);
         line.trouble = Some(trouble.clone());
         // One line for both connections, and one now and then while it lasts.
-        let tell = told.is_none_or(|told| now.since(told) >= if news { 2_000 } else { REPEAT });
+        let tell = told.is_none_or(|told| now.since(told) >= if news { NEWS } else { REPEAT });
         if tell {
             line.told = Some(now);
         }

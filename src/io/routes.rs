@@ -48,7 +48,7 @@ pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Re
         }
         (Ok(Intent::Post), Some(session)) if session.is_repeated(true, query.get("t")) => {
             // Its packets have been handled; its answer may be lost.
-            send(http, &head, Response::new(200).header("Content-Type", "text/html").body("ok"), false).await
+            send(http, &head, taken(), false).await
         }
         (Ok(Intent::Post), Some(session)) => post(http, &head, &session, keep_alive).await,
         (Ok(Intent::Upgrade), Some(session)) => probe(http, &head, session).await,
@@ -259,10 +259,14 @@ async fn post(http: &mut Http, head: &Head, session: &Arc<Connection>, keep_aliv
     };
     deliver(http, session, &body);
     session.handle(http.server.now(), Input::PostEnds);
-    let response = Response::new(200).header("Content-Type", "text/html").body("ok");
-    let response = cors::allow(&http.server.options().cors, head, response);
+    let response = cors::allow(&http.server.options().cors, head, taken());
     http.answer(&response, true, keep_alive).await?;
     Ok(Flow::KeepAlive)
+}
+
+/// The answer to a POST whose packets have been handled.
+fn taken() -> Response {
+    Response::new(200).header("Content-Type", "text/html").body("ok")
 }
 
 /// Hands the packets of a body to their session, up to the first that is none.

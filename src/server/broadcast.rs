@@ -1,11 +1,11 @@
 //! Who gets a packet, in the official words: `to`, `except`, `volatile`, `local`, and what can be done with those clients.
 //!
-//! An event that is neither volatile nor local is appended to the namespace's log first where recovery is on, so that a client that is away
-//! gets it when it comes back.
+//! An event that is neither volatile nor local goes through the namespace's log where recovery is on or other servers share it, so that their
+//! clients get it too, and a client that is away gets it when it comes back.
 
 use super::entry::{Entry, Target};
 use super::namespace::Namespace;
-use super::requests::Gathered;
+use super::requests::{Gathered, Whom};
 use super::socket::{EmitError, Socket};
 use crate::codec::args::Args;
 use crate::id::Room;
@@ -57,7 +57,7 @@ impl Broadcast {
         self
     }
 
-    /// How long answers are waited for, in milliseconds.
+    /// How long clients may take to answer, in milliseconds; what servers say of them may be under way half a second longer.
     #[must_use]
     pub fn timeout(mut self, ms: u64) -> Broadcast {
         self.timeout_ms = Some(ms);
@@ -66,6 +66,10 @@ impl Broadcast {
 
     fn patience(&self) -> u64 {
         self.timeout_ms.unwrap_or(PATIENCE)
+    }
+
+    fn whom(&self) -> Whom {
+        if self.local { Whom::This } else { Whom::All }
     }
 
     /// Sends an event.
@@ -87,14 +91,10 @@ impl Broadcast {
     ) -> Result<(), EmitError> {
         let args = args.into();
         self.namespace.check(name, &args)?;
-        let (timeout_ms, done) = (self.patience(), Box::new(on_acks));
+        let (whom, timeout_ms, done) = (self.whom(), self.patience(), Box::new(on_acks));
         let (to, name) = (self.target, name.into());
         let entry = |request| Entry::Ask { to, name, args, request, timeout_ms };
-        match self.local {
-            true => self.namespace.ask_here(timeout_ms, done, entry),
-            false => return self.namespace.ask_servers(timeout_ms, true, done, entry),
-        }
-        Ok(())
+        self.namespace.ask(whom, timeout_ms, done, entry)
     }
 
     /// The clients that are meant, on this server.
@@ -105,8 +105,8 @@ impl Broadcast {
 
     /// Finds the clients that are meant, on all servers; `on_sockets` is called once, when all servers have answered or the time is over.
     pub fn fetch_sockets(self, on_sockets: impl FnOnce(Gathered) + Send + 'static) -> Result<(), EmitError> {
-        let patience = self.patience();
-        self.namespace.fetch(self.target, patience, self.local, Box::new(on_sockets))
+        let (whom, patience, to) = (self.whom(), self.patience(), self.target);
+        self.namespace.ask(whom, patience, Box::new(on_sockets), |request| Entry::Fetch { to, request })
     }
 
     /// Makes the clients join rooms; those who are away join when they come back.
@@ -126,10 +126,10 @@ impl Broadcast {
 
     fn command(self, entry: impl FnOnce(Target) -> Entry) -> Result<(), EmitError> {
         let entry = entry(self.target);
-        match self.local {
-            true => self.namespace.apply_local(entry),
-            false => return self.namespace.publish(entry),
+        if self.local {
+            self.namespace.apply_local(entry);
+            return Ok(());
         }
-        Ok(())
+        self.namespace.publish(entry)
     }
 }

@@ -4,15 +4,15 @@
 //! A server that is silent is dropped by the clock of this server's own heartbeats: while those don't come back, it is the log that is away.
 
 use super::entry::{Entry, Member, Posted};
-use super::log::{SENDERS, after_first};
+use super::seen::{Numbers, Samples, after_first};
 use super::streams::{Command, Done, Item, Key, Reply};
 use super::{Core, Server, lock};
 use crate::id::{Nsp, Offset, SocketId, Time};
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 /// Milliseconds between two heartbeats.
 const BEAT: u64 = 2_000;
@@ -21,39 +21,29 @@ const DEAD: u64 = 8_000;
 /// Milliseconds that the control log and inboxes are kept.
 const KEPT: u64 = 60_000;
 
-/// How far the control log, or this server's inbox, has been read.
+/// What a server reads besides the logs of its namespaces.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Control,
+    Inbox,
+}
+
+/// How far it has been read.
 #[derive(Default)]
 struct Reader {
     position: Option<Offset>,
     opening: bool,
-    /// Where the position was some time ago, for trimming.
-    samples: VecDeque<(Time, Offset)>,
-    /// The number of the last entry of each sender: appends whose answer was lost are repeated.
-    seen: HashMap<Arc<str>, u64>,
+    samples: Samples,
+    seen: Numbers,
 }
 
 impl Reader {
-    fn is_new(&mut self, posted: &Posted) -> bool {
-        if posted.seq == 0 {
-            return true;
-        }
-        if self.seen.len() >= SENDERS {
-            self.seen.clear();
-        }
-        let seen = self.seen.entry(posted.uid.clone()).or_default();
-        let new = posted.seq > *seen;
-        *seen = posted.seq.max(*seen);
-        new
-    }
-
     /// What may be forgotten.
     fn old(&mut self, now: Time) -> Option<Offset> {
-        self.samples.extend(self.position.map(|position| (now, position)));
-        let mut min = None;
-        while self.samples.front().is_some_and(|(at, _)| now.since(*at) >= KEPT) {
-            min = self.samples.pop_front().map(|(_, position)| position);
+        if let Some(position) = self.position {
+            self.samples.add(now, position);
         }
-        min
+        self.samples.take_older(now, KEPT)
     }
 }
 
@@ -77,9 +67,18 @@ struct State {
     sent: HashMap<Key, u64>,
 }
 
+impl State {
+    fn reader(&mut self, side: Side) -> &mut Reader {
+        match side {
+            Side::Control => &mut self.control,
+            Side::Inbox => &mut self.inbox,
+        }
+    }
+}
+
 /// What this server knows of the others.
 #[derive(Default)]
-pub(crate) struct Cluster(std::sync::Mutex<State>);
+pub(crate) struct Cluster(Mutex<State>);
 
 /// A server of the cluster, as `status` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +95,13 @@ impl Core {
     /// An entry in this server's name.
     pub(super) fn post(&self, seq: u64, entry: Entry) -> Arc<Posted> {
         Arc::new(Posted { uid: self.uid.clone(), seq, entry })
+    }
+
+    fn side_key(&self, side: Side) -> Key {
+        match side {
+            Side::Control => Key::Control,
+            Side::Inbox => Key::Inbox(self.uid.clone()),
+        }
     }
 
     /// Appends to an inbox or to the control log, each with its own numbers.
@@ -165,8 +171,7 @@ impl Server {
     }
 
     /// The address of the server whose session this is, by the tag that its id begins with; `None`: of no server that lives.
-    #[must_use]
-    pub fn owner_address(&self, sid: &str) -> Option<Box<str>> {
+    pub(crate) fn owner_address(&self, sid: &str) -> Option<Box<str>> {
         let state = lock(&self.core().cluster.0);
         let is_owner = |seen: &&Seen| !seen.member.tag.is_empty() && sid.starts_with(&*seen.member.tag);
         let owner = state.members.values().find(is_owner)?;
@@ -190,10 +195,11 @@ impl Server {
     #[must_use]
     pub fn cursors(&self) -> Vec<(Key, Offset)> {
         let core = self.core();
-        let state = lock(&core.cluster.0);
+        let mut state = lock(&core.cluster.0);
         let mut cursors = Vec::new();
-        cursors.extend(state.control.position.map(|position| (Key::Control, position)));
-        cursors.extend(state.inbox.position.map(|position| (Key::Inbox(core.uid.clone()), position)));
+        for side in [Side::Control, Side::Inbox] {
+            cursors.extend(state.reader(side).position.map(|position| (core.side_key(side), position)));
+        }
         drop(state);
         for namespace in self.namespaces() {
             cursors.extend(namespace.cursor().map(|position| (namespace.key(), position)));
@@ -210,28 +216,28 @@ impl Server {
                     namespace.feed(after, items);
                 }
             }
-            Key::Control => self.feed_cluster(now, after, items, false),
-            Key::Inbox(_) => self.feed_cluster(now, after, items, true),
+            Key::Control => self.feed_cluster(now, after, items, Side::Control),
+            Key::Inbox(_) => self.feed_cluster(now, after, items, Side::Inbox),
             Key::Session(_) => {}
         }
     }
 
-    fn feed_cluster(&self, now: Time, after: Offset, items: Vec<Item>, inbox: bool) {
+    fn feed_cluster(&self, now: Time, after: Offset, items: Vec<Item>, side: Side) {
         let core = self.core();
         for (id, posted) in items {
             let mut state = lock(&core.cluster.0);
-            let reader = if inbox { &mut state.inbox } else { &mut state.control };
+            let reader = state.reader(side);
             if reader.position.is_none_or(|position| position < after || position >= id) {
                 return;
             }
             reader.position = Some(id);
-            if !reader.is_new(&posted) {
+            if !reader.seen.is_new(&posted) {
                 continue;
             }
             match &posted.entry {
                 Entry::Member(_) if posted.uid == core.uid => state.own = now,
                 // A newcomer wants to know who is there.
-                Entry::Marker if !inbox && posted.uid != core.uid => {
+                Entry::Marker if side == Side::Control && posted.uid != core.uid => {
                     let address = state.address.clone();
                     drop(state);
                     self.beat(address);
@@ -259,8 +265,8 @@ impl Server {
         if !self.core().streams.shared() {
             return;
         }
-        self.open_reader(false);
-        self.open_reader(true);
+        self.open_reader(Side::Control);
+        self.open_reader(Side::Inbox);
         let core = self.core();
         let mut state = lock(&core.cluster.0);
         if now < state.next_beat || state.control.position.is_none() {
@@ -269,19 +275,20 @@ impl Server {
         state.next_beat = now.plus(BEAT);
         let own = state.own;
         state.members.retain(|_, seen| own.since(seen.at) < DEAD);
-        let trims = [(Key::Control, state.control.old(now)), (Key::Inbox(core.uid.clone()), state.inbox.old(now))];
+        let trims = [Side::Control, Side::Inbox].map(|side| (core.side_key(side), state.reader(side).old(now)));
         let beats = !std::mem::replace(&mut state.beating, true);
         let address = state.address.clone();
         drop(state);
         if beats {
             self.beat(address);
         }
-        let trim = |key: Key, min| {
-            let _ = core.streams.submit(now, Command::XTrim { key, min }, None);
-        };
-        trims.into_iter().for_each(|(key, min)| min.into_iter().for_each(|min| trim(key.clone(), min)));
-        self.check_reader(false);
-        self.check_reader(true);
+        for (key, min) in trims {
+            if let Some(min) = min {
+                let _ = core.streams.submit(now, Command::XTrim { key, min }, None);
+            }
+        }
+        self.check_reader(Side::Control);
+        self.check_reader(Side::Inbox);
         self.namespaces().iter().for_each(|namespace| namespace.check_log());
     }
 
@@ -292,44 +299,41 @@ impl Server {
         core.post_numbered(Key::Control, Entry::Member(Member { name, tag, address, clients }));
         let me = self.clone();
         let done: Done = Box::new(move |_| lock(&me.core().cluster.0).beating = false);
-        let expire = Command::Expire { key: Key::Inbox(core.uid.clone()), ms: KEPT };
+        let expire = Command::Expire { key: core.side_key(Side::Inbox), ms: KEPT };
         let _ = core.streams.submit(self.now(), expire, Some(done));
     }
 
     /// Begins to read the control log or the inbox: a marker's id is the first position.
-    fn open_reader(&self, inbox: bool) {
+    fn open_reader(&self, side: Side) {
         let core = self.core();
         let mut state = lock(&core.cluster.0);
-        let reader = if inbox { &mut state.inbox } else { &mut state.control };
+        let reader = state.reader(side);
         if reader.position.is_some() || std::mem::replace(&mut reader.opening, true) {
             return;
         }
         drop(state);
-        let key = if inbox { Key::Inbox(core.uid.clone()) } else { Key::Control };
         let me = self.clone();
         let done: Done = Box::new(move |reply| {
             let mut state = lock(&me.core().cluster.0);
-            let reader = if inbox { &mut state.inbox } else { &mut state.control };
+            let reader = state.reader(side);
             reader.opening = false;
             if let Reply::Added(Some(marker)) = reply {
                 reader.position = Some(marker);
             }
         });
-        let posted = core.post(0, Entry::Marker);
+        let (key, posted) = (core.side_key(side), core.post(0, Entry::Marker));
         let _ = core.streams.submit(self.now(), Command::XAdd { key, posted, create: true }, Some(done));
     }
 
     /// What the reader has read last must still be there; else the stream was flushed or expired, and ids may have gone backwards.
-    fn check_reader(&self, inbox: bool) {
+    fn check_reader(&self, side: Side) {
         let core = self.core();
-        let state = lock(&core.cluster.0);
-        let Some(position) = (if inbox { &state.inbox } else { &state.control }).position else { return };
-        drop(state);
-        let key = if inbox { Key::Inbox(core.uid.clone()) } else { Key::Control };
+        let position = lock(&core.cluster.0).reader(side).position;
+        let Some(position) = position else { return };
         let me = self.clone();
         let done: Done = Box::new(move |reply| {
             let mut state = lock(&me.core().cluster.0);
-            let reader = if inbox { &mut state.inbox } else { &mut state.control };
+            let reader = state.reader(side);
             if let Reply::Entries(items) = reply
                 && after_first(items, position).is_none()
                 && reader.position.is_some_and(|now| now >= position)
@@ -338,7 +342,7 @@ impl Server {
                 reader.samples.clear();
             }
         });
-        let read = Command::XRead { key, after: position.before(), count: 1 };
+        let read = Command::XRead { key: core.side_key(side), after: position.before(), count: 1 };
         let _ = core.streams.submit(self.now(), read, Some(done));
     }
 

@@ -4,6 +4,7 @@
 
 use crate::codec::args::Args;
 use crate::id::{Nsp, Offset, Pid, Room, SocketId};
+use bytes::Bytes;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -195,38 +196,33 @@ impl Entry {
     /// About how many bytes of memory the entry keeps alive.
     #[must_use]
     pub fn weight(&self) -> usize {
+        let attachments: usize = self.attachments().iter().map(Bytes::len).sum();
         let text = match self {
-            Entry::Broadcast { args, name, .. }
-            | Entry::Passing { args, name, .. }
-            | Entry::ServerSide { args, name, .. }
-            | Entry::Ask { args, name, .. } => name.len() + args_weight(args),
-            Entry::ServerAnswer { args, .. } | Entry::Answer { args, .. } => args_weight(args),
+            Entry::Broadcast { name, args, .. }
+            | Entry::Passing { name, args, .. }
+            | Entry::ServerSide { name, args, .. }
+            | Entry::Ask { name, args, .. } => name.len() + args.text().len(),
+            Entry::ServerAnswer { args, .. } | Entry::Answer { args, .. } => args.text().len(),
             Entry::Record(record) => 64 * record.stays.len(),
             Entry::Fetched { sockets, .. } => 512 * sockets.len(),
             _ => 0,
         };
-        text + size_of::<Posted>() + 64
+        text + attachments + size_of::<Posted>() + 64
     }
-}
 
-impl Entry {
-    /// Whether there is binary in it.
+    /// The binary in it.
     #[must_use]
-    pub fn has_attachments(&self) -> bool {
+    pub fn attachments(&self) -> &[Bytes] {
         match self {
             Entry::Broadcast { args, .. }
             | Entry::Passing { args, .. }
             | Entry::ServerSide { args, .. }
             | Entry::Ask { args, .. }
             | Entry::ServerAnswer { args, .. }
-            | Entry::Answer { args, .. } => !args.attachments().is_empty(),
-            _ => false,
+            | Entry::Answer { args, .. } => args.attachments(),
+            _ => &[],
         }
     }
-}
-
-fn args_weight(args: &Args) -> usize {
-    args.text().len() + args.attachments().iter().map(bytes::Bytes::len).sum::<usize>()
 }
 
 /// A client's stay in a room: it gets the entries after `from`, up to and with `until`.

@@ -174,7 +174,7 @@ impl Drop for Next {
 }
 
 /// A middleware: sees a client before it joins.
-pub type Middleware = Box<dyn Fn(&Socket, Next) + Send + Sync>;
+pub(super) type Middleware = Arc<dyn Fn(&Socket, Next) + Send + Sync>;
 
 type OnSocket = Box<dyn Fn(&Socket) + Send + Sync>;
 type OnEvent = Box<dyn Fn(&Socket, Event<'_>) + Send + Sync>;

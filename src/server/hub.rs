@@ -6,9 +6,10 @@
 use super::entry::Target;
 use super::hash::Keyed;
 use super::log::Reading;
+use super::seen::Samples;
 use super::socket::Socket;
-use crate::id::{Offset, Room, SocketId, Time};
-use std::collections::{HashMap, HashSet, VecDeque};
+use crate::id::{Offset, Room, SocketId};
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// Hashes socket numbers and socket ids, which servers make and clients can't choose.
@@ -46,7 +47,7 @@ pub struct Hub {
     /// The last entry that was delivered.
     pub(super) position: Offset,
     /// Where the position was some time ago, for trimming.
-    pub(super) samples: VecDeque<(Time, Offset)>,
+    pub(super) samples: Samples,
     /// How the log is read, and what waits for that.
     pub(super) reading: Reading,
     /// Sessions that this server has claimed and not yet let in, with the claim.

@@ -1,7 +1,7 @@
 //! A namespace's log: how an entry gets into it, and what happens when it is read back.
 //!
 //! Everything that a cluster does is an entry (DESIGN.md section 1). It is delivered when it is read back, by the server that sent it too, so
-//! that all clients see the order of the log. A log in this process is read in the same breath; a shared one is brought by `feed`.
+//! that all clients see the order of the log. From a log in this process it comes back in the same breath; a shared one is brought by `feed`.
 
 use super::connection::Sent;
 use super::entry::{Entry, Posted, Target};
@@ -9,25 +9,25 @@ use super::handler::{ServerAck, ServerEvent};
 use super::hub::Hub;
 use super::lock;
 use super::namespace::Namespace;
+use super::recovery::Refused;
 use super::restore::UNTIDY;
+use super::seen::{Numbers, SENDERS, after_first};
 use super::socket::{EmitError, Socket};
-use super::streams::{Command, Done, Item, Key, Reply, StreamError};
+use super::streams::{Command, Done, Item, Key, PAGE, Reply, StreamError};
 use crate::codec::socket_packet::{self, Frames};
-use crate::id::{Offset, Time};
+use crate::id::{Offset, Room, Time};
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Entries per XREAD: DESIGN.md section 6.
-pub(super) const PAGE: usize = 1_000;
 /// Milliseconds until a log in use would die: ten years.
 const FOREVER: u64 = 10 * 365 * 86_400_000;
-/// Entries and bytes of a shared log's end that are kept here, so that most replays need no XREAD.
-const TAIL: (usize, usize) = (2_000, 2 * 1024 * 1024);
-/// Senders whose last number is remembered: far more than there are servers, but any program may make names up.
-pub(super) const SENDERS: usize = 10_000;
+/// Entries of a shared log's end that are kept here, so that most replays need no XREAD.
+const TAIL_ENTRIES: usize = 2_000;
+/// Their bytes.
+const TAIL_BYTES: usize = 2 * 1024 * 1024;
 /// Clients that wait for the log to be opened or read; more are not let in, and come again.
 const WAITING: usize = 100_000;
 /// Milliseconds that a shared log outlives the last server that reads it, beyond what sessions need.
@@ -46,11 +46,9 @@ pub(super) struct Reading {
     opening: bool,
     /// The log is opened again because it had lost entries.
     lost: bool,
-    /// The number of this server's last entry, and of the last that came back.
+    /// The number of this server's last entry.
     sent: u64,
-    returned: u64,
-    /// The number of the last entry of each sender.
-    seen: HashMap<Arc<str>, u64>,
+    seen: Numbers,
     /// Entries that were in the log before, under an earlier id.
     pub(super) doubles: BTreeSet<Offset>,
     /// What must not overtake this server's own entries, by their number.
@@ -89,7 +87,7 @@ pub(super) enum Deferred {
 impl Reading {
     /// Nothing read yet; this server's entries will be numbered from `first` on.
     pub(super) fn new(first: u64) -> Reading {
-        Reading { sent: first, returned: first, ..Reading::default() }
+        Reading { sent: first, ..Reading::default() }
     }
 
     /// The entries after `from`, if all of them are here.
@@ -107,33 +105,23 @@ impl Reading {
     fn keep(&mut self, id: Offset, posted: &Arc<Posted>) {
         self.tail_bytes += posted.entry.weight();
         self.tail.push_back((id, posted.clone()));
-        while self.tail.len() > TAIL.0 || self.tail_bytes > TAIL.1 {
+        while self.tail.len() > TAIL_ENTRIES || self.tail_bytes > TAIL_BYTES {
             let Some((id, posted)) = self.tail.pop_front() else { return };
             self.tail_bytes = self.tail_bytes.saturating_sub(posted.entry.weight());
             self.tail_from = id;
         }
     }
 
-    /// Whether this is the first time that the entry comes by: an append whose answer was lost is repeated.
+    /// Whether this is the first time that the entry comes by.
     fn is_new(&mut self, id: Offset, posted: &Posted) -> bool {
-        if posted.seq == 0 {
-            return true;
-        }
-        if self.seen.len() >= SENDERS {
-            self.seen.clear();
-        }
-        match self.seen.get_mut(&posted.uid) {
-            Some(seen) if *seen >= posted.seq => {
-                self.doubles.insert(id);
-                if self.doubles.len() > DOUBLES {
-                    self.doubles.pop_first();
-                }
-                return false;
+        let new = self.seen.is_new(posted);
+        if !new {
+            self.doubles.insert(id);
+            if self.doubles.len() > DOUBLES {
+                self.doubles.pop_first();
             }
-            Some(seen) => *seen = posted.seq,
-            None => drop(self.seen.insert(posted.uid.clone(), posted.seq)),
         }
-        true
+        new
     }
 
     fn wait_for(&mut self, position: Offset, action: Action) {
@@ -143,8 +131,8 @@ impl Reading {
     }
 
     /// Takes out what has waited for this server's entry number `returned` and for `position`.
-    fn release(&mut self, position: Offset, deferred: &mut Vec<Deferred>) {
-        while self.held.front().is_some_and(|(seq, _)| *seq <= self.returned) {
+    fn release(&mut self, returned: u64, position: Offset, deferred: &mut Vec<Deferred>) {
+        while self.held.front().is_some_and(|(seq, _)| *seq <= returned) {
             deferred.extend(self.held.pop_front().map(|(_, held)| Deferred::Held(held)));
         }
         if self.waiting.iter().any(|(at, _)| *at <= position) {
@@ -257,8 +245,7 @@ impl Namespace {
     }
 
     /// The last entry that was delivered to the clients of this server.
-    #[must_use]
-    pub fn position(&self) -> Offset {
+    pub(super) fn position(&self) -> Offset {
         lock(&self.hub).position
     }
 
@@ -270,7 +257,7 @@ impl Namespace {
 
     // ---- into the log
 
-    /// Appends an entry, to be delivered when it is read back; without a log it is delivered right away.
+    /// Appends an entry, to be delivered when it comes back from the log; without one it is delivered right away.
     pub(super) fn publish(&self, entry: Entry) -> Result<(), EmitError> {
         if !self.core.logged {
             self.apply_local(entry);
@@ -347,14 +334,12 @@ impl Namespace {
             hub.reading.keep(id, &posted);
             self.deliver(&mut hub, &posted, Some(id), &mut deferred);
             if posted.uid == self.core.uid && posted.seq > 0 {
-                hub.reading.returned = posted.seq;
                 self.returned.store(posted.seq, Ordering::Release);
-                let position = hub.position;
-                hub.reading.release(position, &mut deferred);
+                hub.reading.release(posted.seq, id, &mut deferred);
             }
         }
-        let position = hub.position;
-        hub.reading.release(position, &mut deferred);
+        let (returned, position) = (self.returned.load(Ordering::Acquire), hub.position);
+        hub.reading.release(returned, position, &mut deferred);
         drop(hub);
         self.run(deferred);
     }
@@ -369,22 +354,10 @@ impl Namespace {
             }
             // Its own clients got it when it was sent.
             Entry::Passing { .. } if own => {}
-            Entry::Passing { to, name, args } => self.send_passing(hub, to, name, args),
+            Entry::Passing { to, name, args } => self.send_unlogged(hub, to, name, args, true),
             Entry::Ask { to, .. } => deferred.push(Deferred::Ask(posted.clone(), hub.matching(to))),
-            Entry::Join { to, rooms } => {
-                for socket in hub.matching(to) {
-                    rooms.iter().for_each(|room| hub.join(&socket, room));
-                    let _ = self.write_record(hub, &socket);
-                    deferred.push(Deferred::Tidy(socket));
-                }
-            }
-            Entry::Leave { to, rooms } => {
-                for socket in hub.matching(to) {
-                    rooms.iter().for_each(|room| hub.leave(&socket, room));
-                    let _ = self.write_record(hub, &socket);
-                    deferred.push(Deferred::Tidy(socket));
-                }
-            }
+            Entry::Join { to, rooms } => self.move_clients(hub, to, rooms, Hub::join, deferred),
+            Entry::Leave { to, rooms } => self.move_clients(hub, to, rooms, Hub::leave, deferred),
             Entry::Disconnect { to, close } => {
                 for socket in hub.matching(to) {
                     // Ended here, in the order of the log: a cut that comes before the farewell must not keep the session.
@@ -405,6 +378,22 @@ impl Namespace {
             Entry::Closed => drop(hub.reading.readers.remove(&posted.uid)),
             // Those of sessions, inboxes and the control log have no business here.
             _ => {}
+        }
+    }
+
+    /// Puts clients into rooms, or takes them out.
+    fn move_clients(
+        &self,
+        hub: &mut Hub,
+        to: &Target,
+        rooms: &[Room],
+        act: fn(&mut Hub, &Socket, &Room),
+        deferred: &mut Vec<Deferred>,
+    ) {
+        for socket in hub.matching(to) {
+            rooms.iter().for_each(|room| act(hub, &socket, room));
+            let _ = self.write_record(hub, &socket);
+            deferred.push(Deferred::Tidy(socket));
         }
     }
 
@@ -440,7 +429,7 @@ impl Namespace {
     /// Does what does not go through the log once this server's entry number `seq` has come back.
     pub(super) fn hold(&self, seq: u64, held: Held) {
         let mut hub = lock(&self.hub);
-        match seq <= hub.reading.returned || !self.core.streams.shared() {
+        match seq <= self.returned.load(Ordering::Acquire) || !self.core.streams.shared() {
             true => {
                 drop(hub);
                 self.run(vec![Deferred::Held(held)]);
@@ -451,12 +440,13 @@ impl Namespace {
 
     // ---- replays
 
-    /// Up to a page of the log after `from`, if it can be had at once: `Some` of nothing means that the log does not hold `from` any more.
-    pub(super) fn recent(&self, hub: &Hub, from: Offset) -> Option<Option<Vec<Item>>> {
+    /// Up to a page of the log after `from`, if it can be had at once; a gap: the log does not hold `from` any more.
+    pub(super) fn recent(&self, hub: &Hub, from: Offset) -> Option<Result<Vec<Item>, Refused>> {
         if self.core.streams.shared() {
-            return hub.reading.tail_after(from, PAGE).map(Some);
+            return hub.reading.tail_after(from, PAGE).map(Ok);
         }
-        Some(after_first(self.core.streams.at_hand(self.now(), &self.key(), from.before(), PAGE + 1), from))
+        let items = self.core.streams.at_hand(self.now(), &self.key(), from.before(), PAGE + 1);
+        Some(after_first(items, from).ok_or(Refused::Gap))
     }
 
     // ---- holes
@@ -520,12 +510,8 @@ impl Namespace {
     pub(super) fn trim(&self, now: Time, retention_ms: u64) {
         let mut hub = lock(&self.hub);
         let position = hub.position;
-        hub.samples.push_back((now, position));
-        let mut min = None;
-        while hub.samples.front().is_some_and(|(at, _)| now.since(*at) >= retention_ms) {
-            min = hub.samples.pop_front().map(|(_, position)| position);
-        }
-        if let Some(min) = min {
+        hub.samples.add(now, position);
+        if let Some(min) = hub.samples.take_older(now, retention_ms) {
             let _ = self.submit(Command::XTrim { key: self.key(), min }, None);
         }
         // Also where another server has just let it go: this one still reads it.
@@ -546,16 +532,5 @@ impl Namespace {
         });
         self.count_out(queued);
         self.core.metrics.volatile_dropped.add(dropped);
-    }
-}
-
-/// What follows the first item, which must be `from`: else something may be missing.
-pub(super) fn after_first(mut items: Vec<Item>, from: Offset) -> Option<Vec<Item>> {
-    match items.first() {
-        Some((id, _)) if *id == from => {
-            items.remove(0);
-            Some(items)
-        }
-        Some(_) | None => None,
     }
 }

@@ -136,17 +136,15 @@ impl MemoryStreams {
         };
         self.shards.get(usize::from(last.unwrap_or(0)) % SHARDS).unwrap_or(&self.shards[0])
     }
-}
 
-impl MemoryStreams {
     /// Forgets everything, as FLUSHALL does.
     #[cfg(test)]
-    pub fn flush(&self) {
+    pub(super) fn flush(&self) {
         self.shards.iter().for_each(|shard| lock(shard).streams.clear());
     }
 
     /// Carries a command out at `now`.
-    pub fn carry_out(&self, now: Time, command: Command) -> Reply {
+    pub(super) fn carry_out(&self, now: Time, command: Command) -> Reply {
         let mut shard = lock(self.shard(command.key()));
         shard.sweep(now);
         let found = shard.get(now, command.key());

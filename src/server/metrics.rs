@@ -62,7 +62,7 @@ pub struct Metrics {
     pub volatile_dropped: Counter,
     /// Entries appended to logs.
     pub log_appends: Counter,
-    /// Appends that the log refused.
+    /// Appends that the log did not take, and commands that it refused.
     pub log_failures: Counter,
     /// Entries read from a shared log that repeat earlier ones.
     pub log_repeats: Counter,

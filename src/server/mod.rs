@@ -1,8 +1,17 @@
 //! Floor 3: the server. Namespaces and rooms, the log, sessions and recovery, the cluster; plain functions and state, no sockets, no tokio.
 //!
-//! [`Server`] ties them together: it opens connections for the io floor and finds namespaces; a client's CONNECT goes through claim,
-//! middlewares and admission in `joining`. What is sent goes into a log and is delivered when it comes back (`log`); [`streams`] is the seam
-//! to the log, [`memory`] keeps it here, [`redis`] and [`wire`] say how it stands in Redis, and [`pipeline`] what is on its way there.
+//! [`Server`] ties them together: it opens connections for the io floor and finds namespaces.
+//!
+//! | files | what |
+//! |---|---|
+//! | [`connection`], [`handshake`], `sessions`, [`timers`] | Engine.IO sessions and their deadlines |
+//! | `joining` | a client's CONNECT: claim, middlewares, admission |
+//! | [`namespace`], `hub`, [`socket`], [`handler`], [`broadcast`] | clients, rooms, and what the application calls and hears |
+//! | `log`, `seen` | how an entry gets into a namespace's log, and what happens when it is read back |
+//! | `restore`, [`recovery`] | sessions in the log: the commands, and what is computed |
+//! | [`streams`], [`entry`], [`memory`] | the seam to the log, what stands in it, and the log in this process |
+//! | [`cluster`], `requests` | the servers that share a log, and questions to all of them |
+//! | [`wire`], [`redis`], `pipeline` | entries and commands as Redis has them, over connections that break |
 
 pub mod broadcast;
 pub mod cluster;
@@ -18,11 +27,12 @@ pub mod memory;
 pub mod metrics;
 pub mod namespace;
 pub mod options;
-pub mod pipeline;
+pub(crate) mod pipeline;
 pub mod recovery;
 pub mod redis;
-pub mod requests;
+mod requests;
 mod restore;
+mod seen;
 mod sessions;
 #[cfg(test)]
 mod sim;
@@ -34,6 +44,7 @@ pub mod timers;
 pub mod wire;
 
 pub use options::{AllowRequest, Cors, EngineHandler, InitialHeaders, Log, Message, Options, Pages, Recovery, Trusts};
+pub use requests::Gathered;
 
 use crate::id::{Clock, Nsp, Random, Sid, Time};
 use crate::proto::client::Client;
@@ -192,7 +203,7 @@ impl Server {
         all
     }
 
-    fn namespace(&self, name: &Nsp) -> Option<Arc<Namespace>> {
+    pub(super) fn namespace(&self, name: &Nsp) -> Option<Arc<Namespace>> {
         self.0.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
@@ -277,10 +288,11 @@ impl Server {
 
     /// A shared log has been reached once; before that nobody knows from where on clients would get its events.
     pub(crate) fn has_begun(&self) -> bool {
-        !self.core().streams.shared() || self.0.begun.load(Ordering::Relaxed) || {
-            let ready = self.is_ready();
-            self.0.begun.fetch_or(ready, Ordering::Relaxed) || ready
+        if self.0.begun.load(Ordering::Relaxed) {
+            return true;
         }
+        let ready = self.is_ready();
+        self.0.begun.fetch_or(ready, Ordering::Relaxed) || ready
     }
 
     /// The session of this id.

@@ -1,7 +1,8 @@
 //! A namespace: its clients and rooms, and its log. One lock, the hub, orders everything that a client of it can observe.
 //!
-//! With recovery on, an event is appended to the log, read back, and delivered while the hub is held: the order of delivery is the order of
-//! the log also when two threads emit at once, and a client joins or leaves a room at an exact position. Handlers run with the hub released.
+//! Where there is a log, because recovery is on or other servers share it, an event is appended to it and delivered when it is read back, while
+//! the hub is held: the order of delivery is the order of the log also when two threads emit at once, and a client joins or leaves a room at
+//! an exact position. Handlers run with the hub released.
 
 use super::broadcast::Broadcast;
 use super::connection::Sent;
@@ -9,7 +10,7 @@ use super::entry::{Entry, Target};
 use super::handler::{Handler, Middleware, Next};
 use super::hub::Hub;
 use super::log::Reading;
-use super::requests::Gathered;
+use super::requests::{Gathered, Whom};
 use super::restore::UNTIDY;
 use super::socket::{EmitError, Socket};
 use super::streams::{Command, Key};
@@ -32,10 +33,10 @@ pub struct Namespace {
     pub(super) key: Key,
     pub(super) core: Arc<Core>,
     handler: OnceLock<Arc<dyn Handler>>,
-    middlewares: RwLock<Vec<Arc<Middleware>>>,
+    middlewares: RwLock<Vec<Middleware>>,
     pub(super) hub: Mutex<Hub>,
     acks: AtomicU64,
-    /// The numbers of this server's last entry in a shared log, and of the last that came back.
+    /// The numbers of this server's last entry in a shared log, and of the last that came back. Written with the hub held.
     pub(super) sent: AtomicU64,
     pub(super) returned: AtomicU64,
     /// Sockets that point here; a namespace made by a rule goes with the last.
@@ -87,10 +88,10 @@ impl Namespace {
     /// clients that recover their session pass without, unless [`Recovery::skip_middlewares`](super::Recovery) is off.
     pub fn use_middleware(&self, middleware: impl Fn(&Socket, Next) + Send + Sync + 'static) {
         let mut middlewares = self.middlewares.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        middlewares.push(Arc::new(Box::new(middleware)));
+        middlewares.push(Arc::new(middleware));
     }
 
-    pub(super) fn middleware(&self, index: usize) -> Option<Arc<Middleware>> {
+    pub(super) fn middleware(&self, index: usize) -> Option<Middleware> {
         self.middlewares.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(index).cloned()
     }
 
@@ -176,7 +177,7 @@ impl Namespace {
         let args = args.into();
         self.check(name, &args)?;
         let name = name.into();
-        self.ask_servers(timeout_ms, false, Box::new(on_answers), |request| Entry::ServerSide {
+        self.ask(Whom::Others, timeout_ms, Box::new(on_answers), |request| Entry::ServerSide {
             name,
             args,
             request: Some(request),
@@ -215,14 +216,10 @@ impl Namespace {
         }
     }
 
-    /// Sends an event to the clients that are here, and keeps nothing. With recovery on it ends with the position of the last entry that was
-    /// delivered, because the official client takes any trailing string for an offset.
+    /// Sends an event to the clients that are here, and keeps nothing.
     pub(super) fn emit_here(&self, to: &Target, name: &str, args: &Args, volatile: bool) -> Result<(), EmitError> {
         self.check(name, args)?;
-        let hub = lock(&self.hub);
-        let offset = self.recovery_ms().map(|_| hub.position);
-        let frames = socket_packet::event(self.name.as_str(), None, name, args, offset);
-        self.send(&hub, to, &frames, volatile);
+        self.send_unlogged(&lock(&self.hub), to, name, args, volatile);
         Ok(())
     }
 
@@ -235,10 +232,12 @@ impl Namespace {
         }
     }
 
-    pub(super) fn send_passing(&self, hub: &Hub, to: &Target, name: &str, args: &Args) {
+    /// With recovery on the event ends with the position of the last entry that was delivered, because the official client takes any trailing
+    /// string for an offset.
+    pub(super) fn send_unlogged(&self, hub: &Hub, to: &Target, name: &str, args: &Args, volatile: bool) {
         let offset = self.recovery_ms().map(|_| hub.position);
         let frames = socket_packet::event(self.name.as_str(), None, name, args, offset);
-        self.send(hub, to, &frames, true);
+        self.send(hub, to, &frames, volatile);
     }
 
     // ---- clients and rooms

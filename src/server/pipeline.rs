@@ -1,5 +1,4 @@
-//! What a server sends to a shared log: commands in order, over a connection that may break at any moment. Without I/O, so that the
-//! simulation breaks it a million times.
+//! What a server sends to a shared log: commands in order, over a connection that may break at any moment.
 //!
 //! After a break nobody knows which of the commands under way were carried out. Appends to logs are looked up before they are repeated: the
 //! log is read from where this server's last known entry stands, and what is there already counts as answered. Everything else is harmless
@@ -7,13 +6,11 @@
 //! repetition, and readers skip it.
 
 use super::entry::{Entry, Posted};
-use super::streams::{Command, Done, Key, Reply, StreamError};
+use super::streams::{Command, Done, Key, PAGE, Reply, StreamError};
 use crate::id::{Offset, Time};
 use std::collections::{HashMap, VecDeque};
 
-/// Entries per XREAD of a look-up.
-const PAGE: usize = 1_000;
-/// Milliseconds that a question to a log that is away may wait; clients that come back are told that they are new then.
+/// Milliseconds that an XREAD may wait for a log that is away; clients that come back are told that they are new then.
 const PATIENCE: u64 = 10_000;
 /// Commands that may wait besides packets: sessions of clients that come and go while the log is away.
 const COMMANDS: usize = 1_000_000;
@@ -85,7 +82,7 @@ impl Pipeline {
     /// Takes a command.
     ///
     /// # Errors
-    /// As many packets wait as may wait: the command is not taken, and `done` is given back.
+    /// As many packets, or other commands, wait as may wait: the command is not taken, and `done` is given back.
     pub fn submit(&mut self, now: Time, command: Command, done: Option<Done>) -> Result<(), Option<Done>> {
         let weight = weight(&command);
         let full = match weight {
@@ -211,7 +208,7 @@ impl Pipeline {
         self.settle(Reply::Added(Some(id)))
     }
 
-    /// Gives up questions that have waited too long for a log that is away.
+    /// Gives up XREADs that have waited too long for a log that is away.
     #[must_use]
     pub fn give_up(&mut self, now: Time) -> Settled {
         let mut settled = Vec::new();

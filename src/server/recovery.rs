@@ -3,14 +3,14 @@
 //! The promise (DESIGN.md section 3): a client that comes back gets its id, rooms and data and exactly the packets it missed, once each and
 //! in order, or is told that it is new. Whatever can't be proved to be complete is refused, with a reason.
 
-use super::entry::{Entry, Posted, Record, Stay, Target};
+use super::entry::{Entry, Record, Stay, Target};
+use super::seen::Numbers;
 use super::streams::Item;
 use crate::codec::socket_packet::{self, Frames};
 use crate::id::{Nsp, Offset, Pid, Room};
 use serde_json::value::RawValue;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::sync::Arc;
 
 /// Why a client that asked for its session gets a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,18 +74,18 @@ impl fmt::Display for Refused {
 
 /// What a CONNECT asks for: the session of this pid, from this offset on.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Request {
+pub(super) struct Request {
     /// The session.
-    pub pid: Pid,
+    pub(super) pid: Pid,
     /// The last packet that the client has got, if it knows.
-    pub offset: Option<Offset>,
+    pub(super) offset: Option<Offset>,
 }
 
 impl Request {
     /// Reads `pid` and `offset` out of a CONNECT's auth object. The client sends as `offset` whatever string an event ended with: what
     /// is no offset counts as absent. `None`: the client does not ask for a session.
     #[must_use]
-    pub fn from_auth(auth: &str) -> Option<Request> {
+    pub(super) fn from_auth(auth: &str) -> Option<Request> {
         let auth: HashMap<&str, &RawValue> = serde_json::from_str(auth).ok()?;
         let text = |key: &str| auth.get(key).and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
         let pid = Pid::from_wire(&text("pid")?)?;
@@ -94,14 +94,14 @@ impl Request {
 }
 
 /// After every entry.
-pub const END: Offset = Offset { ms: u64::MAX, seq: u64::MAX };
+pub(super) const END: Offset = Offset { ms: u64::MAX, seq: u64::MAX };
 
 /// The record to restore from, with its place, out of a session's stream up to the restorer's own claim.
 ///
 /// The last claim owns the session: a record that carries an older claim and comes after a newer one was written by a former owner who did
 /// not know yet, and is ignored. So is all that speaks of another namespace.
 #[must_use]
-pub fn newest_record<'a>(items: &'a [Item], claim: Offset, nsp: &Nsp) -> Option<(Offset, &'a Record)> {
+pub(super) fn newest_record<'a>(items: &'a [Item], claim: Offset, nsp: &Nsp) -> Option<(Offset, &'a Record)> {
     let mut owner = Offset::ZERO;
     let mut newest = None;
     for (id, posted) in items.iter().take_while(|(id, _)| *id < claim) {
@@ -120,7 +120,7 @@ pub fn newest_record<'a>(items: &'a [Item], claim: Offset, nsp: &Nsp) -> Option<
 
 /// The claim that owns a session by what its stream says: the last one, or that of a record whose claim has been tidied away.
 #[must_use]
-pub fn owner(items: &[Item], nsp: &Nsp) -> Offset {
+pub(super) fn owner(items: &[Item], nsp: &Nsp) -> Offset {
     let claims = items.iter().filter_map(|(id, posted)| match &posted.entry {
         Entry::Claim(of) if of == nsp => Some(*id),
         Entry::Record(record) if record.nsp == *nsp => Some(record.claim),
@@ -133,7 +133,12 @@ pub fn owner(items: &[Item], nsp: &Nsp) -> Offset {
 /// Where the replay starts: the later of what the client says and what its pongs have proved.
 ///
 /// An offset from before the session, or one that the log has not reached, belongs to something else and counts as absent.
-pub fn start(record: &Record, offset: Option<Offset>, log_end: Offset, needs_offset: bool) -> Result<Offset, Refused> {
+pub(super) fn start(
+    record: &Record,
+    offset: Option<Offset>,
+    log_end: Offset,
+    needs_offset: bool,
+) -> Result<Offset, Refused> {
     let offset = offset.filter(|offset| (record.since..=log_end).contains(offset));
     if offset.is_none() && needs_offset {
         return Err(Refused::NoOffset);
@@ -146,7 +151,7 @@ pub fn start(record: &Record, offset: Option<Offset>, log_end: Offset, needs_off
 }
 
 /// Goes through the log after the start and collects what the client missed, with the rooms it was in at each entry.
-pub struct Replay {
+pub(super) struct Replay {
     nsp: Nsp,
     own: Room,
     stays: Vec<Stay>,
@@ -157,14 +162,14 @@ pub struct Replay {
     bytes: usize,
     limit: usize,
     /// The last number of each sender that was met, and entries known to repeat others: neither is given twice.
-    seen: HashMap<Arc<str>, u64>,
+    seen: Numbers,
     doubles: BTreeSet<Offset>,
 }
 
 impl Replay {
     /// A replay of `record` from `start`, of at most `limit` bytes.
     #[must_use]
-    pub fn new(record: &Record, start: Offset, limit: usize) -> Replay {
+    pub(super) fn new(record: &Record, start: Offset, limit: usize) -> Replay {
         Replay {
             nsp: record.nsp.clone(),
             own: record.sid.room(),
@@ -176,47 +181,35 @@ impl Replay {
             missed: Vec::new(),
             bytes: 0,
             limit,
-            seen: HashMap::new(),
+            seen: Numbers::default(),
             doubles: BTreeSet::new(),
         }
     }
 
     /// The last entry that was looked at.
     #[must_use]
-    pub fn cursor(&self) -> Offset {
+    pub(super) fn cursor(&self) -> Offset {
         self.cursor
     }
 
     /// Entries that repeat earlier ones, as far as the server knows.
-    pub fn skip(&mut self, doubles: &BTreeSet<Offset>) {
+    pub(super) fn skip(&mut self, doubles: &BTreeSet<Offset>) {
         self.doubles.clone_from(doubles);
     }
 
     /// Looks at the entries that follow the cursor, up to `end`. A page that leads no further shows that the log has lost some.
-    pub fn page(&mut self, items: Vec<Item>, end: Offset) -> Result<(), Refused> {
+    pub(super) fn page(&mut self, items: Vec<Item>, end: Offset) -> Result<(), Refused> {
         let before = self.cursor;
         for (id, posted) in items.into_iter().take_while(|(id, _)| *id <= end) {
-            if self.is_new(id, &posted) {
+            self.cursor = id;
+            if self.seen.is_new(&posted) && !self.doubles.contains(&id) {
                 self.entry(id, &posted.entry)?;
             }
-            self.cursor = id;
         }
         if self.cursor > before { Ok(()) } else { Err(Refused::Gap) }
     }
 
-    fn is_new(&mut self, id: Offset, posted: &Posted) -> bool {
-        if posted.seq == 0 {
-            return true;
-        }
-        let seen = self.seen.entry(posted.uid.clone()).or_default();
-        let new = posted.seq > *seen && !self.doubles.contains(&id);
-        *seen = posted.seq.max(*seen);
-        new
-    }
-
-    /// Looks at the next entry.
-    pub fn entry(&mut self, id: Offset, entry: &Entry) -> Result<(), Refused> {
-        self.cursor = id;
+    fn entry(&mut self, id: Offset, entry: &Entry) -> Result<(), Refused> {
         // What the record already tells of is not applied again.
         let news = id > self.applied;
         match entry {
@@ -252,7 +245,7 @@ impl Replay {
 
     /// What the client missed, in order, and its rooms.
     #[must_use]
-    pub fn finish(self) -> (Vec<Frames>, Vec<Stay>) {
+    pub(super) fn finish(self) -> (Vec<Frames>, Vec<Stay>) {
         (self.missed, self.stays)
     }
 }
@@ -263,7 +256,7 @@ fn is_in(stays: &[Stay], room: &Room, id: Offset) -> bool {
 }
 
 /// Enters `room` after entry `at`; false if the client is in it already.
-pub fn enter(stays: &mut Vec<Stay>, room: &Room, at: Offset) -> bool {
+pub(super) fn enter(stays: &mut Vec<Stay>, room: &Room, at: Offset) -> bool {
     if stays.iter().any(|stay| stay.room == *room && stay.until.is_none()) {
         return false;
     }
@@ -272,7 +265,7 @@ pub fn enter(stays: &mut Vec<Stay>, room: &Room, at: Offset) -> bool {
 }
 
 /// Leaves `room` after entry `at`; false if the client is not in it. A stay in which nothing happened leaves no trace.
-pub fn leave(stays: &mut Vec<Stay>, room: &Room, at: Offset) -> bool {
+pub(super) fn leave(stays: &mut Vec<Stay>, room: &Room, at: Offset) -> bool {
     let Some(i) = stays.iter().position(|stay| stay.room == *room && stay.until.is_none()) else {
         return false;
     };
@@ -287,7 +280,7 @@ pub fn leave(stays: &mut Vec<Stay>, room: &Room, at: Offset) -> bool {
 
 /// Forgets ended stays that no replay can need: those before `position`, and the oldest beyond `most`. Returns the position from which on
 /// the stays are complete.
-pub fn prune(stays: &mut Vec<Stay>, position: Offset, floor: Offset, most: usize) -> Offset {
+pub(super) fn prune(stays: &mut Vec<Stay>, position: Offset, floor: Offset, most: usize) -> Offset {
     stays.retain(|stay| stay.until.is_none_or(|until| until > position));
     let mut floor = floor;
     let mut ended = stays.iter().filter(|stay| stay.until.is_some()).count();

@@ -35,7 +35,7 @@ impl Names {
 
 /// Why a connection to Redis can't go on as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub(crate) enum Trouble {
     /// The password or the user is not accepted.
     Auth(String),
     /// Redis can't carry out commands now, or not these: it loads its data, is full, may not write, or does not permit it.
@@ -59,8 +59,11 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// Appends a command. Nothing is appended where the entry can't be written.
-pub fn encode(out: &mut Vec<u8>, names: &Names, limits: &Limits, command: &Command) -> Result<(), StreamError> {
+/// Appends a command.
+///
+/// # Errors
+/// [`StreamError::Refused`]: no entry can be made of this one, and nothing is appended.
+pub(crate) fn encode(out: &mut Vec<u8>, names: &Names, limits: &Limits, command: &Command) -> Result<(), StreamError> {
     let key = names.of(command.key());
     match command {
         Command::XAdd { key: kind, posted, create } => {
@@ -96,7 +99,7 @@ pub fn encode(out: &mut Vec<u8>, names: &Names, limits: &Limits, command: &Comma
 }
 
 /// A blocking read of several streams, for the reader's own connection.
-pub fn encode_read(out: &mut Vec<u8>, names: &Names, cursors: &[(Key, Offset)], count: usize, block_ms: u64) {
+pub(crate) fn encode_read(out: &mut Vec<u8>, names: &Names, cursors: &[(Key, Offset)], count: usize, block_ms: u64) {
     let keys = cursors.iter().map(|(key, _)| names.of(key));
     let after = cursors.iter().map(|(_, after)| after.to_string());
     let head = ["XREAD", "COUNT", &count.to_string(), "BLOCK", &block_ms.to_string(), "STREAMS"].map(str::to_owned);
@@ -106,7 +109,7 @@ pub fn encode_read(out: &mut Vec<u8>, names: &Names, cursors: &[(Key, Offset)], 
 }
 
 /// Appends what begins a connection, where a password is set.
-pub fn encode_auth(out: &mut Vec<u8>, username: &str, password: &str) {
+pub(crate) fn encode_auth(out: &mut Vec<u8>, username: &str, password: &str) {
     match username {
         "" => resp::command(out, &[b"AUTH", password.as_bytes()]),
         name => resp::command(out, &[b"AUTH", name.as_bytes(), password.as_bytes()]),
@@ -117,7 +120,7 @@ pub fn encode_auth(out: &mut Vec<u8>, username: &str, password: &str) {
 ///
 /// # Errors
 /// Redis does not take commands: the same command is to be given again later. What concerns this command alone is [`Reply::Failed`].
-pub fn reply(command: &Command, value: Value, limits: &Limits) -> Result<Reply, Trouble> {
+pub(crate) fn reply(command: &Command, value: Value, limits: &Limits) -> Result<Reply, Trouble> {
     match (command, value) {
         (_, Value::Error(words)) => refusal(words),
         (Command::XAdd { .. }, Value::Bulk(id)) => Ok(Reply::Added(Some(offset(&id)?))),
@@ -135,15 +138,9 @@ pub fn reply(command: &Command, value: Value, limits: &Limits) -> Result<Reply, 
     }
 }
 
-/// Redis explains some errors at length: the beginning will do.
-fn short(words: &str) -> String {
-    let first = words.split_inclusive(". ").next().unwrap_or(words);
-    first.chars().take(160).collect::<String>().trim_end().to_owned()
-}
-
 /// What Redis says without being asked, before it hangs up.
 #[must_use]
-pub fn unasked(value: Value) -> Trouble {
+pub(crate) fn unasked(value: Value) -> Trouble {
     match value {
         Value::Error(words) => Trouble::Unwilling(short(&words)),
         _ => Trouble::Nonsense,
@@ -159,8 +156,14 @@ fn refusal(words: String) -> Result<Reply, Trouble> {
     }
 }
 
+/// Redis explains some errors at length: the beginning will do.
+fn short(words: &str) -> String {
+    let first = words.split_inclusive(". ").next().unwrap_or(words);
+    first.chars().take(160).collect::<String>().trim_end().to_owned()
+}
+
 /// The answer to AUTH.
-pub fn auth_reply(value: Value) -> Result<(), Trouble> {
+pub(crate) fn auth_reply(value: Value) -> Result<(), Trouble> {
     match value {
         Value::Simple(_) => Ok(()),
         Value::Error(words)
@@ -174,7 +177,7 @@ pub fn auth_reply(value: Value) -> Result<(), Trouble> {
 }
 
 /// The streams of an XREAD's reply: their names and entries.
-pub fn read_reply(value: Value) -> Result<Vec<(String, Vec<Value>)>, Trouble> {
+pub(crate) fn read_reply(value: Value) -> Result<Vec<(String, Vec<Value>)>, Trouble> {
     let streams = match value {
         Value::Null => return Ok(Vec::new()),
         Value::Array(streams) => streams,
@@ -197,7 +200,7 @@ pub fn read_reply(value: Value) -> Result<Vec<(String, Vec<Value>)>, Trouble> {
 }
 
 /// The entries of one stream. One that can't be read still has its place, so that the reader moves past it: it says nothing.
-pub fn items(key: &Key, entries: Vec<Value>, limits: &Limits) -> Result<Vec<Item>, Trouble> {
+pub(crate) fn items(key: &Key, entries: Vec<Value>, limits: &Limits) -> Result<Vec<Item>, Trouble> {
     let nothing = || Posted { uid: "".into(), seq: 0, entry: Entry::Wake };
     let item = |entry| {
         let Value::Array(pair) = entry else { return Err(Trouble::Nonsense) };
@@ -211,13 +214,13 @@ pub fn items(key: &Key, entries: Vec<Value>, limits: &Limits) -> Result<Vec<Item
 
 /// Whether an item of a reply could not be read.
 #[must_use]
-pub fn is_unreadable(posted: &Posted) -> bool {
+pub(crate) fn is_unreadable(posted: &Posted) -> bool {
     posted.uid.is_empty()
 }
 
 fn posted(key: &Key, fields: &Value, limits: &Limits) -> Option<Posted> {
     let Value::Array(fields) = fields else { return None };
-    let pair = |pair: &'_ [Value]| match pair {
+    let pair = |pair: &[Value]| match pair {
         [Value::Bulk(field), Value::Bulk(value)] => Some((field.clone(), value.clone())),
         _ => None,
     };

@@ -3,7 +3,8 @@
 //!
 //! A question is an entry of the namespace's log, so that it comes after what was sent before it; answers come to the asker's inbox.
 
-use super::entry::{Entry, Posted, RemoteSocket, RequestId, Target};
+use super::connection::Sent;
+use super::entry::{Entry, Posted, RemoteSocket, RequestId};
 use super::handler::AckError;
 use super::namespace::Namespace;
 use super::socket::{EmitError, Socket};
@@ -11,7 +12,6 @@ use super::timers::Timer;
 use super::{Core, lock};
 use crate::codec::args::Args;
 use crate::codec::socket_packet;
-use crate::server::connection::Sent;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
@@ -21,7 +21,7 @@ const ON_THE_WAY: u64 = 500;
 /// What came back from a question to all servers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gathered {
-    /// The clients that were asked for.
+    /// The clients that were asked for, in [`fetch_sockets`](super::broadcast::Broadcast::fetch_sockets) only.
     pub sockets: Vec<RemoteSocket>,
     /// The answers, in the order in which they came.
     pub answers: Vec<Args>,
@@ -33,6 +33,14 @@ pub struct Gathered {
 
 /// Hears what came back.
 pub(super) type OnGathered = Box<dyn FnOnce(Gathered) + Send>;
+
+/// Which servers a question goes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whom {
+    All,
+    Others,
+    This,
+}
 
 struct Pending {
     /// Servers that have not reported yet.
@@ -133,18 +141,21 @@ impl Core {
 }
 
 impl Namespace {
-    /// Asks all servers that read this namespace's log; `own` also this one.
-    pub(super) fn ask_servers(
+    /// Asks the servers that read this namespace's log.
+    pub(super) fn ask(
         &self,
+        whom: Whom,
         timeout_ms: u64,
-        own: bool,
         done: OnGathered,
         entry: impl FnOnce(RequestId) -> Entry,
     ) -> Result<(), EmitError> {
-        let mut awaited = self.core.alive(&lock(&self.hub).reading.readers);
-        if own {
-            awaited.push(self.core.uid.clone());
-        }
+        let others = || self.core.alive(&lock(&self.hub).reading.readers);
+        let this = self.core.uid.clone();
+        let awaited = match whom {
+            Whom::All => others().into_iter().chain([this]).collect(),
+            Whom::Others => others(),
+            Whom::This => vec![this],
+        };
         if awaited.is_empty() {
             done(Gathered::default());
             return Ok(());
@@ -152,36 +163,15 @@ impl Namespace {
         let request = self.core.requests.begin(awaited, done);
         let late = self.now().plus(timeout_ms.saturating_add(ON_THE_WAY));
         self.core.timers.add(late, Timer::Request(request));
-        self.put_question(entry(request)).inspect_err(|_| {
+        let entry = entry(request);
+        if whom == Whom::This || !self.core.streams.shared() {
+            self.apply_local(entry);
+            return Ok(());
+        }
+        self.publish(entry).inspect_err(|_| {
             // Nobody will answer, and the caller knows.
             lock(&self.core.requests.0).pending.remove(&request);
         })
-    }
-
-    fn put_question(&self, entry: Entry) -> Result<(), EmitError> {
-        match self.core.streams.shared() {
-            true => self.publish(entry),
-            false => {
-                self.apply_local(entry);
-                Ok(())
-            }
-        }
-    }
-
-    /// As `ask_servers`, of this server alone.
-    pub(super) fn ask_here(&self, timeout_ms: u64, done: OnGathered, entry: impl FnOnce(RequestId) -> Entry) {
-        let request = self.core.requests.begin(vec![self.core.uid.clone()], done);
-        self.core.timers.add(self.now().plus(timeout_ms.saturating_add(ON_THE_WAY)), Timer::Request(request));
-        self.apply_local(entry(request));
-    }
-
-    pub(super) fn fetch(&self, to: Target, timeout_ms: u64, local: bool, done: OnGathered) -> Result<(), EmitError> {
-        let entry = |request| Entry::Fetch { to, request };
-        match local {
-            true => self.ask_here(timeout_ms, done, entry),
-            false => return self.ask_servers(timeout_ms, true, done, entry),
-        }
-        Ok(())
     }
 
     /// Asks the clients of this server for the acknowledgements that some server wants, and reports how many they are.

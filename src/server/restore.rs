@@ -8,13 +8,13 @@ use super::connection::Connection;
 use super::entry::{Entry, Record};
 use super::hub::Hub;
 use super::lock;
-use super::log::{PAGE, after_first};
 use super::namespace::Namespace;
 use super::recovery::{self, Refused, Replay, Request};
+use super::seen::after_first;
 use super::socket::{EmitError, Position, Socket};
-use super::streams::{Command, Done, Item, Key, Reply, StreamError};
+use super::streams::{Command, Done, Item, Key, PAGE, Reply, StreamError};
 use crate::codec::socket_packet;
-use crate::id::{Offset, SocketId, Time};
+use crate::id::{Offset, Pid, SocketId, Time};
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
 use std::sync::Arc;
@@ -78,18 +78,22 @@ impl Namespace {
     pub(super) fn when_saved(&self, socket: &Socket, saved: Box<dyn FnOnce(Result<(), EmitError>) + Send>) {
         match socket.pid().filter(|_| self.core.streams.shared()) {
             Some(pid) => {
-                // Commands are carried out in order: the records are there when this is. They count unless another claim came before.
-                let read = Command::XRead { key: Key::Session(pid.clone()), after: Offset::ZERO, count: RECORDS };
                 let (nsp, claim) = (self.name().clone(), socket.claim());
-                let done: Done = Box::new(move |reply| match reply {
+                // The records count unless another claim came before.
+                self.read_session(pid, move |reply| match reply {
                     Reply::Entries(items) if recovery::owner(&items, &nsp) <= claim => saved(Ok(())),
                     Reply::Failed(error) => saved(Err(EmitError::Log(error))),
                     _ => saved(Err(EmitError::Moved)),
                 });
-                let _ = self.submit(read, Some(done));
             }
             None => saved(Ok(())),
         }
+    }
+
+    /// Reads a session's stream. Commands are carried out in order: what was put into it before is there.
+    fn read_session(&self, pid: &Pid, done: impl FnOnce(Reply) + Send + 'static) {
+        let read = Command::XRead { key: Key::Session(pid.clone()), after: Offset::ZERO, count: RECORDS };
+        let _ = self.submit(read, Some(Box::new(done)));
     }
 
     /// Ends a session on purpose. Other servers may have claimed it without this one knowing: then it goes on. So the end is an entry like
@@ -104,15 +108,14 @@ impl Namespace {
         }
         let (nsp, claim, core) = (self.name().clone(), socket.claim(), self.core.clone());
         let posted = self.core.post(0, Entry::Ended(nsp.clone(), claim));
-        let _ = self.submit(Command::XAdd { key: key.clone(), posted, create: false }, None);
-        let done: Done = Box::new(move |reply| {
+        let _ = self.submit(Command::XAdd { key, posted, create: false }, None);
+        self.read_session(pid, move |reply| {
             if let Reply::Entries(items) = reply
                 && recovery::owner(&items, &nsp) <= claim
             {
                 let _ = core.streams.submit((core.clock)(), delete, None);
             }
         });
-        let _ = self.submit(Command::XRead { key, after: Offset::ZERO, count: RECORDS }, Some(done));
     }
 
     /// A pong has come: the session's position may have moved, and its record outlives this server by a full window.
@@ -160,20 +163,15 @@ impl Namespace {
         if !socket.take_untidy(records) {
             return;
         }
-        let key = Key::Session(pid.clone());
-        let (me, owner, trimmed) = (self.clone(), socket.clone(), key.clone());
-        let done: Done = Box::new(move |reply| {
+        let (me, owner, key) = (self.clone(), socket.clone(), Key::Session(pid.clone()));
+        self.read_session(pid, move |reply| {
             let Reply::Entries(items) = reply else { return };
-            match recovery::owner(&items, me.name()) {
-                claim if claim > owner.claim() => me.drop_former(&owner),
-                _ => {
-                    if let Some((min, _)) = recovery::newest_record(&items, recovery::END, me.name()) {
-                        let _ = me.submit(Command::XTrim { key: trimmed, min }, None);
-                    }
-                }
+            if recovery::owner(&items, me.name()) > owner.claim() {
+                me.drop_former(&owner);
+            } else if let Some((min, _)) = recovery::newest_record(&items, recovery::END, me.name()) {
+                let _ = me.submit(Command::XTrim { key, min }, None);
             }
         });
-        let _ = self.submit(Command::XRead { key, after: Offset::ZERO, count: RECORDS }, Some(done));
     }
 
     /// Another server has the session now: the dead socket goes without touching rooms or record.
@@ -206,13 +204,11 @@ impl Namespace {
 
     /// Claims the session that a client asks for.
     pub(super) fn claim(self: &Arc<Self>, request: Request, then: OnClaimed) {
-        let key = Key::Session(request.pid.clone());
+        let (me, pid) = (self.clone(), request.pid.clone());
         let seq = self.core.next_claim.fetch_add(1, Ordering::Relaxed);
         let posted = self.core.post(seq, Entry::Claim(self.name().clone()));
-        let _ = self.submit(Command::XAdd { key: key.clone(), posted, create: false }, None);
-        let me = self.clone();
-        let done: Done = Box::new(move |reply| then(me.claimed(&request, seq, reply)));
-        let _ = self.submit(Command::XRead { key, after: Offset::ZERO, count: RECORDS }, Some(done));
+        let _ = self.submit(Command::XAdd { key: Key::Session(pid.clone()), posted, create: false }, None);
+        self.read_session(&pid, move |reply| then(me.claimed(&request, seq, reply)));
     }
 
     /// Reads what there is to claim, with our own claim in it, and takes the session from a connection that still looks alive here.
@@ -297,10 +293,14 @@ impl Restore {
         self.claimed.namespace.clone()
     }
 
-    fn fail(self, refused: Refused) {
+    fn end(self, how: Result<bool, Refused>) {
         let Restore { claimed, done, .. } = self;
         drop(claimed);
-        done(Err(refused));
+        done(how);
+    }
+
+    fn fail(self, refused: Refused) {
+        self.end(Err(refused));
     }
 
     /// The server that the client comes from may have read further than this one. Its rooms and the client's offset speak of what is not here
@@ -362,7 +362,7 @@ impl Restore {
             let Some(page) = namespace.recent(&hub, from) else { break };
             let end = hub.position;
             drop(hub);
-            if let Err(refused) = page.ok_or(Refused::Gap).and_then(|page| replay.page(page, end)) {
+            if let Err(refused) = page.and_then(|page| replay.page(page, end)) {
                 return self.fail(refused);
             }
         }
@@ -399,7 +399,7 @@ impl Restore {
                 drop(hub);
                 return self.advance(position, replay);
             };
-            if let Err(refused) = page.ok_or(Refused::Gap).and_then(|page| replay.page(page, hub.position)) {
+            if let Err(refused) = page.and_then(|page| replay.page(page, hub.position)) {
                 drop(hub);
                 return self.fail(refused);
             }
@@ -407,9 +407,7 @@ impl Restore {
         let admitted = namespace.enter(&mut hub, &self.socket, position, Some(replay));
         drop(hub);
         namespace.refresh(&self.socket);
-        let Restore { claimed, done, .. } = self;
-        drop(claimed);
-        done(Ok(admitted));
+        self.end(Ok(admitted));
     }
 
     /// Reads, and goes on with what came.

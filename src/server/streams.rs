@@ -1,12 +1,15 @@
 //! The one seam to the log: four commands as values, their replies as values (DESIGN.md section 1).
 //!
 //! A stream is an append-only list of entries with ascending ids under a key. [`MemoryStreams`](super::memory::MemoryStreams) keeps them in
-//! this process; what stands here maps one to one to Redis' XADD, XREAD, XTRIM and EXPIRE.
+//! this process, `io::redis` in Redis; the commands map one to one to its XADD, XREAD, XTRIM and EXPIRE.
 
 use super::entry::Posted;
 use crate::id::{Nsp, Offset, Pid, Time};
 use std::fmt;
 use std::sync::Arc;
+
+/// Entries per XREAD: few enough for one reply, many enough that a long log takes few round trips.
+pub const PAGE: usize = 1_000;
 
 /// The name of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -121,7 +124,7 @@ pub trait Streams: Send + Sync {
     /// for a reply holds no lock here.
     ///
     /// # Errors
-    /// No more commands may wait: this one is not carried out, which `done` hears too, at once.
+    /// No more commands may wait, or this one can't be written: it is not carried out, which `done` hears too, at once.
     fn submit(&self, now: Time, command: Command, done: Option<Done>) -> Result<(), StreamError>;
 
     /// Other servers read and write the log too, and replies take their time.

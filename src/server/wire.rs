@@ -144,57 +144,48 @@ fn kind(entry: &Entry) -> &'static str {
 }
 
 fn data(entry: &Entry) -> Result<Option<String>, WireError> {
-    let (text, attachments) = match entry {
+    let text = match entry {
         Entry::Marker | Entry::Present | Entry::Closed | Entry::Claim(_) | Entry::Wake => return Ok(None),
-        Entry::Broadcast { to, name, args } => {
-            let (event, opts) = (event_text(name, args), opts(to, ""));
-            (format!(r#"{{"packet":{{"type":2,"data":{event}}},"opts":{opts}}}"#), args.attachments())
-        }
-        Entry::Passing { to, name, args } => {
-            let (event, opts) = (event_text(name, args), opts(to, r#""volatile":true"#));
-            (format!(r#"{{"packet":{{"type":2,"data":{event}}},"opts":{opts}}}"#), args.attachments())
-        }
+        Entry::Broadcast { to, name, args } => packet_text(name, args, "", &opts(to, "")),
+        Entry::Passing { to, name, args } => packet_text(name, args, "", &opts(to, r#""volatile":true"#)),
         Entry::Ask { to, name, args, request, timeout_ms } => {
-            let (event, opts) = (event_text(name, args), opts(to, &format!(r#""timeout":{timeout_ms}"#)));
-            let text =
-                format!(r#"{{"packet":{{"type":2,"data":{event}}},"requestId":"{request:016x}","opts":{opts}}}"#);
-            (text, args.attachments())
+            let request = format!(r#""requestId":"{request:016x}","#);
+            packet_text(name, args, &request, &opts(to, &format!(r#""timeout":{timeout_ms}"#)))
         }
         Entry::Join { to, rooms } | Entry::Leave { to, rooms } => {
-            (format!(r#"{{"opts":{},"rooms":{}}}"#, opts(to, ""), names(rooms)), &[][..])
+            format!(r#"{{"opts":{},"rooms":{}}}"#, opts(to, ""), names(rooms))
         }
-        Entry::Disconnect { to, close } => (format!(r#"{{"opts":{},"close":{close}}}"#, opts(to, "")), &[][..]),
-        Entry::Fetch { to, request } => {
-            (format!(r#"{{"opts":{},"requestId":"{request:016x}"}}"#, opts(to, "")), &[][..])
-        }
+        Entry::Disconnect { to, close } => format!(r#"{{"opts":{},"close":{close}}}"#, opts(to, "")),
+        Entry::Fetch { to, request } => format!(r#"{{"opts":{},"requestId":"{request:016x}"}}"#, opts(to, "")),
         Entry::Fetched { request, sockets } => {
             let sockets: Vec<String> = sockets.iter().map(socket_text).collect();
-            (format!(r#"{{"requestId":"{request:016x}","sockets":[{}]}}"#, sockets.join(",")), &[][..])
+            format!(r#"{{"requestId":"{request:016x}","sockets":[{}]}}"#, sockets.join(","))
         }
         Entry::ServerSide { name, args, request } => {
             let request = request.map(|request| format!(r#""requestId":"{request:016x}","#)).unwrap_or_default();
-            (format!(r#"{{{request}"packet":{}}}"#, event_text(name, args)), args.attachments())
+            format!(r#"{{{request}"packet":{}}}"#, event_text(name, args))
         }
         Entry::ServerAnswer { request, args } | Entry::Answer { request, args } => {
-            (format!(r#"{{"requestId":"{request:016x}"{}}}"#, answer_text(args)), args.attachments())
+            format!(r#"{{"requestId":"{request:016x}"{}}}"#, answer_text(args))
         }
-        Entry::Asked { request, clients } => {
-            (format!(r#"{{"requestId":"{request:016x}","clientCount":{clients}}}"#), &[][..])
-        }
-        Entry::Record(record) => (record_text(record), &[][..]),
-        Entry::Taken { sid, claim, .. } => {
-            (format!(r#"{{"sid":{},"claim":"{claim}"}}"#, Value::from(sid.as_str())), &[][..])
-        }
-        Entry::Ended(_, claim) => (format!(r#"{{"claim":"{claim}"}}"#), &[][..]),
+        Entry::Asked { request, clients } => format!(r#"{{"requestId":"{request:016x}","clientCount":{clients}}}"#),
+        Entry::Record(record) => record_text(record),
+        Entry::Taken { sid, claim, .. } => format!(r#"{{"sid":{},"claim":"{claim}"}}"#, Value::from(sid.as_str())),
+        Entry::Ended(_, claim) => format!(r#"{{"claim":"{claim}"}}"#),
         Entry::Member(Member { name, tag, address, clients }) => {
             let [name, tag, address] = [name, tag, address].map(|text| Value::from(&**text));
-            (format!(r#"{{"name":{name},"tag":{tag},"address":{address},"clients":{clients}}}"#), &[][..])
+            format!(r#"{{"name":{name},"tag":{tag},"address":{address},"clients":{clients}}}"#)
         }
     };
-    match attachments.is_empty() {
-        true => Ok(Some(text)),
-        false => Ok(Some(STANDARD.encode(msgpack::from_json(&text, attachments)?))),
+    match entry.attachments() {
+        [] => Ok(Some(text)),
+        attachments => Ok(Some(STANDARD.encode(msgpack::from_json(&text, attachments)?))),
     }
+}
+
+/// An event for clients; `request` is empty, or the key of an answer and a comma.
+fn packet_text(name: &str, args: &Args, request: &str, opts: &str) -> String {
+    format!(r#"{{"packet":{{"type":2,"data":{}}},{request}"opts":{opts}}}"#, event_text(name, args))
 }
 
 /// `["name",args…]`, the text of the arguments as it is.
@@ -316,16 +307,8 @@ fn open<'a>(data: &'a [u8], limits: &Limits) -> Result<(Cow<'a, str>, Vec<Bytes>
 fn entry(kind: &str, nsp: &Nsp, data: &str, attachments: Vec<Bytes>, limits: &Limits) -> Result<Entry, WireError> {
     match kind {
         "3" => broadcast(data, attachments, limits),
-        "4" => {
-            let [opts, rooms] = object(data, ["opts", "rooms"])?;
-            let rooms = rooms_in(need(rooms, "rooms")?, "rooms", limits, limits.rooms_per_client)?;
-            Ok(Entry::Join { to: target(need(opts, "opts")?.get(), limits)?, rooms })
-        }
-        "5" => {
-            let [opts, rooms] = object(data, ["opts", "rooms"])?;
-            let rooms = rooms_in(need(rooms, "rooms")?, "rooms", limits, MAX_ROOMS)?;
-            Ok(Entry::Leave { to: target(need(opts, "opts")?.get(), limits)?, rooms })
-        }
+        "4" => room_command(data, limits, limits.rooms_per_client).map(|(to, rooms)| Entry::Join { to, rooms }),
+        "5" => room_command(data, limits, MAX_ROOMS).map(|(to, rooms)| Entry::Leave { to, rooms }),
         "6" => {
             let [opts, close] = object(data, ["opts", "close"])?;
             let close = given(close).map_or(Ok(false), |close| parse(close, "close"))?;
@@ -359,10 +342,6 @@ fn entry(kind: &str, nsp: &Nsp, data: &str, attachments: Vec<Bytes>, limits: &Li
             let [sid, claim] = object(data, ["sid", "claim"])?;
             Ok(Entry::Taken { nsp: nsp.clone(), sid: socket_id(sid, "sid", limits)?, claim: offset(claim, "claim")? })
         }
-        "25" => {
-            let [claim] = object(data, ["claim"])?;
-            Ok(Entry::Ended(nsp.clone(), offset(claim, "claim")?))
-        }
         "23" => {
             let [name, tag, address, clients] = object(data, ["name", "tag", "address", "clients"])?;
             Ok(Entry::Member(Member {
@@ -371,6 +350,10 @@ fn entry(kind: &str, nsp: &Nsp, data: &str, attachments: Vec<Bytes>, limits: &Li
                 address: short(&string(address, "address")?, limits)?.into(),
                 clients: parse(need(clients, "clients")?, "clients")?,
             }))
+        }
+        "25" => {
+            let [claim] = object(data, ["claim"])?;
+            Ok(Entry::Ended(nsp.clone(), offset(claim, "claim")?))
         }
         _ => Err(WireError::UnknownType),
     }
@@ -394,6 +377,13 @@ fn broadcast(data: &str, attachments: Vec<Bytes>, limits: &Limits) -> Result<Ent
     };
     let timeout_ms = given(timeout).map_or(Ok(DEFAULT_TIMEOUT), |timeout| parse(timeout, "flags.timeout"))?;
     Ok(Entry::Ask { to, name, args, request: request_id(Some(request))?, timeout_ms })
+}
+
+/// Who is to join or leave which rooms, `most` at once.
+fn room_command(data: &str, limits: &Limits, most: usize) -> Result<(Target, Vec<Room>), WireError> {
+    let [opts, rooms] = object(data, ["opts", "rooms"])?;
+    let rooms = rooms_in(need(rooms, "rooms")?, "rooms", limits, most)?;
+    Ok((target(need(opts, "opts")?.get(), limits)?, rooms))
 }
 
 fn target(opts: &str, limits: &Limits) -> Result<Target, WireError> {

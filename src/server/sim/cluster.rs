@@ -4,11 +4,13 @@
 //! The truth is the log itself: the entries as they were first appended say what was sent, in which order, and who was meant.
 
 use super::peer::{Heard, Line, Peer};
-use crate::id::{Offset, Room, SocketId, Time};
+use crate::id::{Nsp, Offset, Pid, Room, SocketId, Time};
 use crate::limits::Limits;
 use crate::proto::handshake::Transport;
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
+use crate::server::broadcast::Broadcast;
+use crate::server::connection::Connection;
 use crate::server::entry::{Entry, Posted, Target};
 use crate::server::handler::{Event, Handler, ServerEvent};
 use crate::server::handshake::Handshake;
@@ -17,7 +19,7 @@ use crate::server::pipeline::{Pipeline, Settled};
 use crate::server::recovery::Refused;
 use crate::server::socket::Socket;
 use crate::server::streams::{Command, Done, Item, Key, Reply, StreamError, Streams};
-use crate::server::{Options, Recovery, Server, lock};
+use crate::server::{Log, Options, Recovery, Server, lock};
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -213,8 +215,7 @@ impl Cluster {
             bytes[..8].copy_from_slice(&id.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
         };
         let recovery = Some(Recovery { window_ms: WINDOW, ..Recovery::default() });
-        let log: Option<crate::server::Log> =
-            self.loud.then(|| Arc::new(|line: &str| println!("         {line}")) as _);
+        let log: Option<Log> = self.loud.then(|| Arc::new(|line: &str| println!("         {line}")) as _);
         let name = format!("node-{}", self.nodes.len());
         let options = Options { name, recovery, log, ..Options::default() };
         let remote = Arc::new(Remote { pipeline: Mutex::new(Pipeline::new(10_000, 1 << 26)) });
@@ -271,8 +272,8 @@ impl Cluster {
                 Reply::Entries(items) => items,
                 _ => Vec::new(),
             };
-        let mut keys = vec![Key::Log(crate::id::Nsp::new("/"))];
-        keys.extend(self.sids.keys().filter_map(|pid| crate::id::Pid::from_wire(pid)).map(Key::Session));
+        let mut keys = vec![Key::Log(Nsp::new("/"))];
+        keys.extend(self.sids.keys().filter_map(|pid| Pid::from_wire(pid)).map(Key::Session));
         for key in keys {
             for (id, posted) in read(key.clone()) {
                 self.say(|| format!("{key:?} {id} {} {} {:?}", posted.uid, posted.seq, posted.entry));
@@ -492,7 +493,7 @@ impl Cluster {
         }
     }
 
-    pub fn open(&self, k: usize, transport: Transport) -> Option<Arc<crate::server::connection::Connection>> {
+    pub fn open(&self, k: usize, transport: Transport) -> Option<Arc<Connection>> {
         let headers = crate::codec::http::parse(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", 9).unwrap().headers;
         let handshake = Handshake { headers, url: "/socket.io/?EIO=4".into(), address: "::1".into() };
         self.nodes[k].server.open(self.now(), transport, false, handshake)
@@ -505,8 +506,7 @@ impl Cluster {
         let Some(line) = &mut self.peers[i].0.line else { return Ok(()) };
         let open = frozen || line.pump(now);
         for _ in 0..most {
-            let awake = !frozen;
-            self.peers[i].0.asleep = !awake;
+            self.peers[i].0.asleep = frozen;
             for heard in self.peers[i].0.arrive(now)? {
                 self.hear(i, heard)?;
             }
@@ -725,8 +725,7 @@ impl Cluster {
     }
 
     fn aim(&mut self, i: usize) -> Target {
-        let own = || self.sid(i).map(Room::from);
-        let own = own();
+        let own = self.sid(i).map(Room::from);
         let room = |world: &mut Cluster| Room::from(ROOMS[world.below(3)]);
         match self.below(6) {
             0 | 1 => Target::default(),
@@ -736,7 +735,7 @@ impl Cluster {
         }
     }
 
-    fn broadcast(&self, k: usize, to: &Target) -> crate::server::broadcast::Broadcast {
+    fn broadcast(&self, k: usize, to: &Target) -> Broadcast {
         let all = self.nodes[k].server.of("/").all();
         let to_rooms = to.rooms.iter().fold(all, |broadcast, room| broadcast.to(room));
         to.except.iter().fold(to_rooms, |broadcast, room| broadcast.except(room))

@@ -1,8 +1,8 @@
-//! The recovery promises, tried in a deterministic simulation: one server over the in-memory log, clients that behave as the official one,
-//! virtual time, and random schedules of everything that can happen between them. A seed repeats a schedule.
+//! The recovery promises, tried in a deterministic simulation: one server over the in-memory log, or three over one log, clients that behave as
+//! the official one, virtual time, and random schedules of everything that can happen between them. A seed repeats a schedule.
 //!
-//! `RILL_SIM_SCHEDULES=n` sets how many schedules run, `RILL_SIM_SEED=n` runs one and prints what it does. [`model`] says what each client
-//! must get; [`peer`] is the client; [`world`] is what can happen.
+//! `RILL_SIM_SCHEDULES=n` sets how many schedules run, `RILL_SIM_SEED=n` runs one and prints what it does. [`peer`] is the client. [`world`]
+//! is what can happen to one server, and [`model`] says what each client must get; [`cluster`] is both for three servers.
 
 mod cluster;
 mod model;
@@ -15,6 +15,7 @@ use super::memory::MemoryStreams;
 use super::streams::{Command, Done, Item, Key, StreamError, Streams};
 use crate::id::{Offset, Time};
 use crate::limits::Limits;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use world::{Kind, World};
@@ -33,11 +34,15 @@ fn schedules() -> u64 {
     std::env::var("RILL_SIM_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(2_000)
 }
 
+/// The seeds of one part in `share` of all schedules, or the one that was asked for.
+fn seeds(share: u64) -> Range<u64> {
+    let one = std::env::var("RILL_SIM_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
+    one.map_or(0..schedules() / share, |seed| seed..seed + 1)
+}
+
 /// Runs `kind`'s share of the schedules; each seed is one.
 fn try_all(kind: Kind, share: u64) {
-    let one = std::env::var("RILL_SIM_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
-    let seeds = one.map_or(0..schedules() / share, |seed| seed..seed + 1);
-    for seed in seeds {
+    for seed in seeds(share) {
         let limits = kind.limits();
         let streams = Arc::new(MemoryStreams::new(&limits));
         if let Err(error) = run(seed, kind, streams.clone()) {
@@ -77,9 +82,7 @@ fn run_cluster(seed: u64, kind: cluster::Kind) -> Result<(), String> {
 }
 
 fn try_cluster(kind: cluster::Kind, share: u64) {
-    let one = std::env::var("RILL_SIM_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
-    let seeds = one.map_or(0..schedules() / share, |seed| seed..seed + 1);
-    for seed in seeds {
+    for seed in seeds(share) {
         if let Err(error) = run_cluster(seed, kind) {
             panic!("{kind:?}, RILL_SIM_SEED={seed}: {error}");
         }
