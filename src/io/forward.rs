@@ -26,7 +26,7 @@ pub(super) fn is_forwarded(head: &Head) -> bool {
     head.headers.get(HOP).is_some()
 }
 
-/// Passes a request on. `None`: nothing was done, because the other server can't be reached.
+/// Passes a request on. `None`: the other server can't be reached, or ended without a word, and nothing was said to the client.
 pub(super) async fn forward(http: &mut Http, head: &Head, address: &str) -> Option<Result<Flow, Gone>> {
     let method = match head.method {
         Method::Get => "GET",
@@ -53,8 +53,8 @@ pub(super) async fn forward(http: &mut Http, head: &Head, address: &str) -> Opti
         return None;
     }
     http.server.metrics().forwarded.one();
-    relay(http.stream(), other).await;
-    Some(Ok(Flow::Close))
+    // An end without an answer would look to a balancer as if it were this server that fails.
+    relay(http.stream(), other).await.then_some(Ok(Flow::Close))
 }
 
 fn rewritten(method: &str, head: &Head, peer: &str) -> String {
@@ -67,17 +67,24 @@ fn rewritten(method: &str, head: &Head, peer: &str) -> String {
     text
 }
 
-/// Copies both ways until one side ends.
-async fn relay(client: &mut TcpStream, mut other: TcpStream) {
+/// Copies both ways until one side ends; false: the other server ended before it said anything.
+async fn relay(client: &mut TcpStream, mut other: TcpStream) -> bool {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_other, mut to_other) = other.split();
     let mut up = pin!(copy(&mut from_client, &mut to_other));
-    let mut down = pin!(copy(&mut from_other, &mut to_client));
+    let mut down = pin!(async {
+        let answers = matches!(from_other.peek(&mut [0]).await, Ok(1));
+        if answers {
+            let _ = copy(&mut from_other, &mut to_client).await;
+        }
+        answers
+    });
     poll_fn(|cx| match (up.as_mut().poll(cx), down.as_mut().poll(cx)) {
         (Poll::Pending, Poll::Pending) => Poll::Pending,
-        _ => Poll::Ready(()),
+        (_, Poll::Ready(answered)) => Poll::Ready(answered),
+        (Poll::Ready(_), Poll::Pending) => Poll::Ready(true),
     })
-    .await;
+    .await
 }
 
 #[cfg(test)]
