@@ -128,6 +128,12 @@ impl SocketId {
         SocketId(make(random).into())
     }
 
+    /// Whether this could be some client's id: 20 characters of url-safe base64.
+    #[must_use]
+    pub fn looks_like(text: &str) -> bool {
+        Pid::from_wire(text).is_some()
+    }
+
     /// An id read back from a session record.
     #[must_use]
     pub fn from_record(text: &str) -> SocketId {

@@ -50,6 +50,12 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Bytes of the data of one entry in a shared log. At the limit: readers skip it; so larger ones are not written.
+    #[must_use]
+    pub fn entry_bytes(&self) -> usize {
+        self.max_payload.saturating_mul(4).max(16 * 1024 * 1024)
+    }
+
     /// Open TCP connections: a client on polling has one for its GET and one for its POST, and a few more may come to be refused or to
     /// look at the health page. At the limit: 503.
     #[must_use]

@@ -60,7 +60,8 @@ impl Chat {
     fn join(&self, socket: &Socket, args: &Args) -> Result<Value, String> {
         let room = room(socket, args.value(0))?;
         // A client's id is a room, and everybody knows it from `message`: who joined it would read what is meant for that client alone.
-        if room != socket.id().as_str() && socket.namespace().socket(&SocketId::from_record(&room)).is_some() {
+        // Whoever it belongs to, on whichever server, and whether it is away: rooms that look like an id are refused.
+        if room != socket.id().as_str() && SocketId::looks_like(&room) {
             return Err("this room is another client's own".to_owned());
         }
         socket.join(room.as_str()).map_err(|error| error.to_string())?;
@@ -188,6 +189,7 @@ mod tests {
             (r#"["rooms"]"#, r#"[{"ok":true,"rooms":[]}]"#),
             (r#"["join","blue"]"#, r#"[{"ok":true,"room":"blue"}]"#),
             (r#"["join","blue"]"#, r#"[{"ok":true,"room":"blue"}]"#),
+            (r#"["join","AAAAAAAAAAAAAAAAAAAA"]"#, r#"[{"error":"this room is another client's own","ok":false}]"#),
             (r#"["rooms"]"#, r#"[{"ok":true,"rooms":["blue"]}]"#),
             (r#"["join"]"#, no_room),
             (r#"["join",""]"#, no_room),

@@ -10,16 +10,26 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::io::{AsyncWriteExt, copy};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
 /// For the other server to accept: it is near.
 const CONNECT: Duration = Duration::from_secs(1);
+/// For a side to take what the other says.
+const STUCK: Duration = Duration::from_secs(30);
 /// Marks a request that has been passed on: who does not know its session either says so.
 const HOP: &str = "rill-hop";
 /// Headers that concern one connection only. RFC 9110 section 7.6.1; `Upgrade` goes with a request for one.
 const OWN: [&str; 7] = ["connection", "keep-alive", "proxy-connection", "te", "trailer", "expect", HOP];
+
+/// Whether a WebSocket is asked for.
+fn is_upgrade(head: &Head) -> bool {
+    head.method == Method::Get
+        && head.headers.has_token("upgrade", "websocket")
+        && head.headers.has_token("connection", "upgrade")
+}
 
 /// Whether the request comes from another server.
 pub(super) fn is_forwarded(head: &Head) -> bool {
@@ -45,8 +55,9 @@ pub(super) async fn forward(http: &mut Http, head: &Head, address: &str) -> Opti
     let Ok(body) = http.read_body(head.content_length).await else { return Some(Err(Gone)) };
     let mut request = rewritten(method, head, &http.peer.to_string()).into_bytes();
     request.extend_from_slice(&body);
+    let websocket = is_upgrade(head);
     // What a client sends behind its request for a WebSocket is its first frames.
-    if head.headers.has_token("connection", "upgrade") {
+    if websocket {
         request.extend_from_slice(&http.take_rest());
     }
     if other.write_all(&request).await.is_err() {
@@ -54,7 +65,7 @@ pub(super) async fn forward(http: &mut Http, head: &Head, address: &str) -> Opti
     }
     http.server.metrics().forwarded.one();
     // An end without an answer would look to a balancer as if it were this server that fails.
-    relay(http.stream(), other).await.then_some(Ok(Flow::Close))
+    relay(http.stream(), other, websocket).await.then_some(Ok(Flow::Close))
 }
 
 fn rewritten(method: &str, head: &Head, peer: &str) -> String {
@@ -62,29 +73,44 @@ fn rewritten(method: &str, head: &Head, peer: &str) -> String {
     for (name, value) in head.headers.iter().filter(|(name, _)| !OWN.contains(name)) {
         let _ = write!(text, "{name}: {value}\r\n");
     }
-    let connection = if head.headers.has_token("connection", "upgrade") { "Upgrade" } else { "close" };
+    let connection = if is_upgrade(head) { "Upgrade" } else { "close" };
     let _ = write!(text, "{HOP}: {peer}\r\nconnection: {connection}\r\n\r\n");
     text
 }
 
-/// Copies both ways until one side ends; false: the other server ended before it said anything.
-async fn relay(client: &mut TcpStream, mut other: TcpStream) -> bool {
+/// Copies until one side ends; false: the other server ended before it said anything. Only a WebSocket's client may say more than its request:
+/// else it could speak to the other server itself.
+async fn relay(client: &mut TcpStream, mut other: TcpStream, websocket: bool) -> bool {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_other, mut to_other) = other.split();
-    let mut up = pin!(copy(&mut from_client, &mut to_other));
+    let mut up = pin!(async {
+        match websocket {
+            true => pass(&mut from_client, &mut to_other).await,
+            false => while matches!(from_client.read(&mut [0; 1024]).await, Ok(n) if n > 0) {},
+        }
+    });
     let mut down = pin!(async {
         let answers = matches!(from_other.peek(&mut [0]).await, Ok(1));
         if answers {
-            let _ = copy(&mut from_other, &mut to_client).await;
+            pass(&mut from_other, &mut to_client).await;
         }
         answers
     });
     poll_fn(|cx| match (up.as_mut().poll(cx), down.as_mut().poll(cx)) {
         (Poll::Pending, Poll::Pending) => Poll::Pending,
         (_, Poll::Ready(answered)) => Poll::Ready(answered),
-        (Poll::Ready(_), Poll::Pending) => Poll::Ready(true),
+        (Poll::Ready(()), Poll::Pending) => Poll::Ready(true),
     })
     .await
+}
+
+/// Copies until the source ends, or the other side takes nothing for a while.
+async fn pass(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>) {
+    let mut bytes = vec![0; 8 * 1024];
+    while let Ok(n) = from.read(&mut bytes).await
+        && n > 0
+        && matches!(timeout(STUCK, to.write_all(bytes.get(..n).unwrap_or_default())).await, Ok(Ok(())))
+    {}
 }
 
 #[cfg(test)]

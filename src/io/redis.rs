@@ -256,23 +256,23 @@ impl RedisStreams {
                     if let (Some(port), Ok(local)) = (port, stream.local_addr()) {
                         server.set_address(&SocketAddr::new(local.ip(), port).to_string());
                     }
-                    self.0.is_up(Role::Commands, &server);
-                    pause = FIRST_PAUSE;
-                    self.serve(stream, decoder, server.metrics()).await
+                    self.serve(stream, decoder, &server).await
                 }
                 Err(ended) => ended,
             };
             self.0.forget_awaited();
-            self.0.is_down(Role::Commands, &ended);
+            if self.0.is_down(Role::Commands, &ended) {
+                pause = FIRST_PAUSE;
+            }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
     /// Sends what waits and hears the replies until the connection ends.
-    async fn serve(&self, stream: TcpStream, decoder: Decoder, metrics: &Metrics) -> Ended {
+    async fn serve(&self, stream: TcpStream, decoder: Decoder, server: &Server) -> Ended {
         let (read, write) = stream.into_split();
-        let mut hearing = pin!(self.hear(read, decoder, metrics));
+        let mut hearing = pin!(self.hear(read, decoder, server));
         let mut speaking = pin!(self.speak(write));
         poll_fn(|cx| match hearing.as_mut().poll(cx) {
             Poll::Ready(ended) => Poll::Ready(ended),
@@ -299,7 +299,8 @@ impl RedisStreams {
         }
     }
 
-    async fn hear(&self, mut read: OwnedReadHalf, mut decoder: Decoder, metrics: &Metrics) -> Ended {
+    async fn hear(&self, mut read: OwnedReadHalf, mut decoder: Decoder, server: &Server) -> Ended {
+        let mut up = false;
         let mut bytes = vec![0; CHUNK];
         let mut asked = false;
         loop {
@@ -316,8 +317,14 @@ impl RedisStreams {
             let mut at = 0;
             loop {
                 match decoder.next(bytes.get(..n).unwrap_or_default(), &mut at) {
-                    Ok(Some(value)) => match self.0.answered(value, metrics) {
-                        Ok(settled) => settle(settled),
+                    Ok(Some(value)) => match self.0.answered(value, server.metrics()) {
+                        Ok(settled) => {
+                            // Redis may take a connection and refuse every command.
+                            if !std::mem::replace(&mut up, true) {
+                                self.0.is_up(Role::Commands, server);
+                            }
+                            settle(settled);
+                        }
                         Err(trouble) => return trouble.into(),
                     },
                     Ok(None) => break,
@@ -334,14 +341,12 @@ impl RedisStreams {
         let mut count = PAGE;
         loop {
             let ended = match self.0.connect().await {
-                Ok((stream, decoder)) => {
-                    self.0.is_up(Role::Reader, &server);
-                    pause = FIRST_PAUSE;
-                    self.follow(stream, decoder, &server, &mut count).await
-                }
+                Ok((stream, decoder)) => self.follow(stream, decoder, &server, &mut count).await,
                 Err(ended) => ended,
             };
-            self.0.is_down(Role::Reader, &ended);
+            if self.0.is_down(Role::Reader, &ended) {
+                pause = FIRST_PAUSE;
+            }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -350,6 +355,7 @@ impl RedisStreams {
     async fn follow(&self, mut stream: TcpStream, mut decoder: Decoder, server: &Server, count: &mut usize) -> Ended {
         let mut bytes = vec![0; CHUNK];
         let mut command = Vec::new();
+        let mut up = false;
         loop {
             let cursors = server.cursors();
             if cursors.is_empty() {
@@ -379,6 +385,9 @@ impl RedisStreams {
             *count = (*count * 2).min(PAGE);
             if let Err(trouble) = self.hand_over(value, &cursors, server) {
                 return trouble.into();
+            }
+            if !std::mem::replace(&mut up, true) {
+                self.0.is_up(Role::Reader, server);
             }
         }
     }
@@ -426,7 +435,8 @@ impl Shared {
     /// Binary arguments may be such that no entry can be made of them; and what readers would refuse for its size is not sent.
     fn can_be_written(&self, command: &Command) -> Result<(), StreamError> {
         let Command::XAdd { posted, .. } = command else { return Ok(()) };
-        if posted.entry.weight() > self.limits.max_payload.saturating_mul(2) {
+        // Binary grows by a third on its way, and what a weight can't see is small.
+        if posted.entry.weight() > self.limits.entry_bytes() / 2 {
             return Err(StreamError::Refused);
         }
         match posted.entry.attachments().is_empty() {
@@ -446,12 +456,8 @@ impl Shared {
         let late = |_| Ended::Io(std::io::ErrorKind::TimedOut.into());
         let mut stream = timeout(CONNECT, TcpStream::connect((host.as_str(), *port))).await.map_err(late)??;
         stream.set_nodelay(true)?;
-        let mut decoder = Decoder::new(Bounds {
-            bulk: self.limits.max_payload.saturating_mul(4),
-            reply: REPLY,
-            depth: DEPTH,
-            elements: ELEMENTS,
-        });
+        let mut decoder =
+            Decoder::new(Bounds { bulk: self.limits.entry_bytes(), reply: REPLY, depth: DEPTH, elements: ELEMENTS });
         if !password.is_empty() {
             let mut command = Vec::new();
             redis::encode_auth(&mut command, username, password);
@@ -488,6 +494,9 @@ impl Shared {
         let mut queue = lock(&self.queue);
         queue.pipeline.broken();
         queue.awaited.clear();
+        let given_up = queue.pipeline.give_up((self.clock)());
+        drop(queue);
+        settle(given_up);
     }
 
     fn answered(&self, value: Value, metrics: &Metrics) -> Result<Settled, Trouble> {
@@ -532,12 +541,13 @@ impl Shared {
         self.tell_ready(server);
     }
 
-    fn is_down(&self, role: Role, ended: &Ended) {
+    /// True: the connection had stood.
+    fn is_down(&self, role: Role, ended: &Ended) -> bool {
         let now = (self.clock)();
         let mut lines = lock(&self.lines);
         let told = lines.iter().filter_map(|line| line.told).max();
         let line = &mut lines[role as usize];
-        line.up = false;
+        let was_up = std::mem::take(&mut line.up);
         let trouble = ended.to_string();
         let news = line.trouble.as_ref() != Some(&trouble);
         line.trouble = Some(trouble.clone());
@@ -550,6 +560,7 @@ impl Shared {
         if tell {
             self.say(&format!("[REDIS] can't use {}: {trouble}; trying again", self.place()));
         }
+        was_up
     }
 
     /// Says once that all is connected and read.

@@ -111,7 +111,9 @@ impl Core {
         *seq += 1;
         let posted = self.post(*seq, entry);
         // With the lock held: numbers and order must agree.
-        let _ = self.streams.submit((self.clock)(), Command::XAdd { key, posted, create: true }, None);
+        // Another's inbox is its own to make: an answer to somebody who is gone must not stay for ever.
+        let create = !matches!(&key, Key::Inbox(uid) if *uid != self.uid);
+        let _ = self.streams.submit((self.clock)(), Command::XAdd { key, posted, create }, None);
     }
 
     pub(super) fn post_to_inbox(&self, uid: &Arc<str>, entry: Entry) {
@@ -130,6 +132,16 @@ impl Core {
             let taken = Entry::Taken { nsp: nsp.clone(), sid: sid.clone(), claim };
             self.post_numbered(Key::Control, taken);
         }
+    }
+
+    /// Whether this is another server that lives.
+    pub(super) fn is_alive(&self, uid: &str) -> bool {
+        lock(&self.cluster.0).members.contains_key(uid)
+    }
+
+    /// Whether this server's own heartbeats did not come back for as long as sessions last: then they are gone because nobody could renew them.
+    pub(super) fn log_was_away(&self, window: u64) -> bool {
+        !self.streams.shared() || (self.clock)().since(lock(&self.cluster.0).own) >= window
     }
 
     /// Those of `uids` that live.

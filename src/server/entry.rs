@@ -203,8 +203,15 @@ impl Entry {
             | Entry::ServerSide { name, args, .. }
             | Entry::Ask { name, args, .. } => name.len() + args.text().len(),
             Entry::ServerAnswer { args, .. } | Entry::Answer { args, .. } => args.text().len(),
-            Entry::Record(record) => 64 * record.stays.len(),
-            Entry::Fetched { sockets, .. } => 512 * sockets.len(),
+            Entry::Record(record) => {
+                let names: usize = record.stays.iter().map(|stay| 96 + stay.room.as_str().len()).sum();
+                names + value_weight(&record.data)
+            }
+            Entry::Fetched { sockets, .. } => {
+                let names =
+                    |socket: &RemoteSocket| -> usize { socket.rooms.iter().map(|r| 4 + r.as_str().len()).sum() };
+                sockets.iter().map(|socket| 1_024 + names(socket) + value_weight(&socket.data)).sum()
+            }
             _ => 0,
         };
         text + attachments + size_of::<Posted>() + 64
@@ -222,6 +229,16 @@ impl Entry {
             | Entry::Answer { args, .. } => args.attachments(),
             _ => &[],
         }
+    }
+}
+
+/// About how many bytes a value takes.
+fn value_weight(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(|item| 16 + value_weight(item)).sum(),
+        Value::Object(map) => map.iter().map(|(key, value)| 32 + key.len() + value_weight(value)).sum(),
     }
 }
 

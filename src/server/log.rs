@@ -124,10 +124,13 @@ impl Reading {
         new
     }
 
-    fn wait_for(&mut self, position: Offset, action: Action) {
-        if self.waiting.len() < WAITING {
-            self.waiting.push((position, action));
+    /// Gives the action back if too many wait: it must not be dropped with the hub held.
+    fn wait_for(&mut self, position: Offset, action: Action) -> Option<Action> {
+        if self.waiting.len() >= WAITING {
+            return Some(action);
         }
+        self.waiting.push((position, action));
+        None
     }
 
     /// Takes out what has waited for this server's entry number `returned` and for `position`.
@@ -202,7 +205,11 @@ impl Namespace {
                 drop(hub);
                 action();
             }
-            false => hub.reading.wait_for(Offset::ZERO, action),
+            false => {
+                let refused = hub.reading.wait_for(Offset::ZERO, action);
+                drop(hub);
+                drop(refused);
+            }
         }
     }
 
@@ -229,7 +236,11 @@ impl Namespace {
                 drop(hub);
                 action();
             }
-            false => hub.reading.wait_for(position, action),
+            false => {
+                let refused = hub.reading.wait_for(position, action);
+                drop(hub);
+                drop(refused);
+            }
         }
     }
 
@@ -434,7 +445,13 @@ impl Namespace {
                 drop(hub);
                 self.run(vec![Deferred::Held(held)]);
             }
-            false => hub.reading.held.push_back((seq, held)),
+            false if hub.reading.held.len() < WAITING => hub.reading.held.push_back((seq, held)),
+            false => {
+                drop(hub);
+                // The log is away, and this client goes on asking: it recovers when both are back.
+                let (Held::Packet(socket, _) | Held::Disconnect(socket, _)) = held;
+                socket.connection().handle(self.now(), Input::Abort(Reason::TransportError));
+            }
         }
     }
 

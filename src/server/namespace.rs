@@ -48,7 +48,11 @@ impl Namespace {
     /// A namespace whose log is not open yet.
     pub(super) fn new(name: Nsp, core: Arc<Core>, dynamic: bool) -> Namespace {
         // A namespace that comes again goes on with higher numbers than the one that went.
-        let first = core.next_namespace.fetch_add(1, Ordering::Relaxed) << 40;
+        // Also after very many of them: a million numbers for each millisecond.
+        let now = (core.clock)().0 << 20;
+        let next = |last: u64| Some(now.max(last.saturating_add(1 << 20)));
+        let _ = core.next_namespace.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        let first = core.next_namespace.load(Ordering::Relaxed);
         Namespace {
             key: Key::Log(name.clone()),
             name,

@@ -6,7 +6,7 @@
 //! repetition, and readers skip it.
 
 use super::entry::{Entry, Posted};
-use super::streams::{Command, Done, Key, PAGE, Reply, StreamError};
+use super::streams::{Command, Done, Key, LARGE_PAGE, Reply, StreamError};
 use crate::id::{Offset, Time};
 use std::collections::{HashMap, VecDeque};
 
@@ -42,6 +42,8 @@ pub struct Pipeline {
     last: HashMap<Key, Offset>,
     packets: usize,
     bytes: usize,
+    /// Bytes of what is no packet: sessions, answers.
+    rest: usize,
     most_packets: usize,
     most_bytes: usize,
 }
@@ -62,6 +64,7 @@ impl Pipeline {
             last: HashMap::new(),
             packets: 0,
             bytes: 0,
+            rest: 0,
             most_packets,
             most_bytes,
         }
@@ -85,8 +88,9 @@ impl Pipeline {
     /// As many packets, or other commands, wait as may wait: the command is not taken, and `done` is given back.
     pub fn submit(&mut self, now: Time, command: Command, done: Option<Done>) -> Result<(), Option<Done>> {
         let weight = weight(&command);
+        let rest = if weight == 0 { other_weight(&command) } else { 0 };
         let full = match weight {
-            0 => self.queue.len() >= COMMANDS,
+            0 => self.queue.len() >= COMMANDS || self.rest.saturating_add(rest) > self.most_bytes,
             _ => self.packets >= self.most_packets || self.bytes.saturating_add(weight) > self.most_bytes,
         };
         if full {
@@ -94,6 +98,7 @@ impl Pipeline {
         }
         self.packets += usize::from(weight > 0);
         self.bytes += weight;
+        self.rest += rest;
         self.queue.push_back(Pending { command, done, since: now });
         Ok(())
     }
@@ -101,7 +106,7 @@ impl Pipeline {
     /// The next command to be sent.
     pub fn next_command(&mut self) -> Option<Command> {
         if let Some(Lookup { key, after }) = self.lookups.front() {
-            let lookup = Command::XRead { key: key.clone(), after: *after, count: PAGE };
+            let lookup = Command::XRead { key: key.clone(), after: *after, count: LARGE_PAGE };
             return (!std::mem::replace(&mut self.looking, true)).then_some(lookup);
         }
         let command = self.queue.get(self.sent)?.command.clone();
@@ -126,6 +131,7 @@ impl Pipeline {
         let weight = weight(&command);
         self.packets -= usize::from(weight > 0);
         self.bytes -= weight;
+        self.rest -= if weight == 0 { other_weight(&command) } else { 0 };
         if let (Command::XAdd { key, posted, .. }, Reply::Added(Some(id))) = (&command, &reply)
             && is_numbered(key, posted)
         {
@@ -184,7 +190,7 @@ impl Pipeline {
                 settled.extend(self.found(&key, posted, *id));
             }
         }
-        if let Some((last, _)) = items.last().filter(|_| items.len() >= PAGE) {
+        if let Some((last, _)) = items.last().filter(|_| items.len() >= LARGE_PAGE) {
             self.lookups.push_front(Lookup { key, after: *last.max(&after) });
         }
         if self.lookups.is_empty() {
@@ -223,6 +229,7 @@ impl Pipeline {
                 .map(|(i, pending)| (i, late(&pending), pending))
                 .partition(|(_, late, _)| !late);
             self.doubtful -= late.iter().filter(|(i, ..)| *i < self.doubtful).count();
+            self.rest -= late.iter().map(|(_, _, pending)| other_weight(&pending.command)).sum::<usize>();
             self.queue = kept.into_iter().map(|(_, _, pending)| pending).collect();
             let done = late.into_iter().filter_map(|(_, _, pending)| pending.done);
             settled.extend(done.map(|done| (done, Reply::Failed(StreamError::Unavailable))));
@@ -239,6 +246,14 @@ fn weight(command: &Command) -> usize {
             entry => entry.weight(),
         },
         _ => 0,
+    }
+}
+
+/// Of what is no packet: sessions' records and answers to questions can be large.
+fn other_weight(command: &Command) -> usize {
+    match command {
+        Command::XAdd { posted, .. } => posted.entry.weight(),
+        _ => 64,
     }
 }
 

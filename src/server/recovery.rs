@@ -108,6 +108,8 @@ pub(super) fn newest_record<'a>(items: &'a [Item], claim: Offset, nsp: &Nsp) -> 
         match &posted.entry {
             Entry::Claim(of) if of == nsp => owner = *id,
             Entry::Ended(of, claim) if *claim >= owner && of == nsp => newest = None,
+            // One that could not be read may have been the newest record.
+            Entry::Wake => newest = None,
             Entry::Record(record) if record.claim >= owner && record.nsp == *nsp => {
                 owner = record.claim;
                 newest = Some((*id, &**record));

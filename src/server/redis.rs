@@ -147,10 +147,17 @@ pub(crate) fn unasked(value: Value) -> Trouble {
     }
 }
 
+/// What Redis says of a command that it can never carry out. Other errors, such as `ERR max number of clients reached`, pass.
+const COMMANDS_OWN: [&str; 5] =
+    ["ERR unknown", "ERR wrong number", "ERR syntax", "ERR The stream has exhausted", "ERR Invalid stream ID"];
+
 /// Errors that tell of this command alone are few; all others are the server's state, and may pass.
 fn refusal(words: String) -> Result<Reply, Trouble> {
     match words.split(' ').next() {
-        Some("WRONGTYPE" | "ERR") => Ok(Reply::Failed(StreamError::Refused)),
+        Some("WRONGTYPE") => Ok(Reply::Failed(StreamError::Refused)),
+        Some("ERR") if COMMANDS_OWN.iter().any(|fault| words.starts_with(fault)) => {
+            Ok(Reply::Failed(StreamError::Refused))
+        }
         Some("WRONGPASS" | "NOAUTH") => Err(Trouble::Auth(short(&words))),
         _ => Err(Trouble::Unwilling(short(&words))),
     }
@@ -335,6 +342,7 @@ mod tests {
             ("NOAUTH Authentication required.", true, false),
             ("LOADING Redis is loading the dataset in memory", false, true),
             ("OOM command not allowed", false, true),
+            ("ERR max number of clients reached", false, true),
             ("NOPERM this user has no permissions", false, true),
         ] {
             let answer = reply(&add, Value::Error(words.to_owned()), &limits);

@@ -135,7 +135,9 @@ impl Core {
     pub(super) fn answer(&self, asker: &Arc<str>, entry: Entry) {
         match *asker == self.uid {
             true => self.requests.heard(&self.uid, entry),
-            false => self.post_to_inbox(asker, entry),
+            // Any program may ask under any name; only servers have inboxes.
+            false if self.is_alive(asker) => self.post_to_inbox(asker, entry),
+            false => {}
         }
     }
 }

@@ -12,7 +12,7 @@ use super::namespace::Namespace;
 use super::recovery::{self, Refused, Replay, Request};
 use super::seen::after_first;
 use super::socket::{EmitError, Position, Socket};
-use super::streams::{Command, Done, Item, Key, PAGE, Reply, StreamError};
+use super::streams::{Command, Done, Item, Key, LARGE_PAGE, Reply, StreamError};
 use crate::codec::socket_packet;
 use crate::id::{Offset, Pid, SocketId, Time};
 use crate::proto::reason::Reason;
@@ -20,8 +20,8 @@ use crate::proto::session::Input;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Entries of a session's stream that are looked at: far more than there ever are, because they are tidied.
-const RECORDS: usize = 10_000;
+/// Entries of a session's stream: far more than there ever are, because they are tidied.
+const RECORDS: usize = 256;
 /// Records until a session's stream is tidied without waiting for a pong.
 pub(super) const UNTIDY: usize = 16;
 
@@ -145,6 +145,10 @@ impl Namespace {
         let done: Done = Box::new(move |reply| {
             owner.ends_refresh();
             if let Reply::Existed(false) = reply {
+                if !me.core.log_was_away(window) {
+                    // It was ended, or flushed, while this server did not look: its client asks anew.
+                    return me.drop_former(&owner);
+                }
                 let hub = lock(&me.hub);
                 if hub.has(&owner) {
                     owner.forget_records();
@@ -214,10 +218,18 @@ impl Namespace {
     /// Reads what there is to claim, with our own claim in it, and takes the session from a connection that still looks alive here.
     fn claimed(self: &Arc<Self>, request: &Request, seq: u64, reply: Reply) -> Result<Claimed, Refused> {
         let Reply::Entries(items) = reply else { return Err(Refused::LogUnavailable) };
+        let key = Key::Session(request.pid.clone());
+        if items.len() >= RECORDS {
+            // Nobody comes back so often: each claim would make the log send all of them again.
+            let _ = self.submit(Command::Expire { key, ms: 0 }, None);
+            return Err(Refused::UnknownSession);
+        }
         let ours = |(_, posted): &&Item| posted.uid == self.core.uid && posted.seq == seq;
         // A claim that was repeated, because its first answer was lost, counts where it stands last.
         let (claim, _) = items.iter().rev().find(ours).ok_or(Refused::UnknownSession)?;
-        let (_, record) = recovery::newest_record(&items, *claim, self.name()).ok_or(Refused::UnknownSession)?;
+        let (newest, record) = recovery::newest_record(&items, *claim, self.name()).ok_or(Refused::UnknownSession)?;
+        // What is older than the newest record says nothing more; claims that came after it stay.
+        let _ = self.submit(Command::XTrim { key, min: newest }, None);
         let mut hub = lock(&self.hub);
         let later = recovery::owner(&items, self.name()) > *claim;
         if later || hub.restoring.get(&record.sid).is_some_and(|other| other > claim) {
@@ -367,7 +379,7 @@ impl Restore {
             }
         }
         let from = replay.cursor();
-        let read = Command::XRead { key: namespace.key(), after: from.before(), count: PAGE + 1 };
+        let read = Command::XRead { key: namespace.key(), after: from.before(), count: LARGE_PAGE + 1 };
         self.submit(read, move |restore, items| {
             let hub = lock(&namespace.hub);
             let end = hub.position;

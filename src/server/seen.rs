@@ -3,15 +3,25 @@
 use super::entry::Posted;
 use super::streams::Item;
 use crate::id::{Offset, Time};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 /// Senders that are remembered: far more than there are servers, but any program may make names up.
 pub(super) const SENDERS: usize = 10_000;
 
-/// The number of the last entry of each sender: an append whose answer was lost is repeated, and known again by its number.
+/// Numbers of a sender that are remembered because they were jumped over.
+const JUMPED: u64 = 1_000;
+
+/// The number of the last entry of each sender: an append whose answer was lost is repeated, and known again by its number. A log that refuses
+/// one append and takes the next gets the first one again, late: so numbers that were jumped over are remembered too.
 #[derive(Default)]
-pub(super) struct Numbers(HashMap<Arc<str>, u64>);
+pub(super) struct Numbers(HashMap<Arc<str>, Sender>);
+
+#[derive(Default)]
+struct Sender {
+    last: u64,
+    jumped: BTreeSet<u64>,
+}
 
 impl Numbers {
     /// Whether this is the first time that the entry comes by.
@@ -22,11 +32,19 @@ impl Numbers {
         if self.0.len() >= SENDERS {
             self.0.clear();
         }
-        match self.0.get_mut(&posted.uid) {
-            Some(seen) if *seen >= posted.seq => return false,
-            Some(seen) => *seen = posted.seq,
-            None => drop(self.0.insert(posted.uid.clone(), posted.seq)),
+        let Some(sender) = self.0.get_mut(&posted.uid) else {
+            self.0.insert(posted.uid.clone(), Sender { last: posted.seq, jumped: BTreeSet::new() });
+            return true;
+        };
+        if posted.seq <= sender.last {
+            return sender.jumped.remove(&posted.seq);
         }
+        let first = sender.last.saturating_add(1).max(posted.seq.saturating_sub(JUMPED));
+        sender.jumped.extend(first..posted.seq);
+        while sender.jumped.len() as u64 > JUMPED {
+            sender.jumped.pop_first();
+        }
+        sender.last = posted.seq;
         true
     }
 }
@@ -62,5 +80,24 @@ pub(super) fn after_first(mut items: Vec<Item>, from: Offset) -> Option<Vec<Item
             Some(items)
         }
         Some(_) | None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::entry::Entry;
+
+    #[test]
+    fn what_comes_again_and_what_comes_late() {
+        let mut numbers = Numbers::default();
+        let mut news = |seqs: &[u64]| -> Vec<bool> {
+            let post = |seq| Posted { uid: "a".into(), seq, entry: Entry::Marker };
+            seqs.iter().map(|seq| numbers.is_new(&post(*seq))).collect()
+        };
+        // 3 was refused and 4 taken: 3 comes late, once. What came before the first is not known.
+        assert_eq!(news(&[2, 4, 5, 3, 3, 4, 1, 6]), [true, true, true, true, false, false, false, true]);
+        // Numbers without a sender's count are always new; far jumps don't cost memory.
+        assert_eq!(news(&[0, 0, 1 << 40, (1 << 40) - 1, 7]), [true, true, true, true, false]);
     }
 }

@@ -343,7 +343,8 @@ impl Socket {
 
     /// What is sent to this client besides the log waits for entry number `own`.
     pub(super) fn expect_own(&self, own: u64) {
-        lock(&self.0.state).own = own;
+        let mut state = lock(&self.0.state);
+        state.own = state.own.max(own);
     }
 
     /// This client alone, wherever it is.

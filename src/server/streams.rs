@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 /// Entries per XREAD: few enough for one reply, many enough that a long log takes few round trips.
 pub const PAGE: usize = 1_000;
+/// Entries per XREAD where they are read again, from a shared log: each may be large, and others wait for the answer.
+pub const LARGE_PAGE: usize = 100;
 
 /// The name of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

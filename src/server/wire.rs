@@ -44,7 +44,7 @@ pub enum WireError {
     Field(&'static str),
     /// The type is none that we know.
     UnknownType,
-    /// The data is larger than four times [`Limits::max_payload`].
+    /// The data is larger than [`Limits::entry_bytes`].
     TooLarge,
     /// The data is not a JSON object, or a part of it that should be one is not.
     Json,
@@ -292,7 +292,7 @@ fn short<'a>(name: &'a str, limits: &Limits) -> Result<&'a str, WireError> {
 
 /// The data as JSON text and attachments: text that begins with `{` is JSON, anything else base64 of MessagePack.
 fn open<'a>(data: &'a [u8], limits: &Limits) -> Result<(Cow<'a, str>, Vec<Bytes>), WireError> {
-    if data.len() > limits.max_payload.saturating_mul(4) {
+    if data.len() > limits.entry_bytes() {
         return Err(WireError::TooLarge);
     }
     if data.first() == Some(&b'{') {

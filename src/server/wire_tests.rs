@@ -339,7 +339,7 @@ fn limits_of_an_entry() {
     pair(limits().name_bytes, &long, "5", WireError::NameTooLong);
     let empty = r#"{"packet":{"data":["hi",""]}}"#;
     let large = |n: usize| empty.replace("\"\"", &format!("\"{}\"", "a".repeat(n - empty.len())));
-    pair(limits().max_payload * 4, &large, "3", WireError::TooLarge);
+    pair(limits().entry_bytes(), &large, "3", WireError::TooLarge);
     // As deep as a client's packet may be; the objects around it don't count.
     let deep = |n: usize| format!(r#"{{"packet":{{"data":["hi",{}{}]}}}}"#, "[".repeat(n - 1), "]".repeat(n - 1));
     pair(127, &deep, "3", WireError::Event(SocketError::Json));
