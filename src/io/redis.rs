@@ -10,7 +10,7 @@ use crate::limits::Limits;
 use crate::server::entry::{Entry, Posted};
 use crate::server::metrics::Metrics;
 use crate::server::pipeline::{Pipeline, Settled};
-use crate::server::redis::{self, Names, Trouble};
+use crate::server::redis::{self, Names, Page, Trouble};
 use crate::server::streams::{Command, Done, Item, Key, PAGE, Reply, StreamError, Streams};
 use crate::server::{Log, Server, lock};
 use std::collections::VecDeque;
@@ -36,6 +36,8 @@ const ANSWER: Duration = Duration::from_secs(15);
 const STALLED: u64 = 3_000;
 /// Milliseconds that an XREAD waits for entries.
 const BLOCK: u64 = 5_000;
+/// Milliseconds between two reads after which the reader counts as late: far less than logs are kept.
+const LATE: u64 = 30_000;
 /// Bytes of commands that are written at once.
 const BATCH: usize = 256 * 1024;
 /// Bytes read at once.
@@ -356,14 +358,18 @@ impl RedisStreams {
         let mut bytes = vec![0; CHUNK];
         let mut command = Vec::new();
         let mut up = false;
+        // A reader that is late could jump over what was trimmed meanwhile: it first sees the last entry that it knows.
+        let (mut late, mut sent) = (true, (self.0.clock)());
         loop {
-            let cursors = server.cursors();
+            let cursors = server.cursors(late);
             if cursors.is_empty() {
                 sleep(Duration::from_millis(20)).await;
                 continue;
             }
             command.clear();
-            redis::encode_read(&mut command, &self.0.options.names, &cursors, *count, BLOCK);
+            let most = *count + usize::from(late);
+            redis::encode_read(&mut command, &self.0.options.names, &cursors, most, BLOCK);
+            let before = std::mem::replace(&mut sent, (self.0.clock)());
             if let Err(error) = stream.write_all(&command).await {
                 return error.into();
             }
@@ -382,8 +388,17 @@ impl RedisStreams {
                     }
                 }
             };
+            let pages = match redis::read_reply(value) {
+                Ok(pages) => pages,
+                Err(trouble) => return trouble.into(),
+            };
+            let was_late = late;
+            late = (self.0.clock)().since(before) > LATE || pages.iter().any(|(_, entries)| entries.len() >= *count);
             *count = (*count * 2).min(PAGE);
-            if let Err(trouble) = self.hand_over(value, &cursors, server) {
+            if late && !was_late {
+                continue;
+            }
+            if let Err(trouble) = self.hand_over(pages, &cursors, server) {
                 return trouble.into();
             }
             if !std::mem::replace(&mut up, true) {
@@ -392,9 +407,11 @@ impl RedisStreams {
         }
     }
 
-    fn hand_over(&self, value: Value, cursors: &[(Key, Offset)], server: &Server) -> Result<(), Trouble> {
-        for (name, entries) in redis::read_reply(value)? {
-            let cursor = cursors.iter().find(|(key, _)| self.0.options.names.of(key) == name);
+    fn hand_over(&self, pages: Vec<Page>, cursors: &[(Key, Offset)], server: &Server) -> Result<(), Trouble> {
+        // Redis keeps to the order in which it was asked.
+        let mut cursors = cursors.iter();
+        for (name, entries) in pages {
+            let cursor = cursors.find(|(key, _)| self.0.options.names.of(key) == name);
             let (key, after) = cursor.ok_or(Trouble::Nonsense)?;
             let items = redis::items(key, entries, &self.0.limits)?;
             self.0.count_unreadable(&items, server.metrics());

@@ -203,9 +203,11 @@ impl Server {
         ready && self.namespaces().iter().all(|namespace| namespace.is_dynamic() || namespace.cursor().is_some())
     }
 
-    /// What the reader of a shared log has to read, each with the last entry that is known.
+    /// What the reader of a shared log has to read, each with the position after which to read. That is the last entry that is known; a
+    /// reader that may be late reads the logs `again` from that entry on, which must come first: else entries were trimmed before they were
+    /// read, and [`Server::feed`] ends the sessions here before anything behind the hole is delivered.
     #[must_use]
-    pub fn cursors(&self) -> Vec<(Key, Offset)> {
+    pub fn cursors(&self, again: bool) -> Vec<(Key, Offset)> {
         let core = self.core();
         let mut state = lock(&core.cluster.0);
         let mut cursors = Vec::new();
@@ -214,12 +216,13 @@ impl Server {
         }
         drop(state);
         for namespace in self.namespaces() {
-            cursors.extend(namespace.cursor().map(|position| (namespace.key(), position)));
+            let after = |position: Offset| if again { position.before() } else { position };
+            cursors.extend(namespace.cursor().map(|position| (namespace.key(), after(position))));
         }
         cursors
     }
 
-    /// Takes what was read from a shared log after `after`.
+    /// Takes what was read from a shared log after `after`, one of the [`Server::cursors`].
     pub fn feed(&self, now: Time, key: &Key, after: Offset, items: Vec<Item>) {
         self.watch_clock(now);
         match key {

@@ -44,6 +44,8 @@ pub(super) struct Reading {
     /// The marker is there: the position is known.
     pub(super) ready: bool,
     opening: bool,
+    /// The namespace has gone: another one may have its name by now, with higher numbers.
+    retired: bool,
     /// The log is opened again because it had lost entries.
     lost: bool,
     /// The number of this server's last entry.
@@ -246,6 +248,7 @@ impl Namespace {
 
     /// A namespace made by a rule goes: its log dies when no session can need it any more.
     pub(super) fn retire(&self, retention_ms: u64) {
+        lock(&self.hub).reading.retired = true;
         if self.core.logged {
             if self.core.streams.shared() {
                 let posted = self.core.post(0, Entry::Closed);
@@ -275,6 +278,9 @@ impl Namespace {
             return Ok(());
         }
         let mut hub = lock(&self.hub);
+        if hub.reading.retired {
+            return Err(EmitError::NamespaceGone);
+        }
         let seq = hub.reading.sent + 1;
         if self.core.streams.shared() {
             return self.append(&mut hub, entry, seq).map_err(EmitError::Log);
@@ -330,9 +336,19 @@ impl Namespace {
     // ---- out of the log
 
     /// Delivers what was read from a shared log after `after`; an answer to a question that is no longer asked is ignored.
-    pub(super) fn feed(&self, after: Offset, items: Vec<Item>) {
+    pub(super) fn feed(self: &Arc<Self>, after: Offset, mut items: Vec<Item>) {
         let mut hub = lock(&self.hub);
-        if !hub.reading.ready || hub.position != after {
+        let position = hub.position;
+        if !hub.reading.ready || items.is_empty() {
+            return;
+        }
+        if after == position.before() {
+            let Some(rest) = after_first(items, position) else {
+                drop(hub);
+                return self.lost(position);
+            };
+            items = rest;
+        } else if after != position {
             return;
         }
         let mut deferred = Vec::new();

@@ -183,8 +183,11 @@ pub(crate) fn auth_reply(value: Value) -> Result<(), Trouble> {
     }
 }
 
-/// The streams of an XREAD's reply: their names and entries.
-pub(crate) fn read_reply(value: Value) -> Result<Vec<(String, Vec<Value>)>, Trouble> {
+/// What an XREAD brings of one stream: its name and entries.
+pub(crate) type Page = (String, Vec<Value>);
+
+/// The streams of an XREAD's reply.
+pub(crate) fn read_reply(value: Value) -> Result<Vec<Page>, Trouble> {
     let streams = match value {
         Value::Null => return Ok(Vec::new()),
         Value::Array(streams) => streams,

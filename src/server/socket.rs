@@ -39,6 +39,8 @@ pub enum EmitError {
     NameTooLong,
     /// The client has taken its session elsewhere meanwhile: what was changed here may be lost.
     Moved,
+    /// A namespace that a rule had made went with its last client: ask for it again.
+    NamespaceGone,
     /// The log took no more.
     Log(StreamError),
 }
@@ -52,6 +54,7 @@ impl fmt::Display for EmitError {
             EmitError::TooManyRooms => f.write_str("too many rooms"),
             EmitError::NameTooLong => f.write_str("the room's name is too long"),
             EmitError::Moved => f.write_str("the client is connected elsewhere by now"),
+            EmitError::NamespaceGone => f.write_str("the namespace went with its last client; ask for it again"),
             EmitError::Log(error) => error.fmt(f),
         }
     }

@@ -255,6 +255,34 @@ impl Cluster {
         }
     }
 
+    /// Time passes, and nobody looks at it.
+    pub fn skip(&self, ms: u64) {
+        self.clock.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// All that node `k` has to say to the log goes out and is answered; it reads nothing.
+    pub fn write_all(&mut self, k: usize) {
+        for _ in 0..300 {
+            let next = lock(&self.nodes[k].remote.pipeline).next_command();
+            self.nodes[k].commands.extend(next);
+            self.carry_out(k);
+            self.reply(k);
+        }
+    }
+
+    /// Node `k` reads all that there is; a reader that is `late` knows it.
+    pub fn read_all(&mut self, k: usize, late: bool) {
+        for n in 0..60 {
+            self.read_some(k, 5, late && n == 0);
+            self.hand_over(k);
+        }
+    }
+
+    /// What somebody else does to the log.
+    pub fn meddle(&self, command: Command) -> Reply {
+        self.store.carry_out(self.now(), command)
+    }
+
     pub fn now(&self) -> Time {
         Time(self.clock.load(Ordering::Relaxed))
     }
@@ -382,7 +410,7 @@ impl Cluster {
         if let (Kind::DeliversOwnAtOnce, Some(Command::XAdd { key, posted, .. }), Reply::Added(Some(id))) =
             (self.kind, command, &reply)
         {
-            let at = self.nodes[k].server.cursors().into_iter().find(|(other, _)| *other == key);
+            let at = self.nodes[k].server.cursors(false).into_iter().find(|(other, _)| *other == key);
             if let Some((_, after)) = at.filter(|(_, after)| after < id) {
                 self.nodes[k].server.feed(now, &key, after, vec![(*id, posted)]);
             }
@@ -415,25 +443,28 @@ impl Cluster {
         if self.is_frozen(k) {
             return;
         }
-        let now = self.now();
-        match self.nodes[k].read.take() {
-            Some(read) => {
-                for (key, after, items) in read {
-                    self.nodes[k].server.feed(now, &key, after, items);
-                }
+        if self.nodes[k].read.is_some() {
+            self.hand_over(k);
+        } else if !self.paused {
+            let (count, again) = (2 + self.below(6), self.below(4) == 0);
+            self.read_some(k, count, again);
+        }
+    }
+
+    fn read_some(&mut self, k: usize, count: usize, again: bool) {
+        let read = |(key, after): (Key, Offset)| {
+            let command = Command::XRead { key: key.clone(), after, count };
+            match self.store.carry_out(self.now(), command) {
+                Reply::Entries(items) if !items.is_empty() => Some((key, after, items)),
+                _ => None,
             }
-            None if !self.paused => {
-                let count = 1 + self.below(6);
-                let read = |(key, after): (Key, Offset)| {
-                    let command = Command::XRead { key: key.clone(), after, count };
-                    match self.store.carry_out(now, command) {
-                        Reply::Entries(items) if !items.is_empty() => Some((key, after, items)),
-                        _ => None,
-                    }
-                };
-                self.nodes[k].read = Some(self.nodes[k].server.cursors().into_iter().filter_map(read).collect());
-            }
-            None => {}
+        };
+        self.nodes[k].read = Some(self.nodes[k].server.cursors(again).into_iter().filter_map(read).collect());
+    }
+
+    fn hand_over(&mut self, k: usize) {
+        for (key, after, items) in self.nodes[k].read.take().into_iter().flatten() {
+            self.nodes[k].server.feed(self.now(), &key, after, items);
         }
     }
 

@@ -2,8 +2,9 @@
 //! the official one, virtual time, and random schedules of everything that can happen between them. A seed repeats a schedule.
 //!
 //! `RILL_SIM_SCHEDULES=n` sets how many schedules run, `RILL_SIM_SEED=n` runs one and prints what it does. [`peer`] is the client. [`world`]
-//! is what can happen to one server, and [`model`] says what each client must get; [`cluster`] is both for three servers.
+//! is what can happen to one server, and [`model`] says what each client must get; [`cluster`] is both for three servers. [`cases`] are schedules that once went wrong.
 
+mod cases;
 mod cluster;
 mod model;
 pub mod peer;
