@@ -320,9 +320,9 @@ impl RedisStreams {
             loop {
                 match decoder.next(bytes.get(..n).unwrap_or_default(), &mut at) {
                     Ok(Some(value)) => match self.0.answered(value, server.metrics()) {
-                        Ok(settled) => {
-                            // Redis may take a connection and refuse every command.
-                            if !std::mem::replace(&mut up, true) {
+                        Ok((settled, appended)) => {
+                            // Redis may take a connection and refuse everything, or give answers and refuse to write.
+                            if appended && !std::mem::replace(&mut up, true) {
                                 self.0.is_up(Role::Commands, server);
                             }
                             settle(settled);
@@ -516,7 +516,8 @@ impl Shared {
         settle(given_up);
     }
 
-    fn answered(&self, value: Value, metrics: &Metrics) -> Result<Settled, Trouble> {
+    /// What a reply settles, and whether it is the one to an append.
+    fn answered(&self, value: Value, metrics: &Metrics) -> Result<(Settled, bool), Trouble> {
         let Some((command, _)) = lock(&self.queue).awaited.pop_front() else { return Err(redis::unasked(value)) };
         let reply = redis::reply(&command, value, &self.limits)?;
         match &reply {
@@ -527,7 +528,8 @@ impl Shared {
             }
             _ => {}
         }
-        Ok(lock(&self.queue).pipeline.answered(reply))
+        let appended = matches!(reply, Reply::Added(_));
+        Ok((lock(&self.queue).pipeline.answered(reply), appended))
     }
 
     fn count_unreadable(&self, items: &[Item], metrics: &Metrics) {

@@ -214,27 +214,15 @@ impl Pipeline {
         self.settle(Reply::Added(Some(id)))
     }
 
-    /// Gives up XREADs that have waited too long for a log that is away.
+    /// Gives up XREADs that have waited too long for a log that is away, or that does not answer. They keep their place: replies come in the
+    /// order of the queue.
     #[must_use]
     pub fn give_up(&mut self, now: Time) -> Settled {
-        let mut settled = Vec::new();
-        let late = |pending: &Pending| {
+        let late = |pending: &&mut Pending| {
             matches!(pending.command, Command::XRead { .. }) && now.since(pending.since) >= PATIENCE
         };
-        // Only while nothing is under way: replies come in the order of the queue.
-        if self.sent == 0 && !self.looking && self.queue.iter().any(late) {
-            let (kept, late): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.queue)
-                .into_iter()
-                .enumerate()
-                .map(|(i, pending)| (i, late(&pending), pending))
-                .partition(|(_, late, _)| !late);
-            self.doubtful -= late.iter().filter(|(i, ..)| *i < self.doubtful).count();
-            self.rest -= late.iter().map(|(_, _, pending)| other_weight(&pending.command)).sum::<usize>();
-            self.queue = kept.into_iter().map(|(_, _, pending)| pending).collect();
-            let done = late.into_iter().filter_map(|(_, _, pending)| pending.done);
-            settled.extend(done.map(|done| (done, Reply::Failed(StreamError::Unavailable))));
-        }
-        settled
+        let done = self.queue.iter_mut().filter(late).filter_map(|pending| pending.done.take());
+        done.map(|done| (done, Reply::Failed(StreamError::Unavailable))).collect()
     }
 }
 
