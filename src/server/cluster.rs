@@ -104,8 +104,8 @@ impl Core {
         }
     }
 
-    /// Appends to an inbox or to the control log, each with its own numbers.
-    fn post_numbered(&self, key: Key, entry: Entry) {
+    /// Appends to an inbox or to the control log, each with its own numbers. False: it has not been taken.
+    fn post_numbered(&self, key: Key, entry: Entry) -> bool {
         let mut state = lock(&self.cluster.0);
         let seq = state.sent.entry(key.clone()).or_default();
         *seq += 1;
@@ -113,11 +113,11 @@ impl Core {
         // With the lock held: numbers and order must agree.
         // Another's inbox is its own to make: an answer to somebody who is gone must not stay for ever.
         let create = !matches!(&key, Key::Inbox(uid) if *uid != self.uid);
-        let _ = self.streams.submit((self.clock)(), Command::XAdd { key, posted, create }, None);
+        self.streams.submit((self.clock)(), Command::XAdd { key, posted, create }, None).is_ok()
     }
 
-    pub(super) fn post_to_inbox(&self, uid: &Arc<str>, entry: Entry) {
-        self.post_numbered(Key::Inbox(uid.clone()), entry);
+    pub(super) fn post_to_inbox(&self, uid: &Arc<str>, entry: Entry) -> bool {
+        self.post_numbered(Key::Inbox(uid.clone()), entry)
     }
 
     /// The reader must look at what there is to read: it may be waiting for something else.

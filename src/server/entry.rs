@@ -106,12 +106,14 @@ pub enum Entry {
         /// What the answer carries.
         request: RequestId,
     },
-    /// 8, in an inbox: a server's clients.
+    /// 8, in an inbox: a server's clients, or a part of them.
     Fetched {
         /// The request.
         request: RequestId,
         /// The clients.
         sockets: Vec<RemoteSocket>,
+        /// Another part follows.
+        more: bool,
     },
     /// 9: an event for the other servers.
     ServerSide {

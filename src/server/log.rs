@@ -4,7 +4,7 @@
 //! that all clients see the order of the log. From a log in this process it comes back in the same breath; a shared one is brought by `feed`.
 
 use super::connection::Sent;
-use super::entry::{Entry, Posted, Target};
+use super::entry::{Entry, Posted, RequestId, Target};
 use super::handler::{ServerAck, ServerEvent};
 use super::hub::Hub;
 use super::lock;
@@ -79,7 +79,7 @@ pub(super) enum Deferred {
     Disconnect(Socket, bool),
     ServerEvent(Arc<Posted>),
     Ask(Arc<Posted>, Vec<Socket>),
-    Answer(Arc<str>, Entry),
+    Fetch(Arc<str>, RequestId, Vec<Socket>),
     Tidy(Socket),
     Held(Held),
     Present,
@@ -186,6 +186,8 @@ impl Namespace {
         hub.reading.checked = marker;
         if std::mem::take(&mut hub.reading.lost) {
             hub.reading.whole_from = marker;
+            // What was flushed with its answer under way is appended again, and new to those who begin here.
+            hub.reading.seen = Numbers::default();
         }
         hub.reading.ready = true;
         hub.reading.tail.clear();
@@ -393,8 +395,7 @@ impl Namespace {
                 }
             }
             Entry::Fetch { to, request } => {
-                let sockets = hub.matching(to).iter().map(Socket::remote).collect();
-                deferred.push(Deferred::Answer(posted.uid.clone(), Entry::Fetched { request: *request, sockets }));
+                deferred.push(Deferred::Fetch(posted.uid.clone(), *request, hub.matching(to)));
             }
             Entry::ServerSide { .. } if !own => deferred.push(Deferred::ServerEvent(posted.clone())),
             Entry::Marker if !own => {
@@ -431,7 +432,7 @@ impl Namespace {
                 Deferred::Disconnect(socket, close) => socket.farewell(close),
                 Deferred::ServerEvent(posted) => self.server_event(&posted),
                 Deferred::Ask(posted, sockets) => self.ask_clients(&posted, sockets),
-                Deferred::Answer(uid, entry) => self.core.answer(&uid, entry),
+                Deferred::Fetch(uid, request, sockets) => self.core.answer_fetch(&uid, request, &sockets),
                 Deferred::Tidy(socket) => socket.namespace().tidy(&socket, UNTIDY),
                 Deferred::Held(Held::Packet(socket, frames)) => socket.send_now(&frames),
                 Deferred::Held(Held::Disconnect(socket, close)) => socket.farewell(close),

@@ -18,6 +18,9 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 /// Milliseconds that answers may be under way, beyond the time that clients have.
 const ON_THE_WAY: u64 = 500;
 
+/// Clients in one answer.
+const PART: usize = 1_000;
+
 /// What came back from a question to all servers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gathered {
@@ -81,7 +84,7 @@ impl Requests {
             return;
         };
         let Some(pending) = table.pending.get_mut(&request) else { return };
-        let reports = !matches!(entry, Entry::Answer { .. });
+        let reports = !matches!(entry, Entry::Answer { .. } | Entry::Fetched { more: true, .. });
         match entry {
             Entry::Fetched { sockets, .. } => pending.gathered.sockets.extend(sockets),
             Entry::Asked { clients, .. } => pending.open += isize::try_from(clients).unwrap_or(0),
@@ -131,13 +134,27 @@ fn finish(mut table: MutexGuard<'_, Table>, request: RequestId) {
 }
 
 impl Core {
-    /// Sends an answer to the server that asked.
-    pub(super) fn answer(&self, asker: &Arc<str>, entry: Entry) {
+    /// Sends an answer to the server that asked. False: it has not been taken.
+    pub(super) fn answer(&self, asker: &Arc<str>, entry: Entry) -> bool {
         match *asker == self.uid {
             true => self.requests.heard(&self.uid, entry),
             // Any program may ask under any name; only servers have inboxes.
-            false if self.is_alive(asker) => self.post_to_inbox(asker, entry),
-            false => {}
+            false if self.is_alive(asker) => return self.post_to_inbox(asker, entry),
+            false => return false,
+        }
+        true
+    }
+
+    /// Sends clients to the server that asked, in parts that readers take. Without the last one this server counts as silent.
+    pub(super) fn answer_fetch(&self, asker: &Arc<str>, request: RequestId, sockets: &[Socket]) {
+        let mut left = sockets;
+        loop {
+            let (part, rest) = left.split_at(left.len().min(PART));
+            let (sockets, more) = (part.iter().map(Socket::remote).collect(), !rest.is_empty());
+            if !self.answer(asker, Entry::Fetched { request, sockets, more }) || !more {
+                return;
+            }
+            left = rest;
         }
     }
 }
@@ -207,7 +224,7 @@ impl Asker {
     fn tell(&self, answer: Result<Args, AckError>) {
         let Some(core) = self.core.upgrade() else { return };
         match answer {
-            Ok(args) => core.answer(&self.uid, Entry::Answer { request: self.request, args }),
+            Ok(args) => drop(core.answer(&self.uid, Entry::Answer { request: self.request, args })),
             // Without an answer the time limit tells.
             Err(_) if *self.uid == *core.uid => core.requests.gone(self.request),
             Err(_) => {}

@@ -157,9 +157,10 @@ fn data(entry: &Entry) -> Result<Option<String>, WireError> {
         }
         Entry::Disconnect { to, close } => format!(r#"{{"opts":{},"close":{close}}}"#, opts(to, "")),
         Entry::Fetch { to, request } => format!(r#"{{"opts":{},"requestId":"{request:016x}"}}"#, opts(to, "")),
-        Entry::Fetched { request, sockets } => {
+        Entry::Fetched { request, sockets, more } => {
             let sockets: Vec<String> = sockets.iter().map(socket_text).collect();
-            format!(r#"{{"requestId":"{request:016x}","sockets":[{}]}}"#, sockets.join(","))
+            let more = if *more { r#","more":true"# } else { "" };
+            format!(r#"{{"requestId":"{request:016x}","sockets":[{}]{more}}}"#, sockets.join(","))
         }
         Entry::ServerSide { name, args, request } => {
             let request = request.map(|request| format!(r#""requestId":"{request:016x}","#)).unwrap_or_default();
@@ -319,10 +320,11 @@ fn entry(kind: &str, nsp: &Nsp, data: &str, attachments: Vec<Bytes>, limits: &Li
             Ok(Entry::Fetch { to: target(need(opts, "opts")?.get(), limits)?, request: request_id(request)? })
         }
         "8" => {
-            let [request, sockets] = object(data, ["requestId", "sockets"])?;
+            let [request, sockets, more] = object(data, ["requestId", "sockets", "more"])?;
+            let more = given(more).map_or(Ok(false), |more| parse(more, "more"))?;
             let sockets: Vec<&RawValue> = borrow(need(sockets, "sockets")?, "sockets")?;
             let sockets = sockets.into_iter().map(|socket| remote_socket(socket, limits)).collect::<Result<_, _>>()?;
-            Ok(Entry::Fetched { request: request_id(request)?, sockets })
+            Ok(Entry::Fetched { request: request_id(request)?, sockets, more })
         }
         "9" => {
             let [packet, request] = object(data, ["packet", "requestId"])?;

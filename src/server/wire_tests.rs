@@ -83,7 +83,7 @@ fn official_entries() {
         ("6", format!(r#"{{{OPTS},"close":true}}"#), Entry::Disconnect { to: to(&[], &[]), close: true }),
         ("6", format!(r#"{{{OPTS},"close":false}}"#), Entry::Disconnect { to: to(&[], &[]), close: false }),
         ("7", format!(r#"{{{OPTS},"requestId":"ffffffffffffffff"}}"#), Entry::Fetch { to: to(&[], &[]), request: u64::MAX }),
-        ("8", r#"{"requestId":"0000000000000001","sockets":[]}"#.to_owned(), Entry::Fetched { request: 1, sockets: vec![] }),
+        ("8", r#"{"requestId":"0000000000000001","sockets":[]}"#.to_owned(), Entry::Fetched { request: 1, sockets: vec![], more: false }),
         (
             "8",
             format!(r#"{{"requestId":"0000000000000001","sockets":[{{"id":"s1","handshake":{handshake},"rooms":["s1","r"],"data":{{}}}}]}}"#),
@@ -95,8 +95,14 @@ fn official_entries() {
                     rooms: rooms(&["s1", "r"]),
                     data: json!({}),
                 }],
+                more: false,
             },
         ),
+        ("8", r#"{"requestId":"0000000000000001","sockets":[],"more":true}"#.to_owned(), Entry::Fetched {
+            request: 1,
+            sockets: vec![],
+            more: true,
+        }),
         ("9", r#"{"packet":["ev",1,{"b":2}]}"#.to_owned(), {
             let (name, args) = args(r#"1,{"b":2}"#);
             Entry::ServerSide { name, args, request: None }
