@@ -401,6 +401,11 @@ impl Restore {
             drop(hub);
             return namespace.when_ready(Box::new(move || self.start()));
         }
+        // It was opened anew meanwhile.
+        if position.since < hub.reading.whole_from {
+            drop(hub);
+            return self.fail(Refused::Gap);
+        }
         // Claimed by somebody else since.
         if hub.restoring.get(&self.claimed.record.sid) != Some(&self.claimed.claim) {
             drop(hub);

@@ -215,8 +215,9 @@ impl Cluster {
             bytes[..8].copy_from_slice(&id.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
         };
         let recovery = Some(Recovery { window_ms: WINDOW, ..Recovery::default() });
-        let log: Option<Log> = self.loud.then(|| Arc::new(|line: &str| println!("         {line}")) as _);
         let name = format!("node-{}", self.nodes.len());
+        let who = name.clone();
+        let log: Option<Log> = self.loud.then(|| Arc::new(move |line: &str| println!("         {who}: {line}")) as _);
         let options = Options { name, recovery, log, ..Options::default() };
         let remote = Arc::new(Remote { pipeline: Mutex::new(Pipeline::new(10_000, 1 << 26)) });
         let clock = Arc::new(move || Time(ticking.load(Ordering::Relaxed)));
