@@ -266,6 +266,12 @@ pub struct Frames {
 /// An event: `42["name",args…]`. The offset, for a client that may recover, is one more argument at the end.
 #[must_use]
 pub fn event(nsp: &str, id: Option<u64>, name: &str, args: &Args, offset: Option<Offset>) -> Frames {
+    begin_event(nsp, id, name, args).finish(offset)
+}
+
+/// An event up to its end: the offset may be known later than the rest.
+#[must_use]
+pub fn begin_event<'a>(nsp: &str, id: Option<u64>, name: &str, args: &'a Args) -> EventBuilder<'a> {
     let mut packet = start("42", "45", nsp, id, args, name.len());
     packet.push("[");
     push_string(&mut packet, name);
@@ -273,14 +279,29 @@ pub fn event(nsp: &str, id: Option<u64>, name: &str, args: &Args, offset: Option
         packet.push(",");
         packet.push(args.text());
     }
-    if let Some(offset) = offset {
-        packet.push(",\"");
-        packet.push_number(offset.ms);
-        packet.push("-");
-        packet.push_number(offset.seq);
-        packet.push("\"");
+    EventBuilder { packet, args }
+}
+
+/// An event that has no end yet.
+#[derive(Debug)]
+pub struct EventBuilder<'a> {
+    packet: FrameBuilder,
+    args: &'a Args,
+}
+
+impl EventBuilder<'_> {
+    /// Adds the offset, if there is one, and the end.
+    #[must_use]
+    pub fn finish(mut self, offset: Option<Offset>) -> Frames {
+        if let Some(offset) = offset {
+            self.packet.push(",\"");
+            self.packet.push_number(offset.ms);
+            self.packet.push("-");
+            self.packet.push_number(offset.seq);
+            self.packet.push("\"");
+        }
+        finish(self.packet, self.args)
     }
-    finish(packet, args)
 }
 
 /// An acknowledgement: `43<id>[args…]`.

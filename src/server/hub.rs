@@ -114,10 +114,17 @@ impl Hub {
             [] => self.sockets.values().filter(|socket| !excluded.has(socket)).for_each(f),
             [room] => {
                 let members = self.rooms.get(room);
-                let own = self.sockets.get(room.as_str());
+                if let Some(members) = members {
+                    members.values().filter(|socket| !excluded.has(socket)).for_each(&mut f);
+                }
                 // Somebody may have joined the room of another client's id.
-                let own = own.filter(|socket| members.is_none_or(|members| !members.contains_key(&socket.number())));
-                members.into_iter().flat_map(HashMap::values).chain(own).filter(|s| !excluded.has(s)).for_each(f);
+                let is_in = |socket: &Socket| members.is_some_and(|members| members.contains_key(&socket.number()));
+                if let Some(own) = self.sockets.get(room.as_str())
+                    && !is_in(own)
+                    && !excluded.has(own)
+                {
+                    f(own);
+                }
             }
             rooms => {
                 let mut seen: HashSet<u64, Numbered> = HashSet::default();

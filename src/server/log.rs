@@ -279,25 +279,41 @@ impl Namespace {
             self.apply_local(entry);
             return Ok(());
         }
+        if !self.core.streams.shared() {
+            return self.publish_here(entry);
+        }
         let mut hub = lock(&self.hub);
         if hub.reading.retired {
             return Err(EmitError::NamespaceGone);
         }
         let seq = hub.reading.sent + 1;
-        if self.core.streams.shared() {
-            return self.append(&mut hub, entry, seq).map_err(EmitError::Log);
+        self.append(&mut hub, entry, seq).map_err(EmitError::Log)
+    }
+
+    /// A log in this process has no other writer: with the hub held, what is appended is what would be read. All events of the namespace
+    /// wait for the hub here, so what can be done before is done before.
+    fn publish_here(&self, entry: Entry) -> Result<(), EmitError> {
+        let (now, posted) = (self.now(), self.core.post(0, entry));
+        let event = match &posted.entry {
+            Entry::Broadcast { to, name, args } => {
+                Some((to, socket_packet::begin_event(self.name().as_str(), None, name, args)))
+            }
+            _ => None,
+        };
+        let mut hub = lock(&self.hub);
+        if hub.reading.retired {
+            return Err(EmitError::NamespaceGone);
         }
-        // A log in this process has no other writer: with the hub held, what is appended is what would be read.
-        let posted = self.core.post(seq, entry);
-        if let Some(id) = self.core.streams.append_here(self.now(), &self.key, &posted) {
-            self.core.metrics.log_appends.one();
-            hub.reading.sent = seq;
-            hub.position = id;
-            let mut deferred = Vec::new();
-            self.deliver(&mut hub, &posted, Some(id), &mut deferred);
-            drop(hub);
-            self.run(deferred);
+        let Some(id) = self.core.streams.append_here(now, &self.key, &posted) else { return Ok(()) };
+        hub.position = id;
+        let mut deferred = Vec::new();
+        match event {
+            Some((to, event)) => self.send(&hub, to, &event.finish(self.recovery_ms().map(|_| id)), false),
+            None => self.deliver(&mut hub, &posted, Some(id), &mut deferred),
         }
+        drop(hub);
+        self.core.metrics.log_appends.one();
+        self.run(deferred);
         Ok(())
     }
 

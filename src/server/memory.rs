@@ -5,6 +5,7 @@
 
 use super::entry::Posted;
 use super::hash::Keyed;
+use super::packed::{Packed, Place};
 use super::streams::{Command, Done, Item, Key, Reply, StreamError, Streams};
 use crate::id::{Offset, Time};
 use crate::limits::Limits;
@@ -18,23 +19,41 @@ const SWEEP_EVERY: u64 = 5_000;
 /// Entries at the end of a log that are looked through one by one.
 const TAIL: usize = 8;
 
+/// An entry as it is kept.
+#[derive(Debug)]
+enum Kept {
+    Packed(Place),
+    Whole(Arc<Posted>),
+}
+
+impl Kept {
+    fn weight(&self) -> usize {
+        match self {
+            Kept::Packed(place) => place.len() + size_of::<(Offset, Kept)>(),
+            Kept::Whole(posted) => posted.entry.weight(),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Stream {
-    entries: VecDeque<Item>,
+    entries: VecDeque<(Offset, Kept)>,
+    packed: Packed,
     bytes: usize,
     last: Offset,
     dies: Option<Time>,
 }
 
 impl Stream {
-    fn add(&mut self, now: Time, posted: Arc<Posted>, limits: &Limits) -> Offset {
+    fn add(&mut self, now: Time, posted: &Arc<Posted>, limits: &Limits) -> Offset {
         let id = match now.0 > self.last.ms {
             true => Offset { ms: now.0, seq: 0 },
             false => Offset { ms: self.last.ms, seq: self.last.seq + 1 },
         };
         self.last = id;
-        self.bytes += posted.entry.weight();
-        self.entries.push_back((id, posted));
+        let kept = self.packed.add(posted).map_or_else(|| Kept::Whole(posted.clone()), Kept::Packed);
+        self.bytes += kept.weight();
+        self.entries.push_back((id, kept));
         while self.entries.len() > 1 && (self.entries.len() > limits.log_entries || self.bytes > limits.log_bytes) {
             self.drop_oldest();
         }
@@ -42,8 +61,19 @@ impl Stream {
     }
 
     fn drop_oldest(&mut self) {
-        if let Some((_, posted)) = self.entries.pop_front() {
-            self.bytes -= posted.entry.weight();
+        let Some((_, kept)) = self.entries.pop_front() else { return };
+        self.bytes -= kept.weight();
+        match self.entries.front() {
+            Some((_, Kept::Packed(place))) => self.packed.forget(Some(*place)),
+            Some((_, Kept::Whole(_))) => {}
+            None => self.packed.forget(None),
+        }
+    }
+
+    fn item(&self, (id, kept): &(Offset, Kept)) -> Option<Item> {
+        match kept {
+            Kept::Packed(place) => self.packed.get(*place).map(|posted| (*id, Arc::new(posted))),
+            Kept::Whole(posted) => Some((*id, posted.clone())),
         }
     }
 
@@ -54,7 +84,7 @@ impl Stream {
             TAIL => self.entries.partition_point(|(id, _)| *id <= after),
             _ => self.entries.len() - tail,
         };
-        self.entries.range(start..).take(count).cloned().collect()
+        self.entries.range(start..).take(count).filter_map(|entry| self.item(entry)).collect()
     }
 
     fn trim(&mut self, min: Offset) -> usize {
@@ -149,10 +179,10 @@ impl MemoryStreams {
         shard.sweep(now);
         let found = shard.get(now, command.key());
         match (command, found) {
-            (Command::XAdd { posted, .. }, Some(stream)) => Reply::Added(Some(stream.add(now, posted, &self.limits))),
+            (Command::XAdd { posted, .. }, Some(stream)) => Reply::Added(Some(stream.add(now, &posted, &self.limits))),
             (Command::XAdd { create: false, .. }, None) => Reply::Added(None),
             (Command::XAdd { key, posted, create: true }, None) => {
-                Reply::Added(Some(shard.make(key).add(now, posted, &self.limits)))
+                Reply::Added(Some(shard.make(key).add(now, &posted, &self.limits)))
             }
             (Command::XRead { after, count, .. }, Some(stream)) => Reply::Entries(stream.read(after, count)),
             (Command::XRead { .. }, None) => Reply::Entries(Vec::new()),
@@ -185,9 +215,9 @@ impl Streams for MemoryStreams {
         let mut shard = lock(self.shard(key));
         shard.sweep(now);
         if let Some(stream) = shard.get(now, key) {
-            return Some(stream.add(now, posted.clone(), &self.limits));
+            return Some(stream.add(now, posted, &self.limits));
         }
-        Some(shard.make(key.clone()).add(now, posted.clone(), &self.limits))
+        Some(shard.make(key.clone()).add(now, posted, &self.limits))
     }
 
     fn at_hand(&self, now: Time, key: &Key, after: Offset, count: usize) -> Vec<Item> {

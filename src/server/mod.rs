@@ -27,6 +27,7 @@ pub mod memory;
 pub mod metrics;
 pub mod namespace;
 pub mod options;
+mod packed;
 pub(crate) mod pipeline;
 pub mod recovery;
 pub mod redis;

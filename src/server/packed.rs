@@ -1,0 +1,177 @@
+//! Events at their smallest: how a log in this process keeps them.
+//!
+//! Nearly all entries are events of a few dozen bytes. One by one, with their own allocations, they cost three times the memory, and a log at
+//! its cap would spend more time on giving back memory that no cache knows any more than on everything else. So their texts stand one behind
+//! the other in segments, and a segment goes as a whole.
+
+use super::entry::{Entry, Posted, Target};
+use crate::codec::args::Args;
+use crate::id::Room;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Bytes of a segment.
+const SEGMENT: usize = 64 * 1024;
+/// Bytes of an event that is too large to be copied.
+const LARGE: usize = 4 * 1024;
+
+/// Where an event stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    segment: u32,
+    start: u32,
+    len: u32,
+}
+
+impl Place {
+    /// How many bytes it takes.
+    pub(super) fn len(self) -> usize {
+        self.len as usize
+    }
+}
+
+/// The events of one log and of one sender, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Packed {
+    uid: Option<Arc<str>>,
+    segments: VecDeque<Vec<u8>>,
+    /// The number of the first segment.
+    first: u32,
+    /// A segment that was given up, to be used again.
+    spare: Option<Vec<u8>>,
+}
+
+impl Packed {
+    /// Adds an event. `None`: this entry is better kept as it is.
+    pub(super) fn add(&mut self, posted: &Posted) -> Option<Place> {
+        let Entry::Broadcast { to, name, args } = &posted.entry else { return None };
+        let uid = self.uid.get_or_insert_with(|| posted.uid.clone());
+        if *uid != posted.uid || !args.attachments().is_empty() || args.text().len() > LARGE {
+            return None;
+        }
+        if self.segments.back().is_none_or(|segment| segment.len() + 2 * LARGE > SEGMENT) {
+            let spare = self.spare.take();
+            // A log that stays small does not need a whole one.
+            let room = if self.segments.is_empty() { 0 } else { SEGMENT };
+            self.segments.push_back(spare.unwrap_or_else(|| Vec::with_capacity(room)));
+        }
+        let segment = u32::try_from(self.segments.len() - 1).ok()?.wrapping_add(self.first);
+        let bytes = self.segments.back_mut()?;
+        let start = bytes.len();
+        if put(bytes, posted.seq, to, name, args).is_none() || bytes.len() - start > 2 * LARGE {
+            bytes.truncate(start);
+            return None;
+        }
+        Some(Place { segment, start: u32::try_from(start).ok()?, len: u32::try_from(bytes.len() - start).ok()? })
+    }
+
+    /// An event as it was.
+    pub(super) fn get(&self, place: Place) -> Option<Posted> {
+        let segment = self.segments.get(place.segment.wrapping_sub(self.first) as usize)?;
+        let start = place.start as usize;
+        let mut rest = segment.get(start..start + place.len())?;
+        let (seq, tail) = rest.split_first_chunk::<8>()?;
+        rest = tail;
+        let to = Target { rooms: take_rooms(&mut rest)?, except: take_rooms(&mut rest)? };
+        let name = take(&mut rest)?.into();
+        let args = Args::from_wire(take(&mut rest)?.to_owned(), Vec::new());
+        let entry = Entry::Broadcast { to, name, args };
+        Some(Posted { uid: self.uid.clone()?, seq: u64::from_le_bytes(*seq), entry })
+    }
+
+    /// Forgets what stands before `oldest`; everything, without one.
+    pub(super) fn forget(&mut self, oldest: Option<Place>) {
+        let Some(oldest) = oldest else {
+            *self = Packed { uid: self.uid.take(), first: self.first, ..Packed::default() };
+            return;
+        };
+        while self.first != oldest.segment {
+            let Some(mut segment) = self.segments.pop_front() else { return };
+            segment.clear();
+            self.spare = Some(segment);
+            self.first = self.first.wrapping_add(1);
+        }
+    }
+}
+
+fn put(out: &mut Vec<u8>, seq: u64, to: &Target, name: &str, args: &Args) -> Option<()> {
+    out.extend_from_slice(&seq.to_le_bytes());
+    for rooms in [&to.rooms, &to.except] {
+        out.extend_from_slice(&u32::try_from(rooms.len()).ok()?.to_le_bytes());
+        for room in rooms {
+            put_text(out, room.as_str())?;
+        }
+    }
+    put_text(out, name)?;
+    put_text(out, args.text())
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) -> Option<()> {
+    out.extend_from_slice(&u32::try_from(text.len()).ok()?.to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+    Some(())
+}
+
+fn take_number(rest: &mut &[u8]) -> Option<usize> {
+    let (number, tail) = rest.split_first_chunk::<4>()?;
+    *rest = tail;
+    usize::try_from(u32::from_le_bytes(*number)).ok()
+}
+
+fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    let len = take_number(rest)?;
+    let (text, tail) = rest.split_at_checked(len)?;
+    *rest = tail;
+    std::str::from_utf8(text).ok()
+}
+
+fn take_rooms(rest: &mut &[u8]) -> Option<Vec<Room>> {
+    let count = take_number(rest)?;
+    (0..count).map(|_| take(rest).map(Room::from)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(uid: &str, seq: u64, rooms: &[&str], text: &str) -> Posted {
+        let to = Target { rooms: rooms.iter().map(|room| Room::from(*room)).collect(), except: vec!["é".into()] };
+        let args = Args::from_wire(text.to_owned(), Vec::new());
+        Posted { uid: uid.into(), seq, entry: Entry::Broadcast { to, name: "naïve".into(), args } }
+    }
+
+    #[test]
+    fn events_come_out_as_they_went_in() {
+        let mut packed = Packed::default();
+        let events: Vec<Posted> = (0..3_000)
+            .map(|n| event("a", n, &["x", ""][..n as usize % 3 % 2 + 1], &"7".repeat(n as usize % 90)))
+            .collect();
+        let places: Vec<Place> = events.iter().map(|event| packed.add(event).unwrap()).collect();
+        assert!(packed.segments.len() > 2);
+        for (event, place) in events.iter().zip(&places) {
+            assert_eq!(packed.get(*place).as_ref(), Some(event));
+        }
+        // What comes before is forgotten, segment by segment, and one of them is used again.
+        packed.forget(Some(places[2_500]));
+        assert!(packed.spare.is_some() && packed.get(places[0]).is_none());
+        assert_eq!(packed.get(places[2_500]).as_ref(), Some(&events[2_500]));
+        packed.forget(None);
+        assert!(packed.spare.is_none() && packed.get(places[2_999]).is_none());
+        let place = packed.add(&events[0]).unwrap();
+        assert_eq!(packed.get(place).as_ref(), Some(&events[0]));
+    }
+
+    #[test]
+    fn what_is_kept_whole() {
+        let mut packed = Packed::default();
+        assert!(packed.add(&event("a", 1, &[], "1")).is_some());
+        assert!(packed.add(&event("b", 1, &[], "1")).is_none());
+        assert!(packed.add(&event("a", 1, &[], &"1".repeat(LARGE + 1))).is_none());
+        assert!(packed.add(&event("a", 1, &[&"1".repeat(2 * LARGE)], "1")).is_none());
+        assert!(packed.add(&Posted { uid: "a".into(), seq: 0, entry: Entry::Marker }).is_none());
+        let args = Args::new().with_binary(vec![1]);
+        let entry = Entry::Broadcast { to: Target::default(), name: "x".into(), args };
+        assert!(packed.add(&Posted { uid: "a".into(), seq: 0, entry }).is_none());
+        assert!(packed.add(&event("a", 2, &[], "2")).is_some_and(|place| place.len() > 20));
+    }
+}
