@@ -73,7 +73,7 @@ pub const HELP: [(&str, &str); 11] = [
     ("top", "counts and rates, each second anew, until Enter"),
     ("refused", "the last returns of clients that were refused, with reasons"),
     ("rooms [all]", "the rooms and how many clients are in them, on this server or on all"),
-    ("clients [all]", "the clients with age and rooms, on this server with transport, unsent bytes and pongs too"),
+    ("clients [all]", "the clients with age, rooms, unsent bytes and pong, of this server or of all"),
     ("broadcast <message>", "send a message to every client"),
     ("sendroom <roomId> <message>", "send a message to the clients of a room"),
     ("help", "this list"),
