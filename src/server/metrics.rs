@@ -65,7 +65,7 @@ pub struct Metrics {
     pub bytes_out: Counter,
     /// Sessions given back whole.
     pub recoveries_granted: Counter,
-    /// Clients that asked for their session and got a new one, by reason: see [`Refused`](super::recovery::Refused).
+    /// Clients that asked for their session and got a new one, by reason: see [`Refused`].
     pub recoveries_refused: [Counter; 7],
     last_refused: Mutex<VecDeque<RefusedReturn>>,
     /// Requests refused, by the official code.
