@@ -3,6 +3,7 @@
 use rill::app::config::{Config, table};
 use rill::app::log::Terminal;
 use rill::app::operator::Operator;
+use rill::app::process::file_limit;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::exit;
@@ -47,8 +48,9 @@ fn configuration() -> Result<Config, String> {
 
 fn serve() {
     let config = configuration().unwrap_or_else(|errors| fail(2, &errors));
-    let terminal =
-        Terminal::open().map(Arc::new).unwrap_or_else(|error| fail(1, &format!("[SERVER] can't start: {error}")));
+    let terminal = Terminal::open(config.log_json)
+        .map(Arc::new)
+        .unwrap_or_else(|error| fail(1, &format!("[SERVER] can't start: {error}")));
     warn_of_file_limit(config.max_connections, &terminal);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.unwrap_or_else(|error| fail(1, &format!("[SERVER] can't start: {error}")));
@@ -60,11 +62,7 @@ fn serve() {
 
 /// Each connection is an open file.
 fn warn_of_file_limit(connections: usize, terminal: &Terminal) {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let soft = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse::<usize>().ok());
-    if let Some(soft) = soft.filter(|soft| *soft < connections) {
+    if let Some(soft) = file_limit().filter(|soft| *soft < connections) {
         terminal.line(&format!(
             "[SERVER] open files are limited to {soft}, so connections too (MAX_CONNECTIONS is {connections})"
         ));

@@ -115,7 +115,7 @@ const HEARTBEATS: Allowed = Allowed::Number(100, 3_600_000);
 const FLAG: Allowed = Allowed::OneOf(&["0", "1"]);
 
 /// All variables, in the order in which people look for them.
-pub const VARIABLES: [Variable; 20] = [
+pub const VARIABLES: [Variable; 21] = [
     var("HOST", "0.0.0.0", Allowed::Address, "address to listen on"),
     var("PORT", "3000", PORTS, "port to listen on"),
     var("AUTOSTART", "0", FLAG, "1 starts the server without waiting for `start`"),
@@ -125,6 +125,12 @@ pub const VARIABLES: [Variable; 20] = [
         "production",
         Allowed::OneOf(&["production", "development"]),
         "`development` logs connects, disconnects and joins too",
+    ),
+    var(
+        "LOG_FORMAT",
+        "text",
+        Allowed::OneOf(&["text", "json"]),
+        "`json` prints an object a line: time, level, tag, message, and what it is about",
     ),
     var(
         "ADAPTER",
@@ -191,6 +197,8 @@ pub struct Config {
     pub server_id: Option<String>,
     /// Log more.
     pub development: bool,
+    /// Lines are JSON objects.
+    pub log_json: bool,
     /// Where the log lives.
     pub adapter: Adapter,
     /// Redis.
@@ -267,6 +275,7 @@ impl Config {
             autostart: text("AUTOSTART") == "1",
             server_id: Some(text("SERVER_ID")).filter(|id| !id.is_empty()),
             development: text("NODE_ENV") == "development",
+            log_json: text("LOG_FORMAT") == "json",
             adapter: match adapter.as_str() {
                 "memory" => Adapter::Memory,
                 "auto" if redis_host.is_empty() => Adapter::Try,

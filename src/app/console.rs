@@ -28,6 +28,10 @@ pub enum Command {
         /// Of all servers.
         all: bool,
     },
+    /// The numbers, each second anew.
+    Top,
+    /// The last returns that were refused.
+    Refused,
     /// A message to everybody.
     Broadcast(String),
     /// A message to a room.
@@ -62,12 +66,14 @@ impl fmt::Display for CommandError {
 impl std::error::Error for CommandError {}
 
 /// The commands with what they do, for `help`.
-pub const HELP: [(&str, &str); 9] = [
+pub const HELP: [(&str, &str); 11] = [
     ("start", "begin to serve"),
     ("stop", "stop serving; clients come back and recover after start"),
-    ("status", "address, uptime, clients, rooms, log, recovery"),
+    ("status", "server, clients, recovery, log, cluster and errors on one screen"),
+    ("top", "counts and rates, each second anew, until Enter"),
+    ("refused", "the last returns of clients that were refused, with reasons"),
     ("rooms [all]", "the rooms and how many clients are in them, on this server or on all"),
-    ("clients [all]", "the clients with transport, age and rooms, of this server or of all"),
+    ("clients [all]", "the clients with age, rooms, unsent bytes and pong, of this server or of all"),
     ("broadcast <message>", "send a message to every client"),
     ("sendroom <roomId> <message>", "send a message to the clients of a room"),
     ("help", "this list"),
@@ -84,6 +90,8 @@ pub fn parse(line: &str) -> Result<Option<Command>, CommandError> {
         "start" => Command::Start,
         "stop" => Command::Stop,
         "status" => Command::Status,
+        "top" => Command::Top,
+        "refused" => Command::Refused,
         "rooms" | "clients" if !matches!(rest, "" | "all") => {
             return Err(CommandError::Usage(if name == "rooms" { "rooms [all]" } else { "clients [all]" }));
         }
@@ -170,6 +178,8 @@ mod tests {
             ("start", Ok(Some(Start))),
             ("  stop  ", Ok(Some(Stop))),
             ("status now", Ok(Some(Status))),
+            ("top", Ok(Some(Top))),
+            ("refused", Ok(Some(Refused))),
             ("rooms", Ok(Some(Rooms { all: false }))),
             ("rooms  all ", Ok(Some(Rooms { all: true }))),
             ("clients", Ok(Some(Clients { all: false }))),

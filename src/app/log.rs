@@ -3,7 +3,13 @@
 //! Names and texts come from strangers and are read in `docker attach`: control characters, and characters that hide or turn text around, are
 //! written as escapes. A line that arrives while the operator types goes above the prompt. A thread of its own writes, because an output may
 //! stand still for hours (Ctrl-S, a pipe that nobody reads), and neither clients nor the end of the process may wait for it.
+//!
+//! With `LOG_FORMAT=json` each line is an object. Where nobody types at a terminal there is no prompt then, and answers are objects too: the
+//! output is JSON lines and nothing else. Where somebody does, he has his prompt and reads his answers as ever.
 
+use super::json_lines;
+use crate::id::Clock;
+use crate::io;
 use crate::server::lock;
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
@@ -16,13 +22,17 @@ pub const PROMPT: &str = "SERVER> ";
 const WAITING: usize = 1024 * 1024;
 
 /// What is still to be written, and how the output looks then.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Screen {
     is_terminal: bool,
     /// The operator's own line end is seen in the output.
     echoes: bool,
-    /// A prompt stands at the end.
-    prompt: bool,
+    /// Lines are objects, with the time of this clock.
+    json: Option<Clock>,
+    /// Nobody types at a terminal, and the output is for programs.
+    mute: bool,
+    /// What stands at the end: the prompt, or numbers that are drawn anew; empty: nothing.
+    foot: String,
     waiting: String,
     dropped: u64,
     /// The writer has taken what waited, and is at it.
@@ -32,29 +42,63 @@ struct Screen {
 impl Screen {
     fn line(&mut self, text: &str) {
         let text = visible(text);
-        if self.waiting.len() + text.len() > WAITING {
+        match &self.json {
+            Some(clock) => self.put(&json_lines::object(clock(), &text)),
+            None => self.put(&text),
+        }
+    }
+
+    /// A line for the operator, who may be a program.
+    fn answer(&mut self, text: &str) {
+        match self.mute {
+            true => self.line(text),
+            false => self.put(&visible(text)),
+        }
+    }
+
+    fn put(&mut self, text: &str) {
+        if self.waiting.len() + text.len() + self.foot.len() > WAITING {
             self.dropped += 1;
             return;
         }
-        let (before, after) = match (self.prompt, self.is_terminal) {
-            (false, _) => ("", ""),
-            // Back to the first column, and the prompt is wiped out.
-            (true, true) => ("\r\u{1b}[K", PROMPT),
-            (true, false) => ("\n", PROMPT),
-        };
-        self.waiting.extend([before, &text, "\n", after]);
+        let before = self.wipe();
+        self.waiting.extend([&before, text, "\n", &self.foot]);
+    }
+
+    /// What takes the foot away, for something else to stand there; without a terminal it can only be left behind.
+    fn wipe(&self) -> String {
+        match (self.foot.matches('\n').count(), self.is_terminal) {
+            _ if self.foot.is_empty() => String::new(),
+            (_, false) => "\n".to_owned(),
+            // Back to the first column, and the line is wiped out.
+            (0, true) => "\r\u{1b}[K".to_owned(),
+            (rows, true) => format!("\r\u{1b}[{rows}A\u{1b}[J"),
+        }
     }
 
     fn prompt(&mut self) {
+        if self.mute {
+            return;
+        }
         // A second prompt to an output that stands still says nothing new.
         if self.waiting.len() < WAITING {
             self.waiting.push_str(PROMPT);
         }
-        self.prompt = true;
+        PROMPT.clone_into(&mut self.foot);
+    }
+
+    /// Draws the foot anew, on a terminal. One that takes nothing now keeps what it shows.
+    fn draw(&mut self, rows: &str) {
+        if self.waiting.is_empty() {
+            let before = self.wipe();
+            // A row that is too long for the terminal is cut, so that rows and lines stay the same number.
+            self.foot = format!("\u{1b}[?7l{rows}\u{1b}[?7h");
+            self.waiting.extend([before.as_str(), &self.foot]);
+        }
     }
 
     fn end_line(&mut self, seen: bool) {
-        if std::mem::take(&mut self.prompt) && !seen {
+        if !std::mem::take(&mut self.foot).is_empty() && !seen {
             self.waiting.push('\n');
         }
     }
@@ -81,11 +125,11 @@ struct Shared {
 pub struct Terminal(Arc<Shared>);
 
 impl Terminal {
-    /// Starts the thread that writes.
-    pub fn open() -> std::io::Result<Terminal> {
-        let is_terminal = std::io::stdout().is_terminal();
-        let echoes = is_terminal && std::io::stdin().is_terminal();
-        let screen = Screen { is_terminal, echoes, ..Screen::default() };
+    /// Starts the thread that writes; `json`: lines are objects.
+    pub fn open(json: bool) -> std::io::Result<Terminal> {
+        let (is_terminal, is_typed) = (std::io::stdout().is_terminal(), std::io::stdin().is_terminal());
+        let (echoes, mute) = (is_terminal && is_typed, json && !is_typed);
+        let screen = Screen { is_terminal, echoes, json: json.then(io::clock), mute, ..Screen::default() };
         let shared = Arc::new(Shared { screen: Mutex::new(screen), changed: Condvar::new() });
         let written = shared.clone();
         std::thread::Builder::new().name("stdout".to_owned()).spawn(move || written.write())?;
@@ -95,6 +139,23 @@ impl Terminal {
     /// Prints a line; a prompt that stands at the end of the output stands there again afterwards.
     pub fn line(&self, text: &str) {
         self.0.change(|screen| screen.line(text));
+    }
+
+    /// Prints a line of what the operator has asked for.
+    pub fn answer(&self, text: &str) {
+        self.0.change(|screen| screen.answer(text));
+    }
+
+    /// Whether what is drawn can be drawn anew in its place, for somebody who looks at it.
+    #[must_use]
+    pub fn can_draw(&self) -> bool {
+        let screen = lock(&self.0.screen);
+        screen.is_terminal && !screen.mute
+    }
+
+    /// Shows `rows` at the end of the output, in the place of those that were shown before. Only where [`Terminal::can_draw`].
+    pub fn draw(&self, rows: &str) {
+        self.0.change(|screen| screen.draw(rows));
     }
 
     /// Prints the prompt.
@@ -205,6 +266,40 @@ mod tests {
             screen.end_line(false);
             screen.end_line(false);
             screen.line("d");
+            assert_eq!(screen.take(), want);
+        }
+    }
+
+    #[test]
+    fn rows_that_are_drawn_anew() {
+        let (on, off) = ("\u{1b}[?7l", "\u{1b}[?7h");
+        let mut screen = Screen { is_terminal: true, echoes: true, ..Screen::default() };
+        screen.draw("a\nb\nc");
+        assert_eq!(screen.take(), format!("{on}a\nb\nc{off}"));
+        screen.draw("d\ne\nf");
+        screen.draw("an output that stands still is not drawn to");
+        assert_eq!(screen.take(), format!("\r\u{1b}[2A\u{1b}[J{on}d\ne\nf{off}"));
+        screen.line("x");
+        assert_eq!(screen.take(), format!("\r\u{1b}[2A\u{1b}[Jx\n{on}d\ne\nf{off}"));
+        screen.end_line(true);
+        screen.line("y");
+        assert_eq!(screen.take(), "y\n");
+    }
+
+    #[test]
+    fn lines_as_objects() {
+        let json = || -> Option<Clock> { Some(std::sync::Arc::new(|| crate::id::Time(0))) };
+        let object = |rest: &str| format!("{{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"info\",{rest}}}\n");
+        let line = object("\"tag\":\"SERVER\",\"message\":\"stopped\"");
+        let answer = object("\"tag\":\"CONSOLE\",\"message\":\"2 rooms\\\\u{1b}\"");
+        for (mute, want) in [
+            (true, format!("{line}{answer}")),
+            (false, format!("SERVER> \n{line}SERVER> \n2 rooms\\u{{1b}}\nSERVER> ")),
+        ] {
+            let mut screen = Screen { json: json(), mute, ..Screen::default() };
+            screen.prompt();
+            screen.line("[SERVER] stopped");
+            screen.answer("2 rooms\u{1b}");
             assert_eq!(screen.take(), want);
         }
     }

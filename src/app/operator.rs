@@ -4,16 +4,16 @@ use super::backend::Backend;
 use super::chat::{self, Chat};
 use super::config::Config;
 use super::console::{self, Command, CommandError, HELP, Input};
-use super::log::{Terminal, visible};
+use super::lists::{self, count};
+use super::log::Terminal;
 use super::pages::Site;
-use super::report::{Report, age, seconds};
-use crate::id::{Random, Time};
+use super::report::{Report, seconds};
+use super::status::{self, Facts};
+use super::top::{self, Top};
+use crate::id::Random;
 use crate::io;
-use crate::server::entry::RemoteSocket;
 use crate::server::namespace::Namespace;
-use crate::server::socket::Socket;
 use crate::server::{Log, Options, Server};
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,14 +25,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// Rows of a list; what is beyond is counted.
-const ROWS: usize = 1_000;
-
-/// Characters of a name in a list; clients choose names, and one that is long would push everything else away.
-const WIDEST: usize = 60;
-/// For other servers to answer a question, in milliseconds, and for their answers to be here.
-const PATIENCE: u64 = 2_000;
-const ANSWER: Duration = Duration::from_secs(4);
 /// For what waits for Redis to be written at the end.
 const FLUSH: Duration = Duration::from_secs(2);
 /// How long the end may take, whatever holds it up.
@@ -57,6 +49,8 @@ pub struct Operator {
     site: Arc<Site>,
     terminal: Arc<Terminal>,
     running: Option<Running>,
+    /// It is watched, each second.
+    top: Option<Top>,
     /// A signal has come.
     ending: Arc<AtomicBool>,
 }
@@ -95,6 +89,7 @@ impl Operator {
             site,
             terminal,
             running: None,
+            top: None,
             ending: Arc::default(),
         }
     }
@@ -117,7 +112,7 @@ impl Operator {
             return 1;
         }
         self.terminal.prompt();
-        while let Some(input) = inputs.recv().await {
+        while let Some(input) = self.next(&mut inputs).await {
             if !self.take(input).await {
                 break;
             }
@@ -131,6 +126,7 @@ impl Operator {
 
     /// Takes one input; false: it was the last.
     async fn take(&mut self, input: Input) -> bool {
+        self.top = None;
         match input {
             // A signal that came meanwhile does not wait for everything that was typed ahead.
             Input::Line(_) | Input::TooLong if self.ending.load(Ordering::Relaxed) => {}
@@ -139,11 +135,13 @@ impl Operator {
                 if !self.obey(&line).await {
                     return false;
                 }
-                self.terminal.prompt();
+                if self.top.is_none() {
+                    self.terminal.prompt();
+                }
             }
             Input::TooLong => {
                 self.terminal.entered();
-                self.terminal.line(&CommandError::TooLong.to_string());
+                self.terminal.answer(&CommandError::TooLong.to_string());
                 self.terminal.prompt();
             }
             Input::End => {
@@ -174,20 +172,27 @@ impl Operator {
             }
             Ok(Some(Command::Stop)) => self.stop_aloud().await,
             Ok(Some(Command::Status)) => self.print(&self.status()),
-            Ok(Some(Command::Rooms { all: false })) => self.print(&self.rooms()),
-            Ok(Some(Command::Clients { all: false })) => self.print(&self.clients()),
-            Ok(Some(Command::Rooms { all: true })) => self.print(&self.rooms_of_all().await),
-            Ok(Some(Command::Clients { all: true })) => self.print(&self.clients_of_all().await),
+            Ok(Some(Command::Top)) => {
+                self.top = Some(Top::new(self.server.now(), &self.report(), self.server.metrics()));
+                if self.terminal.can_draw() {
+                    self.terminal.draw(top::HINT);
+                }
+            }
+            Ok(Some(Command::Refused)) => self.print(&status::refused(self.server.metrics())),
+            Ok(Some(Command::Rooms { all: false })) => self.print(&lists::rooms(&self.server)),
+            Ok(Some(Command::Clients { all: false })) => self.print(&lists::clients(&self.server)),
+            Ok(Some(Command::Rooms { all: true })) => self.print(&lists::rooms_of_all(&self.server).await),
+            Ok(Some(Command::Clients { all: true })) => self.print(&lists::clients_of_all(&self.server).await),
             Ok(Some(Command::Broadcast(text))) => self.say(None, &text),
             Ok(Some(Command::SendRoom(room, text))) => self.say(Some(&room), &text),
             Ok(Some(Command::Help)) => self.print(&help()),
-            Err(error) => self.terminal.line(&error.to_string()),
+            Err(error) => self.terminal.answer(&error.to_string()),
         }
         true
     }
 
     fn print(&self, text: &str) {
-        text.lines().for_each(|line| self.terminal.line(line));
+        text.lines().for_each(|line| self.terminal.answer(line));
     }
 
     fn address(&self) -> SocketAddr {
@@ -279,121 +284,42 @@ impl Operator {
     }
 
     fn status(&self) -> String {
-        let mut lines = vec![("server", self.id.clone())];
-        match &self.running {
-            Some(running) => {
-                lines.push(("state", "running".to_owned()));
-                lines.push(("address", format!("http://{}", self.address())));
-                let up = u64::try_from(running.since.elapsed().as_millis()).unwrap_or(0);
-                lines.push(("uptime", age(up)));
-            }
-            None => lines.push(("state", "stopped".to_owned())),
-        }
-        lines.extend(Report::gather(&self.server, &self.backend).lines(self.server.metrics()));
-        lines.iter().fold(String::new(), |mut text, (name, value)| {
-            let _ = writeln!(text, "  {name:<9} {value}");
-            text
-        })
+        let facts = Facts {
+            name: self.id.clone(),
+            url: format!("http://{}", self.address()),
+            up_ms: self.running.as_ref().map(|running| u64::try_from(running.since.elapsed().as_millis()).unwrap_or(0)),
+            log: self.adapter(),
+        };
+        status::screen(&facts, &self.report(), self.server.metrics())
     }
 
-    fn rooms(&self) -> String {
-        let mut rows = Vec::new();
-        let mut total = 0;
-        for namespace in self.server.namespaces() {
-            let rooms = namespace.rooms();
-            total += rooms.len();
-            for (room, clients) in rooms.into_iter().take(ROWS - rows.len()) {
-                let nsp = name(namespace.name().as_str());
-                rows.push(vec![nsp, name(room.as_str()), count(clients, "client")]);
+    fn report(&self) -> Report {
+        Report::gather(&self.server, &self.backend)
+    }
+
+    /// The next input; while `top` runs, it shows its numbers until one comes.
+    async fn next(&mut self, inputs: &mut mpsc::Receiver<Input>) -> Option<Input> {
+        loop {
+            let Some(top) = &self.top else { return inputs.recv().await };
+            let wait = Duration::from_millis(top.due().since(self.server.now()));
+            match timeout(wait, inputs.recv()).await {
+                Ok(input) => return input,
+                Err(_) => self.show(),
             }
         }
-        list(&rows, total, "room")
     }
 
-    fn clients(&self) -> String {
-        let now = self.server.now();
-        let sockets: Vec<Socket> =
-            self.server.namespaces().iter().flat_map(|namespace| namespace.all().sockets()).collect();
-        let row = |socket: &Socket| {
-            let connection = socket.connection();
-            vec![
-                name(socket.namespace().name().as_str()),
-                socket.id().to_string(),
-                connection.transport().name().to_owned(),
-                age(now.since(socket.joined())),
-                count(socket.rooms().len().saturating_sub(1), "room"),
-                format!("{} bytes unsent", connection.unsent()),
-                connection.handshake.address.to_string(),
-                if connection.pong_overdue(now) { "pong overdue".to_owned() } else { String::new() },
-            ]
-        };
-        let rows: Vec<Vec<String>> = sockets.iter().take(ROWS).map(row).collect();
-        list(&rows, sockets.len(), "client")
-    }
-}
-
-impl Operator {
-    /// The clients of all servers, in all namespaces of this one, and the servers that did not answer.
-    async fn fetch(&self) -> (Vec<(String, RemoteSocket)>, Vec<String>) {
-        let (mut all, mut silent) = (Vec::new(), Vec::new());
-        for namespace in self.server.namespaces() {
-            let (sender, receiver) = oneshot::channel();
-            let asked = namespace.all().timeout(PATIENCE).fetch_sockets(|found| drop(sender.send(found)));
-            let found = match asked {
-                Ok(()) => timeout(ANSWER, receiver).await.ok().and_then(Result::ok),
-                Err(_) => None,
-            };
-            let Some(found) = found else {
-                silent.push("all servers (Redis is away)".to_owned());
-                continue;
-            };
-            let nsp = namespace.name().as_str();
-            all.extend(found.sockets.into_iter().map(|socket| (nsp.to_owned(), socket)));
-            silent.extend(found.silent);
-        }
-        silent.sort();
-        silent.dedup();
-        (all, silent)
-    }
-
-    async fn clients_of_all(&self) -> String {
-        let (all, silent) = self.fetch().await;
-        let now = self.server.now();
-        let row = |(nsp, socket): &(String, RemoteSocket)| {
-            let issued = socket.handshake.get("issued").and_then(serde_json::Value::as_u64).unwrap_or(now.0);
-            let address = socket.handshake.get("address").and_then(serde_json::Value::as_str).unwrap_or("");
-            vec![
-                name(nsp),
-                name(socket.id.as_str()),
-                age(now.since(Time(issued))),
-                count(socket.rooms.len().saturating_sub(1), "room"),
-                name(address),
-            ]
-        };
-        let rows: Vec<Vec<String>> = all.iter().take(ROWS).map(row).collect();
-        with_silent(list(&rows, all.len(), "client"), &silent)
-    }
-
-    async fn rooms_of_all(&self) -> String {
-        let (all, silent) = self.fetch().await;
-        let mut rooms: BTreeMap<(String, String), usize> = BTreeMap::new();
-        for (nsp, socket) in all {
-            for room in socket.rooms.iter().filter(|room| room.as_str() != socket.id.as_str()) {
-                *rooms.entry((nsp.clone(), room.as_str().to_owned())).or_default() += 1;
+    fn show(&mut self) {
+        let (now, report) = (self.server.now(), self.report());
+        let Some(top) = &mut self.top else { return };
+        match self.terminal.can_draw() {
+            true => self.terminal.draw(&top.rows(now, &report, self.server.metrics())),
+            false => {
+                for line in top.lines(now, &report, self.server.metrics()) {
+                    self.terminal.answer(&line);
+                }
             }
         }
-        let row = |((nsp, room), clients): (&(String, String), &usize)| {
-            vec![name(nsp), name(room), count(*clients, "client")]
-        };
-        let rows: Vec<Vec<String>> = rooms.iter().take(ROWS).map(row).collect();
-        with_silent(list(&rows, rooms.len(), "room"), &silent)
-    }
-}
-
-fn with_silent(text: String, silent: &[String]) -> String {
-    match silent {
-        [] => text,
-        names => format!("{text}  without those of {}: no answer in time\n", names.join(", ")),
     }
 }
 
@@ -401,35 +327,6 @@ fn made_up(random: &Random) -> String {
     let mut bytes = [0; 3];
     random(&mut bytes);
     format!("rill-{:02x}{:02x}{:02x}", bytes[0], bytes[1], bytes[2])
-}
-
-/// A name as it stands in a list.
-fn name(text: &str) -> String {
-    let mut short: String = text.chars().take(WIDEST).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    visible(&short).into_owned()
-}
-
-/// Rows in columns, after their number; rows that are left out are counted.
-fn list(rows: &[Vec<String>], total: usize, what: &str) -> String {
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |i: usize| rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = format!("{}\n", count(total, what));
-    for row in rows {
-        let line = row.iter().zip(&widths).fold(String::new(), |line, (cell, width)| format!("{line}  {cell:<width$}"));
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
-    if total > rows.len() {
-        let _ = writeln!(text, "  and {} more", total - rows.len());
-    }
-    text
-}
-
-fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 fn help() -> String {
@@ -464,30 +361,4 @@ fn end_surely() {
     };
     // Without a thread there is only the goodbye's own time limit.
     let _ = std::thread::Builder::new().name("end".to_owned()).spawn(end);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists() {
-        let row = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<String>>();
-        assert_eq!(list(&[], 0, "room"), "0 rooms\n");
-        assert_eq!(list(&[row(&["/", "lobby", "1 client"])], 1, "room"), "1 room\n  /  lobby  1 client\n");
-        let rows = [row(&["/", "lobby", "2 clients"]), row(&["/x", "wörld 😀", ""])];
-        assert_eq!(
-            list(&rows, 1_002, "room"),
-            "1002 rooms\n  /   lobby    2 clients\n  /x  wörld 😀\n  and 1000 more\n"
-        );
-    }
-
-    #[test]
-    fn names() {
-        assert_eq!([name("lobby"), name("a\nb")], ["lobby", "a\\nb"]);
-        let sixty = "é".repeat(60);
-        assert_eq!(name(&sixty), sixty);
-        assert_eq!(name(&format!("{sixty}!")), format!("{sixty}…"));
-        assert!(name(&"\u{e0041}".repeat(1_000)).len() < 1_000);
-    }
 }

@@ -1,13 +1,13 @@
 //! How the server is: one set of numbers for `status` and for `/metrics`, so that they can't disagree.
 
 use super::backend::Backend;
-use super::log::visible;
+use super::process::Process;
 use crate::id::Nsp;
 use crate::io::redis::RedisStatus;
 use crate::proto::handshake::Transport;
 use crate::server::Server;
 use crate::server::cluster::Neighbour;
-use crate::server::metrics::Metrics;
+use crate::server::metrics::{Counter, Metrics};
 use crate::server::recovery::Refused;
 use crate::server::streams::Key;
 use std::fmt::Write as _;
@@ -27,20 +27,31 @@ pub struct Report {
     pub rooms: usize,
     /// Namespaces.
     pub namespaces: usize,
-    /// Entries in the main namespace's log.
-    pub log_entries: usize,
-    /// Their bytes.
-    pub log_bytes: usize,
-    /// Sessions that can be recovered, those of connected clients included.
-    pub sessions: usize,
+    /// What the log holds, where it is in this process; what Redis holds is not known here.
+    pub memory: Option<InMemory>,
     /// How the connection to Redis is, where the log is there.
     pub redis: Option<RedisStatus>,
     /// Other servers of the cluster.
     pub neighbours: Vec<Neighbour>,
     /// Bytes that wait for clients.
     pub unsent: usize,
+    /// Clients whose pong has not come in half of its time.
+    pub overdue: usize,
+    /// What the process uses, where that can be known.
+    pub process: Option<Process>,
     /// How long a client may be away, in milliseconds; `None`: recovery is off.
     pub window_ms: Option<u64>,
+}
+
+/// What a log in this process holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InMemory {
+    /// Entries in the main namespace's log.
+    pub entries: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// Sessions that can be recovered, those of connected clients included.
+    pub sessions: usize,
 }
 
 impl Report {
@@ -49,14 +60,17 @@ impl Report {
     pub fn gather(server: &Server, backend: &Backend) -> Report {
         let mut report = Report {
             window_ms: server.options().recovery.as_ref().map(|recovery| recovery.window_ms),
+            process: Process::now(),
             ..Report::default()
         };
+        let now = server.now();
         for connection in server.connections() {
             match connection.transport() {
                 Transport::WebSocket => report.websocket += 1,
                 Transport::Polling => report.polling += 1,
             }
             report.unsent += connection.unsent();
+            report.overdue += usize::from(connection.pong_overdue(now));
         }
         let namespaces = server.namespaces();
         report.namespaces = namespaces.len();
@@ -64,9 +78,10 @@ impl Report {
         match backend {
             Backend::Memory(streams) => {
                 let size = |name| streams.size(&Key::Log(name));
-                (report.log_entries, report.log_bytes) = size(Nsp::new("/"));
+                let (entries, bytes) = size(Nsp::new("/"));
                 let logs = namespaces.iter().filter(|namespace| size(namespace.name().clone()).0 > 0).count();
-                report.sessions = streams.keys(server.now()).saturating_sub(logs);
+                let sessions = streams.keys(now).saturating_sub(logs);
+                report.memory = Some(InMemory { entries, bytes, sessions });
             }
             Backend::Redis(redis) => {
                 report.redis = Some(redis.status());
@@ -74,45 +89,6 @@ impl Report {
             }
         }
         report
-    }
-
-    /// The lines of `status` that have numbers.
-    #[must_use]
-    pub fn lines(&self, metrics: &Metrics) -> Vec<(&'static str, String)> {
-        let Report { websocket, polling, rooms, log_entries, sessions, unsent, .. } = self;
-        let recovery = match self.window_ms {
-            Some(ms) => format!(
-                "window {} s, {} granted, {} refused{}",
-                seconds(ms),
-                metrics.recoveries_granted.get(),
-                refused(metrics),
-                if self.redis.is_none() { format!(", {sessions} sessions kept") } else { String::new() }
-            ),
-            None => "off".to_owned(),
-        };
-        let mut lines = vec![
-            ("clients", format!("{} ({websocket} websocket, {polling} polling)", websocket + polling)),
-            ("rooms", rooms.to_string()),
-            ("messages", format!("{} in, {} out", metrics.messages_in.get(), metrics.messages_out.get())),
-            (
-                "traffic",
-                format!(
-                    "{} in, {} out, {} unsent",
-                    size(metrics.bytes_in.get()),
-                    size(metrics.bytes_out.get()),
-                    size(*unsent as u64)
-                ),
-            ),
-        ];
-        match &self.redis {
-            None => lines.push(("log", format!("in memory, {log_entries} entries, {}", size(self.log_bytes as u64)))),
-            Some(redis) => {
-                lines.push(("log", in_redis(redis)));
-                lines.extend(self.neighbours.iter().map(|other| ("server", neighbour(other))));
-            }
-        }
-        lines.push(("recovery", recovery));
-        lines
     }
 
     /// All numbers in Prometheus' text format. <https://prometheus.io/docs/instrumenting/exposition_formats/>
@@ -125,14 +101,16 @@ impl Report {
         page.one("gauge", "rill_connections", "Engine.IO sessions.", (self.websocket + self.polling) as u64);
         page.one("gauge", "rill_rooms", "Rooms with at least one client.", self.rooms as u64);
         page.one("gauge", "rill_namespaces", "Namespaces.", self.namespaces as u64);
-        page.one(
-            "gauge",
-            "rill_sessions_kept",
-            "Sessions that can be recovered, with those of connected clients.",
-            self.sessions as u64,
-        );
-        page.one("gauge", "rill_log_entries", "Entries in the log of the main namespace.", self.log_entries as u64);
-        page.one("gauge", "rill_log_bytes", "Bytes in the log of the main namespace.", self.log_bytes as u64);
+        if let Some(memory) = &self.memory {
+            page.one(
+                "gauge",
+                "rill_sessions_kept",
+                "Sessions that can be recovered, with those of connected clients.",
+                memory.sessions as u64,
+            );
+            page.one("gauge", "rill_log_entries", "Entries in the log of the main namespace.", memory.entries as u64);
+            page.one("gauge", "rill_log_bytes", "Bytes in the log of the main namespace.", memory.bytes as u64);
+        }
         if let Some(redis) = &self.redis {
             page.one("gauge", "rill_redis_connected", "Whether Redis is reached.", u64::from(redis.connected));
             page.one("gauge", "rill_log_waiting", "Packets that wait for Redis.", redis.waiting.0 as u64);
@@ -140,6 +118,10 @@ impl Report {
             page.one("gauge", "rill_cluster_servers", "Other servers that live.", self.neighbours.len() as u64);
         }
         page.one("gauge", "rill_unsent_bytes", "Bytes that wait for clients.", self.unsent as u64);
+        page.one("gauge", "rill_pongs_overdue", "Clients whose pong is late.", self.overdue as u64);
+        if let Some(process) = &self.process {
+            page.process(process);
+        }
         page.counters(metrics);
         page.counter(
             "rill_recoveries_refused_total",
@@ -158,28 +140,9 @@ impl Report {
     }
 }
 
-fn in_redis(redis: &RedisStatus) -> String {
-    let state = match (&redis.trouble, redis.connected) {
-        (_, true) => "connected".to_owned(),
-        (Some(trouble), false) => format!("away: {trouble}"),
-        (None, false) => "not reached yet".to_owned(),
-    };
-    match redis.waiting {
-        (0, _) => format!("in Redis, {state}"),
-        (packets, bytes) => format!("in Redis, {state}; {packets} packets wait, {}", size(bytes as u64)),
-    }
-}
-
-fn neighbour(other: &Neighbour) -> String {
-    let Neighbour { member, age, .. } = other;
-    let address = if member.address.is_empty() { "no address" } else { &member.address };
-    let (name, address) = (visible(&member.name), visible(address));
-    let clients = if member.clients == 1 { "client" } else { "clients" };
-    format!("{name} at {address}, {} {clients}, heard {} s ago", member.clients, age / 1_000)
-}
-
-fn refused(metrics: &Metrics) -> u64 {
-    metrics.recoveries_refused.iter().map(crate::server::metrics::Counter::get).sum()
+/// All of a set of counters.
+pub(super) fn sum(counters: &[Counter]) -> u64 {
+    counters.iter().map(Counter::get).sum()
 }
 
 /// A page in the text format.
@@ -205,6 +168,18 @@ impl Page {
     fn one(&mut self, kind: &str, name: &str, help: &str, value: u64) {
         self.head(kind, name, help);
         let _ = writeln!(self.0, "{name} {value}");
+    }
+
+    /// Under the names that client libraries of Prometheus give to them.
+    fn process(&mut self, process: &Process) {
+        let Process { cpu_ms, memory, files, most_files } = process;
+        self.counter("process_cpu_seconds_total", "Processor time used.");
+        let _ = writeln!(self.0, "process_cpu_seconds_total {}", seconds(*cpu_ms));
+        self.one("gauge", "process_resident_memory_bytes", "Resident memory.", *memory);
+        self.one("gauge", "process_open_fds", "Open files, connections among them.", *files as u64);
+        if let Some(most) = most_files {
+            self.one("gauge", "process_max_fds", "Files that may be open.", *most as u64);
+        }
     }
 
     fn counters(&mut self, m: &Metrics) {
@@ -249,7 +224,7 @@ pub(super) fn seconds(ms: u64) -> String {
 }
 
 /// Bytes for people.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     let mut value = bytes as f64;
     let mut unit = "bytes";
@@ -287,37 +262,35 @@ mod tests {
         assert_eq!([seconds(120_000), seconds(1_500)], ["120", "1.5"]);
     }
 
+    fn page(report: &Report) -> String {
+        report.prometheus(&Metrics::default())
+    }
+
     #[test]
-    fn status_and_metrics_have_the_same_numbers() {
-        let metrics = Metrics::default();
-        metrics.messages_in.add(11);
-        metrics.recoveries_granted.add(13);
-        metrics.recoveries_refused[2].add(17);
-        let report = Report {
-            websocket: 3,
-            polling: 4,
-            rooms: 5,
-            log_entries: 6,
-            window_ms: Some(120_000),
-            ..Report::default()
-        };
-        let status = format!("{:?}", report.lines(&metrics));
-        let page = report.prometheus(&metrics);
-        for (shown, sample) in [
-            ("7 (3 websocket, 4 polling)", "rill_connections 7\n"),
-            ("3 websocket", "rill_clients{transport=\"websocket\"} 3\n"),
-            ("\"rooms\", \"5\"", "rill_rooms 5\n"),
-            ("11 in", "rill_messages_in_total 11\n"),
-            ("6 entries", "rill_log_entries 6\n"),
-            ("13 granted", "rill_recoveries_granted_total 13\n"),
-            ("17 refused", "rill_recoveries_refused_total{reason=\"gap\"} 17\n"),
-        ] {
-            assert!(status.contains(shown), "{shown} in {status}");
-            assert!(page.contains(sample), "{sample} in {page}");
-        }
+    fn every_sample_is_a_number_under_a_known_name() {
+        let process = Some(Process { cpu_ms: 1_250, memory: 7, files: 8, most_files: Some(9) });
+        let page = page(&Report { memory: Some(InMemory::default()), process, ..Report::default() });
+        assert!(page.contains("\nprocess_cpu_seconds_total 1.25\n"), "{page}");
         for line in page.lines().filter(|line| !line.starts_with('#')) {
             let (name, value) = line.rsplit_once(' ').unwrap();
-            assert!(value.parse::<u64>().is_ok() && name.starts_with("rill_"), "{line}");
+            assert!(value.parse::<f64>().is_ok(), "{line}");
+            assert!(name.starts_with("rill_") || name.starts_with("process_"), "{line}");
         }
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let redis = Some(RedisStatus { connected: true, waiting: (0, 0), trouble: None });
+        let (here, there) = (
+            page(&Report { memory: Some(InMemory::default()), ..Report::default() }),
+            page(&Report { redis, ..Report::default() }),
+        );
+        for name in ["rill_sessions_kept", "rill_log_entries", "rill_log_bytes"] {
+            assert!(here.contains(&format!("\n{name} 0\n")) && !there.contains(name), "{name}");
+        }
+        for name in ["rill_redis_connected", "rill_log_waiting", "rill_cluster_servers"] {
+            assert!(there.contains(&format!("\n{name} ")) && !here.contains(name), "{name}");
+        }
+        assert!(!here.contains("process_"));
     }
 }

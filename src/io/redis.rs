@@ -524,7 +524,12 @@ impl Shared {
             Reply::Entries(items) => self.count_unreadable(items, metrics),
             Reply::Failed(_) => {
                 metrics.log_failures.one();
-                self.say(&format!("[REDIS] a command on {} was refused", self.options.names.of(command.key())));
+                let key = match command.key() {
+                    // Its name is the private id.
+                    Key::Session(_) => format!("{}…", self.options.names.sessions),
+                    key => self.options.names.of(key),
+                };
+                self.say(&format!("[REDIS] a command on {key} was refused"));
             }
             _ => {}
         }

@@ -3,12 +3,13 @@
 use super::Server;
 use super::connection::Connection;
 use super::handler::{ConnectError, Next};
+use super::metrics::RefusedReturn;
 use super::namespace::Namespace;
 use super::recovery::{Refused, Request};
 use super::restore::Claimed;
 use super::socket::Socket;
 use crate::codec::socket_packet;
-use crate::id::Nsp;
+use crate::id::SocketId;
 use std::sync::Arc;
 
 /// How often a session is claimed for a client before it is told that it is new: a claim that a dead connection has left behind may come
@@ -46,7 +47,7 @@ impl Server {
                 }
                 Err(Refused::Contested) if tries > 1 => return server.seek(&taker, seeking, &auth, tries - 1),
                 Err(reason) => {
-                    server.count_refused(reason, seeking.name());
+                    server.count_refused(&taker, &seeking, None, reason);
                     None
                 }
             };
@@ -107,18 +108,22 @@ impl Server {
                 server.seek(joining.connection(), joining.namespace().clone(), joining.auth(), tries - 1);
             }
             Err(reason) => {
-                server.count_refused(reason, joining.nsp_name());
+                server.count_refused(joining.connection(), joining.namespace(), Some(joining.id()), reason);
                 server.join(joining.connection(), joining.namespace(), joining.auth(), None, tries);
             }
         });
         socket.namespace().admit(socket, claimed, done);
     }
 
-    fn count_refused(&self, reason: Refused, nsp: &Nsp) {
-        let index = Refused::ALL.iter().position(|known| *known == reason);
-        if let Some(counter) = index.and_then(|index| self.metrics().recoveries_refused.get(index)) {
-            counter.one();
-        }
+    fn count_refused(&self, connection: &Connection, namespace: &Namespace, id: Option<&SocketId>, reason: Refused) {
+        let nsp = namespace.name();
+        self.metrics().refuse_return(RefusedReturn {
+            at: self.now(),
+            nsp: nsp.clone(),
+            id: id.cloned(),
+            address: connection.handshake.address.clone(),
+            reason,
+        });
         self.log(&format!("[RECOVERY] Client of {nsp} reconnected as new: {reason}"));
     }
 }

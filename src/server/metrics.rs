@@ -1,7 +1,15 @@
 //! Counters that `/metrics`, `status` and the tests read. They only grow; gauges are asked of the server itself.
 
+use super::lock;
+use super::recovery::Refused;
+use crate::id::{Nsp, SocketId, Time};
 use crate::proto::handshake::Refusal;
+use std::collections::VecDeque;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Refused returns that are remembered: enough to see a pattern.
+const REMEMBERED: usize = 10;
 
 /// A counter that any thread may raise.
 #[derive(Debug, Default)]
@@ -25,6 +33,21 @@ impl Counter {
     }
 }
 
+/// A client that asked for its session and got a new one. What it asked with, the private id of the session, is not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedReturn {
+    /// When.
+    pub at: Time,
+    /// In which namespace.
+    pub nsp: Nsp,
+    /// The client's public id before, where the session was found.
+    pub id: Option<SocketId>,
+    /// The address that it came from.
+    pub address: Box<str>,
+    /// Why.
+    pub reason: Refused,
+}
+
 /// What has happened since the server was made.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -42,8 +65,9 @@ pub struct Metrics {
     pub bytes_out: Counter,
     /// Sessions given back whole.
     pub recoveries_granted: Counter,
-    /// Clients that asked for their session and got a new one, by reason: see [`Refused`](super::recovery::Refused).
+    /// Clients that asked for their session and got a new one, by reason: see [`Refused`].
     pub recoveries_refused: [Counter; 7],
+    last_refused: Mutex<VecDeque<RefusedReturn>>,
     /// Requests refused, by the official code.
     pub refused: [Counter; 6],
     /// Requests refused by a limit of HTTP: 408, 411, 413, 431 and the like.
@@ -73,10 +97,50 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Counts a return that was refused, and remembers the last ones.
+    pub(crate) fn refuse_return(&self, refused: RefusedReturn) {
+        let index = Refused::ALL.iter().position(|known| *known == refused.reason);
+        if let Some(counter) = index.and_then(|index| self.recoveries_refused.get(index)) {
+            counter.one();
+        }
+        let mut last = lock(&self.last_refused);
+        last.truncate(REMEMBERED - 1);
+        last.push_front(refused);
+    }
+
+    /// The last returns that were refused, the newest first; at most ten.
+    #[must_use]
+    pub fn last_refused(&self) -> Vec<RefusedReturn> {
+        lock(&self.last_refused).iter().cloned().collect()
+    }
+
     /// Counts a refused request.
     pub fn refuse(&self, refusal: Refusal) {
         if let Some(counter) = self.refused.get(usize::from(refusal.code())) {
             counter.one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_refused_returns() {
+        let metrics = Metrics::default();
+        let refused = |ms| RefusedReturn {
+            at: Time(ms),
+            nsp: Nsp::new("/"),
+            id: None,
+            address: "192.0.2.1".into(),
+            reason: Refused::Gap,
+        };
+        assert_eq!(metrics.last_refused(), []);
+        for ms in 1..=25 {
+            metrics.refuse_return(refused(ms));
+        }
+        assert_eq!(metrics.last_refused(), (16..=25).rev().map(refused).collect::<Vec<_>>());
+        assert_eq!(metrics.recoveries_refused[2].get(), 25);
     }
 }
