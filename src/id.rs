@@ -300,6 +300,15 @@ impl Offset {
         }
     }
 
+    /// The first position after this one.
+    #[must_use]
+    pub fn next(self) -> Offset {
+        match self.seq {
+            u64::MAX => Offset { ms: self.ms.saturating_add(1), seq: 0 },
+            seq => Offset { ms: self.ms, seq: seq + 1 },
+        }
+    }
+
     /// Reads `<ms>-<seq>` in plain decimal digits, as clients send it back; anything else is no offset.
     #[must_use]
     pub fn from_wire(text: &str) -> Option<Offset> {

@@ -218,16 +218,20 @@ impl Namespace {
     }
 
     /// Runs `action` once the log has been read up to a client's `offset`, if there is such an entry. A new session must not begin before the
-    /// offset of the one that was refused: the client sends it again, and it would pass for one of the new session.
-    pub(super) fn when_past(self: &Arc<Self>, offset: Option<Offset>, action: Action) {
+    /// offset of the one that was refused: the client sends it again, and it would pass for one of the new session. `action` is told from
+    /// where on an offset can be trusted: where the log does not say whether it has such an entry, behind it.
+    pub(super) fn when_past(self: &Arc<Self>, offset: Option<Offset>, action: Box<dyn FnOnce(Offset) + Send>) {
         let Some(offset) = offset.filter(|offset| self.core.streams.shared() && *offset > self.position()) else {
-            return action();
+            return action(Offset::ZERO);
         };
         let me = self.clone();
         let read = Command::XRead { key: self.key(), after: offset.before(), count: 1 };
         let done: Done = Box::new(move |reply| match reply {
-            Reply::Entries(items) if items.first().is_some_and(|(id, _)| *id == offset) => me.when_read(offset, action),
-            _ => me.when_ready(action),
+            Reply::Entries(items) if items.first().is_some_and(|(id, _)| *id == offset) => {
+                me.when_read(offset, Box::new(|| action(Offset::ZERO)));
+            }
+            Reply::Entries(_) => me.when_ready(Box::new(|| action(Offset::ZERO))),
+            _ => me.when_ready(Box::new(move || action(offset.next()))),
         });
         let _ = self.submit(read, Some(done));
     }

@@ -139,8 +139,7 @@ impl Namespace {
         if !socket.begins_refresh() {
             return;
         }
-        let ms = window.saturating_add(self.core.options.heartbeat_ms());
-        let expire = Command::Expire { key: Key::Session(pid.clone()), ms };
+        let expire = Command::Expire { key: Key::Session(pid.clone()), ms: self.session_ms() };
         let (me, owner, again) = (self.clone(), socket.clone(), expire.clone());
         let done: Done = Box::new(move |reply| {
             owner.ends_refresh();
@@ -158,6 +157,11 @@ impl Namespace {
             }
         });
         let _ = self.submit(expire, Some(done));
+    }
+
+    /// How long a session lives from now on: a window after the next pong that does not come.
+    fn session_ms(&self) -> u64 {
+        self.recovery_ms().unwrap_or(0).saturating_add(self.core.options.heartbeat_ms())
     }
 
     /// Forgets the records before the newest. Read first: a claim of another server must not go with them, and is what tells a former owner
@@ -211,7 +215,10 @@ impl Namespace {
         let (me, pid) = (self.clone(), request.pid.clone());
         let seq = self.core.next_claim.fetch_add(1, Ordering::Relaxed);
         let posted = self.core.post(seq, Entry::Claim(self.name().clone()));
-        let _ = self.submit(Command::XAdd { key: Key::Session(pid.clone()), posted, create: false }, None);
+        let key = Key::Session(pid.clone());
+        let _ = self.submit(Command::XAdd { key: key.clone(), posted, create: false }, None);
+        // A client that comes back at the last moment: its session must not die before the first refresh arrives.
+        let _ = self.submit(Command::Expire { key, ms: self.session_ms() }, None);
         self.read_session(&pid, move |reply| then(me.claimed(&request, seq, reply)));
     }
 
@@ -256,22 +263,23 @@ impl Namespace {
             None => {
                 let (me, socket) = (self.clone(), socket.clone());
                 let offset = Request::from_auth(socket.auth()).and_then(|request| request.offset);
-                let enter = Box::new(move || me.enter_new(socket, done));
+                let enter = Box::new(move |floor| me.enter_new(socket, floor, done));
                 let me = self.clone();
                 self.when_ready(Box::new(move || me.when_past(offset, enter)));
             }
         }
     }
 
-    /// Lets a client in without a session of its own, at the log's position, if there is one at this moment.
-    fn enter_new(self: &Arc<Self>, socket: Socket, done: OnAdmitted) {
+    /// Lets a client in without a session of its own, at the log's position, if there is one at this moment. A return from before `floor`
+    /// will be refused.
+    fn enter_new(self: &Arc<Self>, socket: Socket, floor: Offset, done: OnAdmitted) {
         let mut hub = lock(&self.hub);
         if !hub.reading.ready {
             drop(hub);
             let me = self.clone();
-            return self.when_ready(Box::new(move || me.enter_new(socket, done)));
+            return self.when_ready(Box::new(move || me.enter_new(socket, floor, done)));
         }
-        let here = Position { since: hub.position, confirmed: hub.position, ..Position::default() };
+        let here = Position { since: hub.position, confirmed: hub.position, floor, ..Position::default() };
         let admitted = self.enter(&mut hub, &socket, here, None);
         drop(hub);
         self.refresh(&socket);

@@ -143,6 +143,8 @@ struct Session {
     over: bool,
     /// A flush has taken something from it: it must not go on.
     gap: bool,
+    /// The client's offset from before it.
+    stale: Option<String>,
     /// What its last server had not written when it went: rooms may differ, or the session may be unknown.
     unsure: bool,
     pending: Arc<AtomicUsize>,
@@ -622,6 +624,8 @@ impl Cluster {
             };
         }
         self.sids.insert(pid.to_owned(), sid.to_owned());
+        let stale = self.peers[i].0.offset.clone();
+        self.sessions.entry(sid.to_owned()).and_modify(|session| session.stale = stale.clone());
         let Some(old) = before.and_then(|pid| self.sids.get(&pid).cloned()) else { return Ok(()) };
         let kicked = self.is_kicked(&old);
         let given_up = Refused::ALL.iter().position(|r| *r == Refused::LogUnavailable).unwrap();
@@ -629,7 +633,12 @@ impl Cluster {
         let offset = self.peers[i].0.offset.as_deref().and_then(Offset::from_wire).map_or(0, |offset| offset.ms);
         let flushes = self.kind == Kind::Flushes;
         let Some(session) = self.sessions.get_mut(&old) else { return Ok(()) };
+        // It has got nothing yet, and an offset that the log did not know when it came: nobody can tell what that means now.
+        let unclear = session.stale.is_some()
+            && session.stale == stale
+            && stale.as_deref().and_then(Offset::from_wire) > Some(session.since);
         let reason = session.over
+            || unclear
             || session.unsure
             || kicked
             || unavailable
@@ -689,6 +698,7 @@ impl Cluster {
                     over: false,
                     unsure: false,
                     gap: false,
+                    stale: None,
                     pending: pending.clone(),
                 };
                 let session = self.sessions.entry(sid).or_insert_with(new);
@@ -812,8 +822,10 @@ impl Cluster {
             false => socket.leave(room).unwrap(),
         }
         // A server that is behind may still take a dead connection for alive; its client has moved on, and nothing before that is for it.
-        let offset = self.peers[i].0.offset.as_deref().and_then(Offset::from_wire).unwrap_or_default();
+        let offset = self.peers[i].0.offset.clone();
         if let Some(session) = self.sessions.get_mut(&sid) {
+            let offset = offset.filter(|offset| session.stale.as_ref() != Some(offset));
+            let offset = offset.as_deref().and_then(Offset::from_wire).unwrap_or_default();
             session.local.push((namespace.position().max(offset), room, join));
             session.pending.fetch_add(1, Ordering::Relaxed);
             let saved = session.pending.clone();
