@@ -7,7 +7,7 @@
 use crate::codec::resp::{Bounds, Decoder, Value};
 use crate::id::{Clock, Offset, Time};
 use crate::limits::Limits;
-use crate::server::entry::{Entry, Posted};
+use crate::server::entry::{Entry, EventRef, Posted};
 use crate::server::metrics::Metrics;
 use crate::server::pipeline::{Pipeline, Settled};
 use crate::server::redis::{self, Names, Page, Trouble};
@@ -185,6 +185,10 @@ impl Streams for RedisStreams {
     }
 
     fn append_here(&self, _: Time, _: &Key, _: &Arc<Posted>) -> Option<Offset> {
+        None
+    }
+
+    fn append_event(&self, _: Time, _: &Key, _: &Arc<str>, _: EventRef<'_>) -> Option<Offset> {
         None
     }
 

@@ -6,13 +6,72 @@ use crate::codec::args::Args;
 use crate::id::{Nsp, Offset, Pid, Room, SocketId};
 use bytes::Bytes;
 use serde_json::Value;
+use std::ops::Deref;
 use std::sync::Arc;
+
+/// Names of rooms. Nearly always there is one, which needs no list of its own.
+#[derive(Clone, Debug, Default)]
+pub enum Rooms {
+    /// No room.
+    #[default]
+    None,
+    /// One.
+    One(Room),
+    /// Any number.
+    Many(Vec<Room>),
+}
+
+impl Rooms {
+    /// Adds a room.
+    pub fn push(&mut self, room: Room) {
+        *self = match std::mem::take(self) {
+            Rooms::None => Rooms::One(room),
+            Rooms::One(first) => Rooms::Many(vec![first, room]),
+            Rooms::Many(mut rooms) => {
+                rooms.push(room);
+                Rooms::Many(rooms)
+            }
+        };
+    }
+}
+
+impl Deref for Rooms {
+    type Target = [Room];
+
+    fn deref(&self) -> &[Room] {
+        match self {
+            Rooms::None => &[],
+            Rooms::One(room) => std::slice::from_ref(room),
+            Rooms::Many(rooms) => rooms,
+        }
+    }
+}
+
+impl PartialEq for Rooms {
+    fn eq(&self, other: &Rooms) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Rooms {}
+
+impl From<Vec<Room>> for Rooms {
+    fn from(rooms: Vec<Room>) -> Rooms {
+        Rooms::Many(rooms)
+    }
+}
+
+impl FromIterator<Room> for Rooms {
+    fn from_iter<I: IntoIterator<Item = Room>>(rooms: I) -> Rooms {
+        Rooms::Many(rooms.into_iter().collect())
+    }
+}
 
 /// Who is meant: everybody in one of `rooms` (or in the namespace, if there are none) who is in none of `except`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
     /// One of these; none means all.
-    pub rooms: Vec<Room>,
+    pub rooms: Rooms,
     /// None of these.
     pub except: Vec<Room>,
 }
@@ -35,6 +94,25 @@ pub struct Posted {
     pub seq: u64,
     /// What it says.
     pub entry: Entry,
+}
+
+/// An event on its way into a log that makes its own copy.
+#[derive(Clone, Copy, Debug)]
+pub struct EventRef<'a> {
+    /// Who gets it.
+    pub to: &'a Target,
+    /// The event's name.
+    pub name: &'a str,
+    /// Its arguments.
+    pub args: &'a Args,
+}
+
+impl EventRef<'_> {
+    /// The entry that it is.
+    #[must_use]
+    pub fn entry(self) -> Entry {
+        Entry::Broadcast { to: self.to.clone(), name: self.name.into(), args: self.args.clone() }
+    }
 }
 
 /// Which request an answer belongs to: a number that its asker made up.

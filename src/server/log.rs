@@ -4,7 +4,7 @@
 //! that all clients see the order of the log. From a log in this process it comes back in the same breath; a shared one is brought by `feed`.
 
 use super::connection::Sent;
-use super::entry::{Entry, Posted, RequestId, Target};
+use super::entry::{Entry, EventRef, Posted, RequestId, Target};
 use super::handler::{ServerAck, ServerEvent};
 use super::hub::Hub;
 use super::lock;
@@ -14,6 +14,7 @@ use super::restore::UNTIDY;
 use super::seen::{Numbers, SENDERS, after_first};
 use super::socket::{EmitError, Socket};
 use super::streams::{Command, Done, Item, Key, PAGE, Reply, StreamError};
+use crate::codec::args::Args;
 use crate::codec::socket_packet::{self, Frames};
 use crate::id::{Offset, Room, Time};
 use crate::proto::reason::Reason;
@@ -294,16 +295,9 @@ impl Namespace {
         self.append(&mut hub, entry, seq).map_err(EmitError::Log)
     }
 
-    /// A log in this process has no other writer: with the hub held, what is appended is what would be read. All events of the namespace
-    /// wait for the hub here, so what can be done before is done before.
+    /// A log in this process has no other writer: with the hub held, what is appended is what would be read.
     fn publish_here(&self, entry: Entry) -> Result<(), EmitError> {
         let (now, posted) = (self.now(), self.core.post(0, entry));
-        let event = match &posted.entry {
-            Entry::Broadcast { to, name, args } => {
-                Some((to, socket_packet::begin_event(self.name().as_str(), None, name, args)))
-            }
-            _ => None,
-        };
         let mut hub = lock(&self.hub);
         if hub.reading.retired {
             return Err(EmitError::NamespaceGone);
@@ -311,13 +305,42 @@ impl Namespace {
         let Some(id) = self.core.streams.append_here(now, &self.key, &posted) else { return Ok(()) };
         hub.position = id;
         let mut deferred = Vec::new();
-        match event {
-            Some((to, event)) => self.send(&hub, to, &event.finish(self.recovery_ms().map(|_| id)), false),
-            None => self.deliver(&mut hub, &posted, Some(id), &mut deferred),
-        }
+        self.deliver(&mut hub, &posted, Some(id), &mut deferred);
         drop(hub);
         self.core.metrics.log_appends.one();
         self.run(deferred);
+        Ok(())
+    }
+
+    /// Publishes an event; `only` is the receiver, where it is known to be a single one.
+    pub(super) fn publish_event(
+        &self,
+        to: Target,
+        name: &str,
+        args: Args,
+        only: Option<&Socket>,
+    ) -> Result<(), EmitError> {
+        if !self.core.logged || self.core.streams.shared() {
+            let entry = Entry::Broadcast { to, name: name.into(), args };
+            return match only {
+                Some(socket) => self.publish_to(socket, entry),
+                None => self.publish(entry),
+            };
+        }
+        // As `publish_here`, without an entry. All events of the namespace wait for the hub, so what can be done before is done before.
+        let now = self.now();
+        let event = EventRef { to: &to, name, args: &args };
+        let packet = socket_packet::begin_event(self.name().as_str(), None, name, &args);
+        let mut hub = lock(&self.hub);
+        if hub.reading.retired {
+            return Err(EmitError::NamespaceGone);
+        }
+        let appended = self.core.streams.append_event(now, &self.key, &self.core.uid, event);
+        let Some(id) = appended else { return Ok(()) };
+        hub.position = id;
+        self.send(&hub, &to, &packet.finish(self.recovery_ms().map(|_| id)), false);
+        drop(hub);
+        self.core.metrics.log_appends.one();
         Ok(())
     }
 

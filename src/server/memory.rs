@@ -3,7 +3,7 @@
 //! Ids are the milliseconds of the clock and a number, as Redis makes them, and never go backwards. Beyond its cap a log forgets its oldest
 //! entries; recovery notices. Sixteen shards, each behind its own lock, so that namespaces and sessions don't wait for each other.
 
-use super::entry::Posted;
+use super::entry::{Entry, EventRef, Posted};
 use super::hash::Keyed;
 use super::packed::{Packed, Place};
 use super::streams::{Command, Done, Item, Key, Reply, StreamError, Streams};
@@ -46,12 +46,27 @@ struct Stream {
 
 impl Stream {
     fn add(&mut self, now: Time, posted: &Arc<Posted>, limits: &Limits) -> Offset {
+        let packed = match &posted.entry {
+            Entry::Broadcast { to, name, args } => {
+                self.packed.add(&posted.uid, posted.seq, EventRef { to, name, args })
+            }
+            _ => None,
+        };
+        self.keep(now, packed.map_or_else(|| Kept::Whole(posted.clone()), Kept::Packed), limits)
+    }
+
+    fn add_event(&mut self, now: Time, uid: &Arc<str>, event: EventRef<'_>, limits: &Limits) -> Offset {
+        let whole = || Kept::Whole(Arc::new(Posted { uid: uid.clone(), seq: 0, entry: event.entry() }));
+        let kept = self.packed.add(uid, 0, event).map_or_else(whole, Kept::Packed);
+        self.keep(now, kept, limits)
+    }
+
+    fn keep(&mut self, now: Time, kept: Kept, limits: &Limits) -> Offset {
         let id = match now.0 > self.last.ms {
             true => Offset { ms: now.0, seq: 0 },
             false => Offset { ms: self.last.ms, seq: self.last.seq + 1 },
         };
         self.last = id;
-        let kept = self.packed.add(posted).map_or_else(|| Kept::Whole(posted.clone()), Kept::Packed);
         self.bytes += kept.weight();
         self.entries.push_back((id, kept));
         while self.entries.len() > 1 && (self.entries.len() > limits.log_entries || self.bytes > limits.log_bytes) {
@@ -220,6 +235,15 @@ impl Streams for MemoryStreams {
         Some(shard.make(key.clone()).add(now, posted, &self.limits))
     }
 
+    fn append_event(&self, now: Time, key: &Key, uid: &Arc<str>, event: EventRef<'_>) -> Option<Offset> {
+        let mut shard = lock(self.shard(key));
+        shard.sweep(now);
+        if let Some(stream) = shard.get(now, key) {
+            return Some(stream.add_event(now, uid, event, &self.limits));
+        }
+        Some(shard.make(key.clone()).add_event(now, uid, event, &self.limits))
+    }
+
     fn at_hand(&self, now: Time, key: &Key, after: Offset, count: usize) -> Vec<Item> {
         let mut shard = lock(self.shard(key));
         shard.get(now, key).map_or_else(Vec::new, |stream| stream.read(after, count))
@@ -230,7 +254,6 @@ impl Streams for MemoryStreams {
 mod tests {
     use super::*;
     use crate::id::Nsp;
-    use crate::server::entry::Entry;
 
     fn post(entry: Entry) -> Arc<Posted> {
         Arc::new(Posted { uid: "a".into(), seq: 0, entry })

@@ -214,9 +214,9 @@ impl Namespace {
             }
             // A client that has left for good gets nothing.
             (Some(_), Some(socket)) if !socket.may_return() => Ok(()),
-            (Some(_), Some(socket)) => self.publish_to(socket, Entry::Broadcast { to, name: name.into(), args }),
+            (Some(_), Some(socket)) => self.publish_event(to, name, args, Some(socket)),
             (None, None) if !self.core.logged => self.emit_here(&to, name, &args, false),
-            (_, None) => self.publish(Entry::Broadcast { to, name: name.into(), args }),
+            (_, None) => self.publish_event(to, name, args, None),
         }
     }
 

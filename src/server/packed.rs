@@ -4,7 +4,7 @@
 //! its cap would spend more time on giving back memory that no cache knows any more than on everything else. So their texts stand one behind
 //! the other in segments, and a segment goes as a whole.
 
-use super::entry::{Entry, Posted, Target};
+use super::entry::{Entry, EventRef, Posted, Target};
 use crate::codec::args::Args;
 use crate::id::Room;
 use std::collections::VecDeque;
@@ -42,11 +42,10 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    /// Adds an event. `None`: this entry is better kept as it is.
-    pub(super) fn add(&mut self, posted: &Posted) -> Option<Place> {
-        let Entry::Broadcast { to, name, args } = &posted.entry else { return None };
-        let uid = self.uid.get_or_insert_with(|| posted.uid.clone());
-        if *uid != posted.uid || !args.attachments().is_empty() || args.text().len() > LARGE {
+    /// Adds an event. `None`: this one is better kept as it is.
+    pub(super) fn add(&mut self, sender: &Arc<str>, seq: u64, event: EventRef<'_>) -> Option<Place> {
+        let uid = self.uid.get_or_insert_with(|| sender.clone());
+        if uid != sender || !event.args.attachments().is_empty() || event.args.text().len() > LARGE {
             return None;
         }
         if self.segments.back().is_none_or(|segment| segment.len() + 2 * LARGE > SEGMENT) {
@@ -58,7 +57,7 @@ impl Packed {
         let segment = u32::try_from(self.segments.len() - 1).ok()?.wrapping_add(self.first);
         let bytes = self.segments.back_mut()?;
         let start = bytes.len();
-        if put(bytes, posted.seq, to, name, args).is_none() || bytes.len() - start > 2 * LARGE {
+        if put(bytes, seq, event).is_none() || bytes.len() - start > 2 * LARGE {
             bytes.truncate(start);
             return None;
         }
@@ -72,7 +71,7 @@ impl Packed {
         let mut rest = segment.get(start..start + place.len())?;
         let (seq, tail) = rest.split_first_chunk::<8>()?;
         rest = tail;
-        let to = Target { rooms: take_rooms(&mut rest)?, except: take_rooms(&mut rest)? };
+        let to = Target { rooms: take_rooms(&mut rest)?.into(), except: take_rooms(&mut rest)? };
         let name = take(&mut rest)?.into();
         let args = Args::from_wire(take(&mut rest)?.to_owned(), Vec::new());
         let entry = Entry::Broadcast { to, name, args };
@@ -94,9 +93,9 @@ impl Packed {
     }
 }
 
-fn put(out: &mut Vec<u8>, seq: u64, to: &Target, name: &str, args: &Args) -> Option<()> {
+fn put(out: &mut Vec<u8>, seq: u64, EventRef { to, name, args }: EventRef<'_>) -> Option<()> {
     out.extend_from_slice(&seq.to_le_bytes());
-    for rooms in [&to.rooms, &to.except] {
+    for rooms in [&to.rooms[..], &to.except] {
         out.extend_from_slice(&u32::try_from(rooms.len()).ok()?.to_le_bytes());
         for room in rooms {
             put_text(out, room.as_str())?;
@@ -140,13 +139,18 @@ mod tests {
         Posted { uid: uid.into(), seq, entry: Entry::Broadcast { to, name: "naïve".into(), args } }
     }
 
+    fn add(packed: &mut Packed, posted: &Posted) -> Option<Place> {
+        let Entry::Broadcast { to, name, args } = &posted.entry else { panic!("no event") };
+        packed.add(&posted.uid, posted.seq, EventRef { to, name, args })
+    }
+
     #[test]
     fn events_come_out_as_they_went_in() {
         let mut packed = Packed::default();
         let events: Vec<Posted> = (0..3_000)
             .map(|n| event("a", n, &["x", ""][..n as usize % 3 % 2 + 1], &"7".repeat(n as usize % 90)))
             .collect();
-        let places: Vec<Place> = events.iter().map(|event| packed.add(event).unwrap()).collect();
+        let places: Vec<Place> = events.iter().map(|event| add(&mut packed, event).unwrap()).collect();
         assert!(packed.segments.len() > 2);
         for (event, place) in events.iter().zip(&places) {
             assert_eq!(packed.get(*place).as_ref(), Some(event));
@@ -157,21 +161,20 @@ mod tests {
         assert_eq!(packed.get(places[2_500]).as_ref(), Some(&events[2_500]));
         packed.forget(None);
         assert!(packed.spare.is_none() && packed.get(places[2_999]).is_none());
-        let place = packed.add(&events[0]).unwrap();
+        let place = add(&mut packed, &events[0]).unwrap();
         assert_eq!(packed.get(place).as_ref(), Some(&events[0]));
     }
 
     #[test]
     fn what_is_kept_whole() {
         let mut packed = Packed::default();
-        assert!(packed.add(&event("a", 1, &[], "1")).is_some());
-        assert!(packed.add(&event("b", 1, &[], "1")).is_none());
-        assert!(packed.add(&event("a", 1, &[], &"1".repeat(LARGE + 1))).is_none());
-        assert!(packed.add(&event("a", 1, &[&"1".repeat(2 * LARGE)], "1")).is_none());
-        assert!(packed.add(&Posted { uid: "a".into(), seq: 0, entry: Entry::Marker }).is_none());
+        assert!(add(&mut packed, &event("a", 1, &[], "1")).is_some());
+        assert!(add(&mut packed, &event("b", 1, &[], "1")).is_none());
+        assert!(add(&mut packed, &event("a", 1, &[], &"1".repeat(LARGE + 1))).is_none());
+        assert!(add(&mut packed, &event("a", 1, &[&"1".repeat(2 * LARGE)], "1")).is_none());
         let args = Args::new().with_binary(vec![1]);
         let entry = Entry::Broadcast { to: Target::default(), name: "x".into(), args };
-        assert!(packed.add(&Posted { uid: "a".into(), seq: 0, entry }).is_none());
-        assert!(packed.add(&event("a", 2, &[], "2")).is_some_and(|place| place.len() > 20));
+        assert!(add(&mut packed, &Posted { uid: "a".into(), seq: 0, entry }).is_none());
+        assert!(add(&mut packed, &event("a", 2, &[], "2")).is_some_and(|place| place.len() > 20));
     }
 }

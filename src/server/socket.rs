@@ -5,7 +5,7 @@
 
 use super::broadcast::Broadcast;
 use super::connection::Connection;
-use super::entry::{Entry, Record, RemoteSocket, Stay, Target};
+use super::entry::{Entry, Record, RemoteSocket, Rooms, Stay, Target};
 use super::handler::{Ack, AckError, Event};
 use super::lock;
 use super::log::Held;
@@ -352,7 +352,7 @@ impl Socket {
 
     /// This client alone, wherever it is.
     pub(super) fn only(&self) -> Target {
-        Target { rooms: vec![self.0.id.room()], except: Vec::new() }
+        Target { rooms: Rooms::One(self.0.id.room()), except: Vec::new() }
     }
 
     /// Sends to this client only if it can take the packet now.
@@ -364,7 +364,7 @@ impl Socket {
     /// Everybody in the namespace but this client.
     #[must_use]
     pub fn broadcast(&self) -> Broadcast {
-        Broadcast::new(&self.0.namespace, Target { rooms: Vec::new(), except: vec![self.0.id.room()] })
+        Broadcast::new(&self.0.namespace, Target { rooms: Rooms::None, except: vec![self.0.id.room()] })
     }
 
     /// Everybody in `room` but this client.

@@ -3,7 +3,7 @@
 //! A stream is an append-only list of entries with ascending ids under a key. [`MemoryStreams`](super::memory::MemoryStreams) keeps them in
 //! this process, `io::redis` in Redis; the commands map one to one to its XADD, XREAD, XTRIM and EXPIRE.
 
-use super::entry::Posted;
+use super::entry::{EventRef, Posted};
 use crate::id::{Nsp, Offset, Pid, Time};
 use std::fmt;
 use std::sync::Arc;
@@ -134,6 +134,9 @@ pub trait Streams: Send + Sync {
 
     /// Appends to a log in this process, and tells the entry's id at once; `None`: the log is shared, and takes commands.
     fn append_here(&self, now: Time, key: &Key, posted: &Arc<Posted>) -> Option<Offset>;
+
+    /// As `append_here`, for an event: the log makes its own copy.
+    fn append_event(&self, now: Time, key: &Key, uid: &Arc<str>, event: EventRef<'_>) -> Option<Offset>;
 
     /// Up to `count` entries after `after` of a log in this process; a shared log has none at hand.
     fn at_hand(&self, now: Time, key: &Key, after: Offset, count: usize) -> Vec<Item>;

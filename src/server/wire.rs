@@ -391,7 +391,7 @@ fn room_command(data: &str, limits: &Limits, most: usize) -> Result<(Target, Vec
 fn target(opts: &str, limits: &Limits) -> Result<Target, WireError> {
     let [rooms, except] = object(opts, ["rooms", "except"])?;
     let list = |rooms, key| given(rooms).map_or(Ok(Vec::new()), |rooms| rooms_in(rooms, key, limits, MAX_ROOMS));
-    Ok(Target { rooms: list(rooms, "rooms")?, except: list(except, "except")? })
+    Ok(Target { rooms: list(rooms, "rooms")?.into(), except: list(except, "except")? })
 }
 
 /// A list of rooms. In JavaScript a room may be a number; ours is its text.

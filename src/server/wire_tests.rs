@@ -16,7 +16,7 @@ fn rooms(names: &[&str]) -> Vec<Room> {
 }
 
 fn to(names: &[&str], except: &[&str]) -> Target {
-    Target { rooms: rooms(names), except: rooms(except) }
+    Target { rooms: rooms(names).into(), except: rooms(except) }
 }
 
 fn plain(text: &str) -> Args {
@@ -430,7 +430,7 @@ fn any_rooms() -> impl Strategy<Value = Vec<Room>> {
 proptest! {
     #[test]
     fn events_survive(args in any_args(), name in "\\PC{0,9}", rooms in any_rooms(), except in any_rooms(), id in any::<u64>()) {
-        let to = Target { rooms, except };
+        let to = Target { rooms: rooms.into(), except };
         let name: Box<str> = name.into();
         check(&Entry::Broadcast { to: to.clone(), name: name.clone(), args: args.clone() })?;
         check(&Entry::ServerSide { name: name.clone(), args: args.clone(), request: Some(id).filter(|id| id % 2 == 0) })?;

@@ -11,7 +11,7 @@ use crate::proto::reason::Reason;
 use crate::proto::session::Input;
 use crate::server::broadcast::Broadcast;
 use crate::server::connection::Connection;
-use crate::server::entry::{Entry, Posted, Target};
+use crate::server::entry::{Entry, EventRef, Posted, Target};
 use crate::server::handler::{Event, Handler, ServerEvent};
 use crate::server::handshake::Handshake;
 use crate::server::memory::MemoryStreams;
@@ -64,6 +64,10 @@ impl Streams for Remote {
     }
 
     fn append_here(&self, _: Time, _: &Key, _: &Arc<Posted>) -> Option<Offset> {
+        None
+    }
+
+    fn append_event(&self, _: Time, _: &Key, _: &Arc<str>, _: EventRef<'_>) -> Option<Offset> {
         None
     }
 
@@ -772,8 +776,8 @@ impl Cluster {
         match self.below(6) {
             0 | 1 => Target::default(),
             2 => Target { rooms: own.into_iter().collect(), except: Vec::new() },
-            3 => Target { rooms: vec![room(self)], except: own.into_iter().collect() },
-            _ => Target { rooms: vec![room(self)], except: Vec::new() },
+            3 => Target { rooms: vec![room(self)].into(), except: own.into_iter().collect() },
+            _ => Target { rooms: vec![room(self)].into(), except: Vec::new() },
         }
     }
 

@@ -11,7 +11,7 @@ pub mod peer;
 mod questions;
 mod world;
 
-use super::entry::Posted;
+use super::entry::{EventRef, Posted};
 use super::memory::MemoryStreams;
 use super::streams::{Command, Done, Item, Key, StreamError, Streams};
 use crate::id::{Offset, Time};
@@ -138,6 +138,10 @@ impl Streams for Broken {
 
     fn append_here(&self, now: Time, key: &Key, posted: &Arc<Posted>) -> Option<Offset> {
         self.inner.append_here(now, key, posted)
+    }
+
+    fn append_event(&self, now: Time, key: &Key, uid: &Arc<str>, event: EventRef<'_>) -> Option<Offset> {
+        self.inner.append_event(now, key, uid, event)
     }
 
     fn at_hand(&self, now: Time, key: &Key, after: Offset, count: usize) -> Vec<Item> {
