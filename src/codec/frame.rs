@@ -73,8 +73,6 @@ impl Frame {
     }
 }
 
-const DIGITS: [u8; 10] = *b"0123456789";
-
 /// Writes a text packet straight into its final buffer, behind room for the longest head.
 #[derive(Debug)]
 pub struct FrameBuilder {
@@ -98,16 +96,18 @@ impl FrameBuilder {
     /// Adds a number in decimal digits.
     pub fn push_number(&mut self, n: u64) {
         let mut digits = [b'0'; 20];
-        let mut at = digits.len().saturating_sub(1);
         let mut rest = n;
-        for (i, digit) in digits.iter_mut().enumerate().rev() {
-            *digit = DIGITS.get(usize::try_from(rest % 10).unwrap_or(0)).copied().unwrap_or(b'0');
-            at = i;
-            rest /= 10;
+        // Two at a time: half the divisions.
+        for pair in digits.as_chunks_mut::<2>().0.iter_mut().rev() {
+            let two = u8::try_from(rest % 100).unwrap_or(0);
+            *pair = [b'0'.wrapping_add(two / 10), b'0'.wrapping_add(two % 10)];
+            rest /= 100;
             if rest == 0 {
                 break;
             }
         }
+        let leading = n.checked_ilog10().unwrap_or(0).saturating_add(1);
+        let at = digits.len().saturating_sub(usize::try_from(leading).unwrap_or(digits.len()));
         self.bytes.extend_from_slice(digits.get(at..).unwrap_or_default());
     }
 

@@ -43,12 +43,13 @@ impl Hasher for KeyedHasher {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
-            self.fold(u64::from_le_bytes(word));
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.fold(u64::from_le_bytes(*word));
         }
-        self.fold(bytes.len() as u64);
+        let rest = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        // Of a length below 2^56 nothing is lost, and the rest has at most seven bytes.
+        self.fold(rest ^ (bytes.len() as u64).rotate_right(8));
     }
 
     fn write_u8(&mut self, n: u8) {
