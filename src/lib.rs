@@ -125,7 +125,7 @@ pub mod proto;
 pub mod server;
 
 pub use codec::args::Args;
-pub use io::run;
+pub use io::{run, run_on};
 pub use limits::Limits;
 pub use proto::reason::Reason;
 pub use server::broadcast::Broadcast;

@@ -12,6 +12,7 @@ use super::status::{self, Facts};
 use super::top::{self, Top};
 use crate::id::Random;
 use crate::io;
+use crate::io::workers::Workers;
 use crate::server::namespace::Namespace;
 use crate::server::{Log, Options, Server};
 use std::fmt::Write as _;
@@ -213,12 +214,19 @@ impl Operator {
                 return false;
             }
         };
+        let workers = match Workers::for_all_processors() {
+            Ok(workers) => workers,
+            Err(error) => {
+                self.terminal.line(&format!("[SERVER] can't start threads: {error}"));
+                return false;
+            }
+        };
         self.site.stopping.store(false, Ordering::Relaxed);
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {
             let _ = stopped.await;
         };
-        let task = tokio::spawn(io::run(listener, self.server.clone(), shutdown));
+        let task = tokio::spawn(io::run_on(workers, listener, self.server.clone(), shutdown));
         self.running = Some(Running { stop, task, since: Instant::now() });
         let recovery = match self.config.recovery_window_ms {
             0 => "recovery off".to_owned(),

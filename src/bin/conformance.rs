@@ -5,6 +5,7 @@
 //! once and expect them to be taken in the order in which they were started.
 
 use rill::io::redis::{RedisOptions, RedisStreams};
+use rill::io::workers::Workers;
 use rill::io::{clock, random};
 use rill::proto::handshake::Offered;
 use rill::server::redis::Names;
@@ -75,13 +76,13 @@ fn make(options: Options, asked: &Asked, redis: &mut Option<RedisStreams>) -> Se
 }
 
 fn serve(server: Server, redis: Option<RedisStreams>, mode: &str, port: u16) -> ExitCode {
-    let mut builder = match mode {
-        "bench" => Builder::new_multi_thread(),
-        _ => Builder::new_current_thread(),
+    let workers = match mode {
+        "bench" => Workers::for_all_processors(),
+        _ => Ok(Workers::default()),
     };
-    let runtime = match builder.enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&format!("can't start: {error}")),
+    let (runtime, workers) = match (Builder::new_current_thread().enable_all().build(), workers) {
+        (Ok(runtime), Ok(workers)) => (runtime, workers),
+        (Err(error), _) | (_, Err(error)) => return failed(&format!("can't start: {error}")),
     };
     runtime.block_on(async {
         let listener = match tokio::net::TcpListener::bind(("127.0.0.1", port)).await {
@@ -92,7 +93,7 @@ fn serve(server: Server, redis: Option<RedisStreams>, mode: &str, port: u16) -> 
             tokio::spawn(redis.run(server.clone(), Some(port)));
         }
         println!("[SERVER] conformance {mode} listens on 127.0.0.1:{port}");
-        rill::run(listener, server, std::future::pending()).await;
+        rill::run_on(workers, listener, server, std::future::pending()).await;
         ExitCode::SUCCESS
     })
 }

@@ -15,7 +15,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -207,17 +207,18 @@ impl Http {
                 Poll::Pending => return Poll::Pending,
             }
             self.buffer.reserve(room);
-            match self.stream.try_read_buf(&mut self.buffer) {
-                Ok(n) => {
+            // Unlike `try_read_buf` this notices that nothing more is there.
+            match pin!(self.stream.read_buf(&mut self.buffer)).poll(cx) {
+                Poll::Ready(Ok(n)) => {
                     self.server.metrics().bytes_in.add(n);
                     return Poll::Ready(Ok(n));
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Gone)),
+                Poll::Pending => {
                     if self.buffer.is_empty() {
                         self.buffer = Vec::new();
                     }
                 }
-                Err(_) => return Poll::Ready(Err(Gone)),
             }
         }
     }

@@ -10,6 +10,7 @@ pub mod http;
 pub mod redis;
 mod routes;
 pub mod websocket;
+pub mod workers;
 
 use crate::id::{Clock, Random, Time};
 use crate::proto::reason::Reason;
@@ -21,10 +22,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use workers::Workers;
 
 /// How long connections have to take their goodbye.
 const GOODBYE: Duration = Duration::from_secs(3);
@@ -76,9 +78,14 @@ pub(crate) type Stopping = watch::Receiver<bool>;
 /// # }
 /// ```
 pub async fn run(listener: TcpListener, server: Server, shutdown: impl Future<Output = ()>) {
+    run_on(Workers::default(), listener, server, shutdown).await;
+}
+
+/// As [`run`], with the connections spread over `workers` and the thread that runs this.
+pub async fn run_on(workers: Workers, listener: TcpListener, server: Server, shutdown: impl Future<Output = ()>) {
     server.open_again();
     let (stop, stopping) = watch::channel(false);
-    let mut door = Door { listener, server: server.clone(), stopping, tasks: JoinSet::new() };
+    let mut door = Door { listener, workers, server: server.clone(), stopping, tasks: JoinSet::new() };
     let timers = tokio::spawn(keep_time(server.clone()));
     let mut shutdown = pin!(shutdown);
     poll_fn(|cx| {
@@ -95,11 +102,12 @@ pub async fn run(listener: TcpListener, server: Server, shutdown: impl Future<Ou
         if server.connection_count() == 0 { Poll::Ready(()) } else { Poll::Pending }
     });
     let _ = timeout(GOODBYE, sessions_end).await;
-    let Door { listener, mut tasks, .. } = door;
+    let Door { listener, workers, mut tasks, .. } = door;
     drop(listener);
     let _ = timeout(LAST_WORDS, async { while tasks.join_next().await.is_some() {} }).await;
     tasks.abort_all();
     timers.abort();
+    drop(workers);
     // Sessions whose clients did not come.
     for connection in server.connections() {
         connection.handle(server.now(), Input::Abort(Reason::ServerShuttingDown));
@@ -109,6 +117,7 @@ pub async fn run(listener: TcpListener, server: Server, shutdown: impl Future<Ou
 /// Where connections come in.
 struct Door {
     listener: TcpListener,
+    workers: Workers,
     server: Server,
     stopping: Stopping,
     tasks: JoinSet<()>,
@@ -124,8 +133,21 @@ impl Door {
                     // Small packets leave at once: the protocol is a dialogue.
                     let _ = stream.set_nodelay(true);
                     let full = self.tasks.len() >= self.server.options().limits.tcp_connections();
-                    let connection = http::Http::new(stream, self.server.clone(), peer.ip());
-                    self.tasks.spawn(connection.serve(self.stopping.clone(), full));
+                    let (server, stopping) = (self.server.clone(), self.stopping.clone());
+                    let serve = move |stream| http::Http::new(stream, server, peer.ip()).serve(stopping, full);
+                    match self.workers.next() {
+                        None => drop(self.tasks.spawn(serve(stream))),
+                        Some(worker) => {
+                            // It belongs to the runtime that reads it.
+                            let stream = stream.into_std();
+                            let there = async move {
+                                if let Ok(stream) = stream.and_then(TcpStream::from_std) {
+                                    serve(stream).await;
+                                }
+                            };
+                            self.tasks.spawn_on(there, worker);
+                        }
+                    }
                 }
                 Poll::Ready(Err(error)) => {
                     self.server.log(&format!("[SERVER] can't accept a connection: {error}"));
