@@ -1,27 +1,12 @@
-//! Walks JSON text that has been validated, without a tree: how deep it is, where an argument ends, where
-//! placeholders of attachments stand.
+//! Walks JSON text that has been validated, without a tree: where an argument ends, where placeholders of attachments
+//! stand.
 //!
 //! RFC 8259 for the text; Socket.IO protocol 5, "Packet encoding", for placeholders. A walk over the text, because a
 //! visitor of serde would refuse what must pass unchanged (lone surrogates, `1e999`) and one of raw values would read
 //! each level anew. Nothing here recurses. Text that is not JSON gives wrong answers, never a panic.
 
-/// Levels of nesting, as many as serde_json gives a tree: a text that is deeper would fail in the receiver's parser.
-const MAX_DEPTH: usize = 127;
-
 /// JSON's white space, which is less than Unicode's.
 pub(super) const SPACE: [char; 4] = [' ', '\n', '\r', '\t'];
-
-/// Whether the text is nested deeper than 127 levels. Nearly always it is enough to count the brackets.
-pub(super) fn is_too_deep(text: &str) -> bool {
-    if text.len() <= MAX_DEPTH || text.bytes().filter(|b| matches!(b, b'[' | b'{')).count() <= MAX_DEPTH {
-        return false;
-    }
-    let mut depth = 0;
-    tokens(text).any(|(_, token)| {
-        depth = nest(depth, token);
-        depth > MAX_DEPTH
-    })
-}
 
 /// The values of a list without its brackets, each without the space around it.
 pub(super) fn items(text: &str) -> impl Iterator<Item = &str> {
@@ -178,7 +163,6 @@ fn string(text: &str) -> usize {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::Value;
 
     #[test]
     fn items_of_a_list() {
@@ -193,20 +177,6 @@ mod tests {
         ] {
             assert_eq!(items(text).collect::<Vec<_>>(), want, "{text}");
         }
-    }
-
-    /// Exactly as deep as serde_json makes trees, and one over it.
-    #[test]
-    fn depth() {
-        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
-            for (levels, want) in [(1, false), (127, false), (128, true), (100_000, true)] {
-                let text = format!("{}1{}", open.repeat(levels), close.repeat(levels));
-                assert_eq!(is_too_deep(&text), want, "{levels}");
-                assert_eq!(serde_json::from_str::<Value>(&text).is_err(), want, "{levels}");
-            }
-        }
-        assert!(!is_too_deep(&format!("[\"{}\"]", "[".repeat(1000))));
-        assert!(!is_too_deep(&format!("[{}1]", "[],".repeat(1000))));
     }
 
     #[test]
@@ -249,7 +219,6 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_survived(text in r#"([\[\]{},:"\\ 0-9a]|"num"|"_placeholder"|true|€){0,40}"#) {
-            is_too_deep(&text);
             items(&text).count();
             placeholders(&text, 1);
         }

@@ -13,8 +13,8 @@
 use super::args::Args;
 use super::frame::{Frame, FrameBuilder};
 use super::json;
+use super::validate;
 use crate::id::Offset;
-use serde_core::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::{RawValue, Value};
 use std::borrow::Cow;
 use std::fmt;
@@ -128,10 +128,9 @@ fn decode_connect(text: &str) -> Result<SocketPacket<'_>, SocketError> {
     if !payload.trim_start_matches(json::SPACE).starts_with('{') {
         return Err(SocketError::Payload);
     }
-    serde_json::from_str::<IgnoredAny>(payload).map_err(|_| SocketError::Json)?;
-    match json::is_too_deep(payload) {
-        true => Err(SocketError::Json),
-        false => Ok(SocketPacket::Connect { nsp, auth: Some(payload) }),
+    match validate::is_json(payload) {
+        true => Ok(SocketPacket::Connect { nsp, auth: Some(payload) }),
+        false => Err(SocketError::Json),
     }
 }
 
@@ -139,7 +138,7 @@ fn decode_event(text: &str, attachments: usize) -> Result<SocketPacket<'_>, Sock
     let (nsp, text) = namespace(text);
     let (id, payload) = id(text)?;
     let (first, list) = array(payload)?;
-    let first = first.ok_or(SocketError::EventName)?.get();
+    let first = first.ok_or(SocketError::EventName)?;
     let name = event_name(first)?;
     let args = list.strip_prefix(first).ok_or(SocketError::Json)?.trim_start_matches(json::SPACE);
     let args = args.strip_prefix(',').unwrap_or(args).trim_start_matches(json::SPACE);
@@ -195,14 +194,11 @@ fn number(digits: &str) -> Option<u64> {
 }
 
 /// Checks that the payload is a JSON array; gives its first element and its text without brackets and outer space.
-fn array(payload: &str) -> Result<(Option<&RawValue>, &str), SocketError> {
-    let list = payload.trim_matches(json::SPACE).strip_prefix('[').ok_or(SocketError::Payload)?;
-    let Array(first) = serde_json::from_str(payload).map_err(|_| SocketError::Json)?;
-    if json::is_too_deep(payload) {
-        return Err(SocketError::Json);
-    }
-    let list = list.strip_suffix(']').ok_or(SocketError::Json)?;
-    Ok((first, list.trim_matches(json::SPACE)))
+fn array(payload: &str) -> Result<(Option<&str>, &str), SocketError> {
+    validate::array(payload).ok_or_else(|| match payload.trim_start_matches(json::SPACE).starts_with('[') {
+        true => SocketError::Json,
+        false => SocketError::Payload,
+    })
 }
 
 /// A string, or a number; the official parser refuses its own events' names.
@@ -226,31 +222,6 @@ fn check_placeholders(args: &str, attachments: usize) -> Result<(), SocketError>
     match attachments == 0 || json::placeholders(args, attachments).is_some() {
         true => Ok(()),
         false => Err(SocketError::Placeholder),
-    }
-}
-
-/// A JSON array, its first element as text and the rest only checked.
-struct Array<'a>(Option<&'a RawValue>);
-
-impl<'de> Deserialize<'de> for Array<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(ArrayVisitor)
-    }
-}
-
-struct ArrayVisitor;
-
-impl<'de> Visitor<'de> for ArrayVisitor {
-    type Value = Array<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Array<'de>, A::Error> {
-        let first = seq.next_element()?;
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Array(first))
     }
 }
 

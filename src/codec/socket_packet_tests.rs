@@ -4,6 +4,7 @@ use super::SocketError::*;
 use super::*;
 use bytes::Bytes;
 use proptest::prelude::*;
+use serde_core::de::IgnoredAny;
 use std::time::Instant;
 
 fn connect_packet<'a>(nsp: &'a str, auth: Option<&'a str>) -> SocketPacket<'a> {

@@ -1,0 +1,340 @@
+//! Checks that a text is JSON, in one pass and without a tree.
+//!
+//! RFC 8259, sections 2 to 7. What only passes through must pass unchanged, so it is as lenient as every parser is: an escape `\uXXXX` may be
+//! half of a pair, a number may be too large for any type. Nothing recurses, and nothing is deeper than receivers' parsers take.
+
+/// Levels of nesting, as many as serde_json gives a tree: a text that is deeper would fail in the receiver's parser.
+pub(super) const MAX_DEPTH: u32 = 127;
+
+/// The elements of a text that is a JSON array, without its brackets and outer space, and the first of them. `None`: it is none, or too deep.
+pub(super) fn array(text: &str) -> Option<(Option<&str>, &str)> {
+    let mut reader = Reader { bytes: text.as_bytes(), at: 0 };
+    reader.space();
+    reader.eat(b'[')?;
+    reader.space();
+    let from = reader.at;
+    let (mut first, mut until) = (None, from);
+    if reader.peek() != Some(b']') {
+        loop {
+            let start = reader.at;
+            reader.value(1)?;
+            until = reader.at;
+            first = first.or(text.get(start..until));
+            reader.space();
+            if reader.peek() != Some(b',') {
+                break;
+            }
+            reader.at = reader.at.saturating_add(1);
+            reader.space();
+        }
+    }
+    reader.eat(b']')?;
+    reader.end()?;
+    Some((first, text.get(from..until)?))
+}
+
+/// Whether a text is a JSON value, at most 127 levels deep.
+pub(super) fn is_json(text: &str) -> bool {
+    let mut reader = Reader { bytes: text.as_bytes(), at: 0 };
+    reader.space();
+    reader.value(0).and_then(|()| reader.end()).is_some()
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        let byte = self.peek()?;
+        self.at = self.at.saturating_add(1);
+        Some(byte)
+    }
+
+    fn eat(&mut self, wanted: u8) -> Option<()> {
+        (self.next()? == wanted).then_some(())
+    }
+
+    fn space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+            self.at = self.at.saturating_add(1);
+        }
+    }
+
+    fn end(&mut self) -> Option<()> {
+        self.space();
+        (self.at == self.bytes.len()).then_some(())
+    }
+
+    /// A value inside so many arrays and objects.
+    fn value(&mut self, outside: u32) -> Option<()> {
+        // The arrays and objects that are open, the innermost in the lowest bit: 1 is an object.
+        let (mut open, mut depth) = (0_u128, 0_u32);
+        loop {
+            let byte = self.next()?;
+            match byte {
+                b'"' => self.string()?,
+                b'[' | b'{' => {
+                    depth = depth.saturating_add(1);
+                    if depth.saturating_add(outside) > MAX_DEPTH {
+                        return None;
+                    }
+                    open = open << 1 | u128::from(byte == b'{');
+                    self.space();
+                    let is_empty = self.peek() == Some(if byte == b'{' { b'}' } else { b']' });
+                    if !is_empty {
+                        if byte == b'{' {
+                            self.key()?;
+                        }
+                        continue;
+                    }
+                }
+                b't' => self.word(b"rue")?,
+                b'f' => self.word(b"alse")?,
+                b'n' => self.word(b"ull")?,
+                b'-' | b'0'..=b'9' => self.number(byte)?,
+                _ => return None,
+            }
+            // Behind a value: the next one, or the ends of what is open.
+            loop {
+                if depth == 0 {
+                    return Some(());
+                }
+                let is_object = open & 1 == 1;
+                self.space();
+                match self.next()? {
+                    b',' => {
+                        self.space();
+                        if is_object {
+                            self.key()?;
+                        }
+                        break;
+                    }
+                    b'}' if is_object => {}
+                    b']' if !is_object => {}
+                    _ => return None,
+                }
+                open >>= 1;
+                depth = depth.saturating_sub(1);
+            }
+        }
+    }
+
+    /// A name, its colon, and the space before its value.
+    fn key(&mut self) -> Option<()> {
+        self.eat(b'"')?;
+        self.string()?;
+        self.space();
+        self.eat(b':')?;
+        self.space();
+        Some(())
+    }
+
+    /// A string behind its first quote.
+    fn string(&mut self) -> Option<()> {
+        loop {
+            self.at = self.at.saturating_add(plain(self.bytes.get(self.at..)?));
+            match self.next()? {
+                b'"' => return Some(()),
+                b'\\' => match self.next()? {
+                    b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
+                    b'u' => {
+                        for _ in 0..4 {
+                            self.next().filter(u8::is_ascii_hexdigit)?;
+                        }
+                    }
+                    _ => return None,
+                },
+                // A control character.
+                _ => return None,
+            }
+        }
+    }
+
+    fn word(&mut self, rest: &[u8]) -> Option<()> {
+        let found = self.bytes.get(self.at..)?.starts_with(rest);
+        self.at = self.at.saturating_add(rest.len());
+        found.then_some(())
+    }
+
+    /// A number behind its first byte.
+    fn number(&mut self, first: u8) -> Option<()> {
+        let first = if first == b'-' { self.next()? } else { first };
+        match first {
+            b'0' => {}
+            b'1'..=b'9' => self.digits(),
+            _ => return None,
+        }
+        if self.peek() == Some(b'.') {
+            self.at = self.at.saturating_add(1);
+            self.some_digits()?;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at = self.at.saturating_add(1);
+            if let Some(b'+' | b'-') = self.peek() {
+                self.at = self.at.saturating_add(1);
+            }
+            self.some_digits()?;
+        }
+        Some(())
+    }
+
+    fn digits(&mut self) {
+        while let Some(b'0'..=b'9') = self.peek() {
+            self.at = self.at.saturating_add(1);
+        }
+    }
+
+    fn some_digits(&mut self) -> Option<()> {
+        self.next().filter(u8::is_ascii_digit)?;
+        self.digits();
+        Some(())
+    }
+}
+
+/// How many bytes a string goes on until a quote, a backslash or a control character; looked at eight by eight.
+fn plain(rest: &[u8]) -> usize {
+    let mut at: usize = 0;
+    let (words, tail) = rest.as_chunks::<8>();
+    for word in words {
+        match ends(u64::from_le_bytes(*word)) {
+            0 => at = at.saturating_add(8),
+            // The lowest bit found is right; those above it may come from borrowing.
+            found => return at.saturating_add(usize::try_from(found.trailing_zeros() / 8).unwrap_or(0)),
+        }
+    }
+    let is_end = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..b' ');
+    at.saturating_add(tail.iter().position(is_end).unwrap_or(tail.len()))
+}
+
+/// The highest bit of each of eight bytes that ends a plain stretch.
+fn ends(word: u64) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGHEST: u64 = u64::from_le_bytes([0x80; 8]);
+    let below = |word: u64, limit: u64| word.wrapping_sub(limit) & !word;
+    let quote = word ^ u64::from_le_bytes([b'"'; 8]);
+    let backslash = word ^ u64::from_le_bytes([b'\\'; 8]);
+    let control = below(word, u64::from_le_bytes([b' '; 8]));
+    (below(quote, ONES) | below(backslash, ONES) | control) & HIGHEST
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_core::de::IgnoredAny;
+    use serde_json::Value;
+
+    /// serde_json, which accepts exactly RFC 8259; its trees have the depth that we allow.
+    fn judge(text: &str) -> bool {
+        let deep = text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count() > 127;
+        serde_json::from_str::<IgnoredAny>(text).is_ok() && !(deep && serde_json::from_str::<Value>(text).is_err())
+    }
+
+    #[test]
+    fn one_by_one() {
+        for (text, want) in [
+            ("", false),
+            (" 0 ", true),
+            ("-", false),
+            ("-0", true),
+            ("01", false),
+            ("1.", false),
+            (".5", false),
+            ("1.5e", false),
+            ("1.5E+", false),
+            ("-1.5e-10", true),
+            ("1e999", true),
+            ("+1", false),
+            ("true", true),
+            ("tru", false),
+            ("truee", false),
+            ("false", true),
+            ("null", true),
+            ("nul", false),
+            ("NaN", false),
+            (r#""""#, true),
+            (r#"""#, false),
+            (r#""\""#, false),
+            (r#""\u12g4""#, false),
+            (r#""\ud800""#, true),
+            (r#""\x""#, false),
+            (r#""\/\b\f\n\r\t\\\"""#, true),
+            ("\"a\nb\"", false),
+            ("\"a\u{7f}b\u{2028}€\"", true),
+            ("\"0123456789012345678901234567890123456789\"", true),
+            ("\"0123456789012345678901234567890123456789\t\"", false),
+            ("[]", true),
+            ("[1,]", false),
+            ("[,1]", false),
+            ("[1 2]", false),
+            ("[1,2", false),
+            ("[1}", false),
+            ("{}", true),
+            ("{ \"a\" : 1 , \"b\":[{}] }", true),
+            ("{\"a\":1,}", false),
+            ("{\"a\"}", false),
+            ("{1:2}", false),
+            ("{\"a\":1]", false),
+            ("[] []", false),
+            ("\u{a0}1", false),
+        ] {
+            assert_eq!(is_json(text), want, "{text}");
+            assert_eq!(judge(text), want, "{text}, by serde_json");
+            assert_eq!(array(&format!("[{text}]")).is_some(), want || text.is_empty(), "[{text}]");
+        }
+    }
+
+    #[test]
+    fn elements() {
+        for (text, first, list) in [
+            ("[]", None, ""),
+            (" [ ] ", None, ""),
+            ("[ 1 , \"a,b\" ] ", Some("1"), "1 , \"a,b\""),
+            (r#"[{"a":[1]},2]"#, Some(r#"{"a":[1]}"#), r#"{"a":[1]},2"#),
+            ("[\"\u{20ac}\"]", Some("\"\u{20ac}\""), "\"\u{20ac}\""),
+        ] {
+            assert_eq!(array(text), Some((first, list)), "{text}");
+        }
+        for text in ["", "1", "{}", "\"[]\"", "[", "]", "[1", "[1] 2", "[1],"] {
+            assert_eq!(array(text), None, "{text}");
+        }
+    }
+
+    /// Exactly as deep as serde_json makes trees, and one over it.
+    #[test]
+    fn depth() {
+        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+            for (levels, want) in [(1, true), (127, true), (128, false), (100_000, false)] {
+                let text = format!("{}1{}", open.repeat(levels), close.repeat(levels));
+                assert_eq!(is_json(&text), want, "{levels}");
+                assert_eq!(serde_json::from_str::<Value>(&text).is_ok(), want, "{levels}");
+                if open == "[" {
+                    assert_eq!(array(&text).is_some(), want, "{levels}");
+                }
+            }
+        }
+        assert!(is_json(&format!("[\"{}\"]", "[".repeat(1000))));
+        assert!(is_json(&format!("[{}1]", "[],".repeat(1000))));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+        #[test]
+        fn agrees_with_serde_json(text in r#"([\[\]{},:]|"[a\\"€ -]{0,3}"|"\\u[0-9a-g]{3,4}"|-|[0-9.eE+]{1,3}|true|null|fals|[ \n\t\x0b]){0,12}"#) {
+            prop_assert_eq!(is_json(&text), judge(&text));
+            prop_assert_eq!(array(&text).is_some(), judge(&text) && text.trim_start().starts_with('['));
+        }
+
+        #[test]
+        fn agrees_with_serde_json_on_strings(text in r#"["\\]?[a-c€\\"/u0-9\x1f\x20]{0,80}"#) {
+            let text = format!("\"{text}\"");
+            prop_assert_eq!(is_json(&text), judge(&text));
+        }
+    }
+}
