@@ -5,7 +5,7 @@
 
 use super::Stopping;
 use super::routes;
-use super::websocket;
+use super::websocket::{self, Begin};
 use crate::codec::http::{self, Head, HeadError, Response};
 use crate::server::Server;
 use crate::server::connection::Connection;
@@ -26,7 +26,7 @@ pub(super) enum Flow {
     /// It is closed.
     Close,
     /// It carries frames now: of a new session, or of a probe.
-    WebSocket(Arc<Connection>, websocket::Begin),
+    WebSocket(Arc<Connection>, Begin),
 }
 
 /// The connection can't be used any more: the peer is gone, too slow, or broke a bound.
@@ -49,29 +49,37 @@ impl Http {
         Http { stream, buffer: Vec::new(), server, peer }
     }
 
-    /// Answers requests until the connection ends; `full`: there are too many connections already.
-    pub(super) async fn serve(mut self, mut stopping: Stopping, full: bool) {
+    /// Serves the connection until it ends; `full`: there are too many connections already.
+    pub(super) async fn serve(self, stopping: Stopping, full: bool) {
+        // Apart, because a WebSocket lives long and needs nothing of all this.
+        if let Some((http, connection, begin)) = Box::pin(self.answer_all(stopping, full)).await {
+            websocket::serve(http.stream, http.buffer, connection, begin).await;
+        }
+    }
+
+    /// Answers requests until the connection ends, or is a WebSocket's.
+    async fn answer_all(mut self, mut stopping: Stopping, full: bool) -> Option<(Http, Arc<Connection>, Begin)> {
         let mut fresh = true;
         loop {
             let head = match self.read_head(&mut stopping, fresh).await {
                 Ok(Some(head)) => head,
-                Ok(None) | Err(Gone) => return,
+                Ok(None) | Err(Gone) => return None,
             };
             fresh = false;
             if full {
                 self.server.metrics().refused_full.one();
                 let _ = self.answer(&routes::unavailable("Too many connections\n"), true, false).await;
-                return;
+                return None;
             }
             // A server that stops answers what it has, and nothing after that.
             let keep_alive = head.keep_alive && !*stopping.borrow();
             match routes::respond(&mut self, head, keep_alive).await {
                 Ok(Flow::KeepAlive) if keep_alive => {}
-                Ok(Flow::KeepAlive | Flow::Close) | Err(Gone) => return linger(&mut self.stream).await,
-                Ok(Flow::WebSocket(connection, begin)) => {
-                    let Http { stream, buffer, .. } = self;
-                    return websocket::serve(stream, buffer, connection, begin).await;
+                Ok(Flow::KeepAlive | Flow::Close) | Err(Gone) => {
+                    linger(&mut self.stream).await;
+                    return None;
                 }
+                Ok(Flow::WebSocket(connection, begin)) => return Some((self, connection, begin)),
             }
         }
     }
