@@ -6,6 +6,7 @@
 //!
 //! A body has a `Content-Length`; chunked ones are answered 411, which no client of ours notices.
 
+use bytes::Bytes;
 use std::fmt;
 use std::io::Write as _;
 
@@ -249,14 +250,14 @@ pub struct Response {
     /// The headers, without `Content-Length` and `Connection: close`, which are added when it is written.
     pub headers: Vec<(&'static str, String)>,
     /// The body.
-    pub body: Vec<u8>,
+    pub body: Bytes,
 }
 
 impl Response {
     /// A response without headers and body.
     #[must_use]
     pub fn new(status: u16) -> Response {
-        Response { status, headers: Vec::new(), body: Vec::new() }
+        Response { status, headers: Vec::new(), body: Bytes::new() }
     }
 
     /// Adds a header. Control characters in its value are dropped, so that no value can end its line.
@@ -270,7 +271,7 @@ impl Response {
 
     /// Sets the body.
     #[must_use]
-    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Response {
+    pub fn body(mut self, body: impl Into<Bytes>) -> Response {
         self.body = body.into();
         self
     }

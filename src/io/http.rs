@@ -29,6 +29,9 @@ pub(super) enum Flow {
     WebSocket(Arc<Connection>, Begin),
 }
 
+/// Larger bodies are not copied: a file has one place in memory, however many clients take their time to read it.
+const COPIED: usize = 16 * 1024;
+
 /// The connection can't be used any more: the peer is gone, too slow, or broke a bound.
 #[derive(Debug)]
 pub(super) struct Gone;
@@ -174,15 +177,17 @@ impl Http {
         self.write(b"HTTP/1.1 100 Continue\r\n\r\n").await
     }
 
-    /// Writes a response: head and body in one piece. The answer to HEAD announces a body and has none.
+    /// Writes a response, head and small bodies in one piece. The answer to HEAD announces a body and has none.
     pub(super) async fn answer(&mut self, response: &Response, with_body: bool, keep_alive: bool) -> Result<(), Gone> {
-        let mut bytes = Vec::with_capacity(256 + response.body.len());
+        let mut bytes = Vec::with_capacity(512);
         response.write_head(&mut bytes, keep_alive);
-        if with_body {
-            bytes.extend_from_slice(&response.body);
+        let mut body = if with_body { response.body.as_ref() } else { &[] };
+        self.server.metrics().bytes_out.add(bytes.len() + body.len());
+        if body.len() <= COPIED {
+            bytes.extend_from_slice(std::mem::take(&mut body));
         }
-        self.server.metrics().bytes_out.add(bytes.len());
-        self.write(&bytes).await
+        self.write(&bytes).await?;
+        self.write(body).await
     }
 
     /// Writes all of it, in bounded time.

@@ -24,6 +24,12 @@ pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Re
     if head.method == Method::Options && cors != crate::server::Cors::Off {
         return send(http, &head, cors::preflight(&head), keep_alive).await;
     }
+    // Below the path, pages come first, whatever the method: the browser client's files, as on the official server.
+    if head.path().len() > http.server.options().path.len()
+        && let Some(page) = http.server.options().pages.as_ref().and_then(|pages| pages(&head))
+    {
+        return send(http, &head, page, keep_alive).await;
+    }
     let query = Query::parse(head.query());
     if let Some(flow) = pass_on(http, &head, &query).await {
         return flow;
@@ -88,7 +94,7 @@ async fn page(http: &mut Http, head: &Head, keep_alive: bool) -> Result<Flow, Go
 }
 
 /// The answer of a server that has as many connections as it may have, or can't have any yet.
-pub(super) fn unavailable(why: &str) -> Response {
+pub(super) fn unavailable(why: &'static str) -> Response {
     Response::new(503).header("Content-Type", "text/plain").header("Retry-After", "5").body(why)
 }
 

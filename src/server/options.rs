@@ -14,7 +14,8 @@ use std::sync::Arc;
 pub type AllowRequest = Arc<dyn Fn(&Head) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
 /// Headers for the answer to a handshake request, such as `Set-Cookie`.
 pub type InitialHeaders = Arc<dyn Fn(&Head) -> Vec<(&'static str, String)> + Send + Sync>;
-/// Answers plain GET requests outside the Engine.IO path; `None` is 404.
+/// Answers GET requests outside the Engine.IO path, where `None` is 404, and any request for a longer path than that, where `None` leaves it
+/// to the protocol.
 pub type Pages = Arc<dyn Fn(&Head) -> Option<Response> + Send + Sync>;
 /// Hears the messages of a server that speaks Engine.IO without Socket.IO.
 pub type EngineHandler = Arc<dyn Fn(&Arc<Connection>, Message<'_>) + Send + Sync>;
