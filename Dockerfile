@@ -14,6 +14,9 @@ RUN find src -name '*.rs' -exec touch {} + \
 
 FROM scratch
 COPY --from=build /rill/rill /rill
+# The official browser client, where scripts/client-files has fetched it: with the pattern, a folder that is not there is no error, but
+# something must be copied.
+COPY LICENSE client-file[s] /client-files/
 # nobody: any number will do, there is no file to own.
 USER 65534:65534
 EXPOSE 3000

@@ -1,6 +1,6 @@
 //! The room application: clients join rooms and send messages to them; the console speaks in the same words.
 //!
-//! Events: `join(room)`, `leave(room)`, `rooms()`, `message({room?, text})`, each with an optional acknowledgement `{ok, …}` or
+//! Events: `join(room)`, `leave(room)`, `rooms()`, `message({room?, text})`, `whoami()`, each with an optional acknowledgement `{ok, …}` or
 //! `{ok: false, error}`. The server sends `message({room, from, text, at})`.
 
 use crate::codec::args::Args;
@@ -32,6 +32,7 @@ impl Handler for Chat {
             "leave" => self.leave(socket, &event.args),
             "rooms" => Ok(json!({"ok": true, "rooms": rooms(socket)})),
             "message" => message(socket, &event.args),
+            "whoami" => Ok(whoami(socket)),
             _ => Err("unknown event".to_owned()),
         };
         let Some(ack) = event.ack else { return };
@@ -98,6 +99,11 @@ fn rooms(socket: &Socket) -> Vec<String> {
     socket.rooms().iter().skip(1).map(|room| room.as_str().to_owned()).collect()
 }
 
+/// Who the client is, and which server it is on: after a return that may be another one.
+fn whoami(socket: &Socket) -> Value {
+    json!({"ok": true, "id": socket.id().as_str(), "server": socket.connection().server().options().name})
+}
+
 fn message(socket: &Socket, args: &Args) -> Result<Value, String> {
     let Some(Value::Object(mut message)) = args.value(0) else {
         return Err("the message must be an object {room?, text}".to_owned());
@@ -140,7 +146,7 @@ mod tests {
 
     /// A server whose clock stands still, whose ids are AAAA…, BBBB… and so on, and what its handler logs.
     fn server() -> (Server, Arc<Mutex<Vec<String>>>) {
-        let options = Options { recovery: None, ..Options::default() };
+        let options = Options { name: "tokyo".to_owned(), recovery: None, ..Options::default() };
         let clock: Clock = Arc::new(|| Time(1_000));
         let calls = AtomicU8::new(0);
         let random: Random = Arc::new(move |bytes: &mut [u8]| bytes.fill(calls.fetch_add(1, Ordering::Relaxed)));
@@ -180,6 +186,7 @@ mod tests {
     fn requests_and_answers() {
         let (server, _) = server();
         let client = client(&server);
+        let id = client.sockets()[0].id().to_string();
         let (fits, long) = ("x".repeat(1_024), "x".repeat(1_025));
         let too_long = r#"[{"error":"the room's name is too long","ok":false}]"#;
         let no_room = r#"[{"error":"the room must be a string that is not empty","ok":false}]"#;
@@ -207,6 +214,7 @@ mod tests {
             (&format!(r#"["message",{{"room":"{fits}","text":"x"}}]"#), r#"[{"ok":true}]"#),
             (r#"["leave","blue"]"#, r#"[{"ok":true,"room":"blue"}]"#),
             (r#"["rooms"]"#, r#"[{"ok":true,"rooms":[]}]"#),
+            (r#"["whoami"]"#, &format!(r#"[{{"id":"{id}","ok":true,"server":"tokyo"}}]"#)),
             (r#"["frobnicate",{}]"#, r#"[{"error":"unknown event","ok":false}]"#),
         ] {
             say(&client, &format!("27{event}"));

@@ -11,6 +11,7 @@ use crate::server::{Cors, Options, Recovery, Trusts};
 use std::fmt;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 
 /// What a variable may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub enum Allowed {
     Origins,
     /// Addresses or networks such as `10.0.0.0/8`, separated by commas.
     Networks,
+    /// A folder that is there.
+    Folder,
     /// Anything.
     Text,
 }
@@ -51,6 +54,7 @@ impl fmt::Display for Allowed {
             Allowed::HostPort => f.write_str("host:port"),
             Allowed::Origins => f.write_str("* or origins, separated by commas"),
             Allowed::Networks => f.write_str("addresses or networks such as 10.0.0.0/8, separated by commas"),
+            Allowed::Folder => f.write_str("a folder"),
             Allowed::Text => f.write_str("any text"),
         }
     }
@@ -72,6 +76,7 @@ impl Allowed {
             }),
             Allowed::Origins => value == "*" || origins(value).all(|origin| is_origin(&origin)),
             Allowed::Networks => value.split(',').all(|network| Network::parse(network.trim()).is_some()),
+            Allowed::Folder => Path::new(value).is_dir(),
             Allowed::Text => true,
         }
     }
@@ -115,7 +120,7 @@ const HEARTBEATS: Allowed = Allowed::Number(100, 3_600_000);
 const FLAG: Allowed = Allowed::OneOf(&["0", "1"]);
 
 /// All variables, in the order in which people look for them.
-pub const VARIABLES: [Variable; 21] = [
+pub const VARIABLES: [Variable; 22] = [
     var("HOST", "0.0.0.0", Allowed::Address, "address to listen on"),
     var("PORT", "3000", PORTS, "port to listen on"),
     var("AUTOSTART", "0", FLAG, "1 starts the server without waiting for `start`"),
@@ -153,6 +158,12 @@ pub const VARIABLES: [Variable; 21] = [
         "",
         Allowed::Origins,
         "pages that may use the server from a browser; empty: those of its own origin",
+    ),
+    var(
+        "CLIENT_DIR",
+        "",
+        Allowed::Folder,
+        "files of the official browser client, as `scripts/client-files` fetches them; unset: `client-files` here or beside the program",
     ),
     var("PING_INTERVAL_MS", "25000", HEARTBEATS, "from a pong to the next ping"),
     var("PING_TIMEOUT_MS", "20000", HEARTBEATS, "for a pong to arrive"),
@@ -209,6 +220,8 @@ pub struct Config {
     pub trusted_proxies: Vec<Network>,
     /// Pages of other origins.
     pub cors: Cors,
+    /// Where the official browser client is, if that was said.
+    pub client_dir: Option<PathBuf>,
     /// Milliseconds.
     pub ping_interval_ms: u64,
     /// Milliseconds.
@@ -295,6 +308,7 @@ impl Config {
                 "*" => Cors::Any,
                 listed => Cors::Origins(origins(listed).collect()),
             },
+            client_dir: Some(text("CLIENT_DIR")).filter(|folder| !folder.is_empty()).map(PathBuf::from),
             ping_interval_ms: number("PING_INTERVAL_MS"),
             ping_timeout_ms: number("PING_TIMEOUT_MS"),
             max_payload: size("MAX_PAYLOAD"),
@@ -383,6 +397,8 @@ mod tests {
             ("ADVERTISE_ADDR", "host:99999"),
             ("STREAM_PREFIX", "a b"),
             ("SESSION_PREFIX", &"x".repeat(65)),
+            ("CLIENT_DIR", "no-such-folder"),
+            ("CLIENT_DIR", "Cargo.toml"),
             ("CORS_ORIGIN", "example.com"),
             ("CORS_ORIGIN", "https://example.com/path"),
             ("CORS_ORIGIN", "https://a.example,,https://b.example"),

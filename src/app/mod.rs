@@ -4,6 +4,7 @@ pub mod backend;
 pub mod chat;
 pub mod config;
 pub mod console;
+pub mod files;
 pub mod json_lines;
 pub mod lists;
 pub mod log;

@@ -4,6 +4,7 @@ use super::backend::Backend;
 use super::chat::{self, Chat};
 use super::config::Config;
 use super::console::{self, Command, CommandError, HELP, Input};
+use super::files::Client;
 use super::lists::{self, count};
 use super::log::Terminal;
 use super::pages::Site;
@@ -60,7 +61,11 @@ impl Operator {
     /// Makes the server that `config` describes; it does not serve yet.
     #[must_use]
     pub fn new(config: Config, terminal: Arc<Terminal>) -> Operator {
-        let site = Arc::new(Site::default());
+        let (client, trouble) = Client::find(config.client_dir.as_deref());
+        if let Some(trouble) = trouble {
+            terminal.line(&trouble.to_string());
+        }
+        let site = Arc::new(Site { client, ..Site::default() });
         let (pages, lines) = (site.clone(), terminal.clone());
         let log: Log = Arc::new(move |line| lines.line(line));
         let options = Options {

@@ -1,15 +1,12 @@
-//! The pages beside the protocol: health, readiness, metrics, and a word for who comes by with a browser.
+//! The pages beside the protocol: health, readiness, metrics, the room page and the official browser client.
 
 use super::backend::Backend;
+use super::files::{Client, Page};
 use super::report::Report;
 use crate::codec::http::{Head, Response};
 use crate::server::Server;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-const HOME: &str = "<!doctype html><html lang=en><meta charset=utf-8><title>Rill</title>\
-<h1>Rill</h1><p>A Socket.IO server: connect a client to this address, path <code>/socket.io/</code>.</p>\
-<p><a href=/healthz>health</a>, <a href=/readyz>readiness</a>, <a href=/metrics>metrics</a></p></html>\n";
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 /// The version is that of Prometheus' text format, which its scraper asks for.
@@ -24,10 +21,14 @@ pub struct Site {
     pub backend: OnceLock<Backend>,
     /// The operator has asked it to stop.
     pub stopping: AtomicBool,
+    /// The room page.
+    pub page: Page,
+    /// The official browser client.
+    pub client: Client,
 }
 
 impl Site {
-    /// The answer to a GET request; `None` is 404.
+    /// The answer; `None`: no page has this path.
     #[must_use]
     pub fn respond(&self, head: &Head) -> Option<Response> {
         let text = |status, kind: &str, body: String| {
@@ -41,13 +42,7 @@ impl Site {
                 Some(trouble) => text(503, PLAIN, format!("{trouble}\n")),
             },
             "/metrics" => text(200, PROMETHEUS, self.metrics()),
-            "/" => Some(
-                Response::new(200)
-                    .header("Content-Type", "text/html; charset=utf-8")
-                    .header("Content-Security-Policy", "default-src 'none'")
-                    .body(HOME),
-            ),
-            _ => None,
+            _ => self.page.respond(head).or_else(|| self.client.respond(head)),
         }
     }
 
@@ -84,13 +79,15 @@ mod tests {
         let _ = site.server.set(server);
         let get = |path: &str| {
             let head = http::parse(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes(), 9).unwrap();
-            site.respond(&head).map(|response| (response.status, String::from_utf8(response.body).unwrap()))
+            site.respond(&head).map(|response| (response.status, String::from_utf8(response.body.to_vec()).unwrap()))
         };
         assert_eq!(get("/healthz"), Some((200, "ok\n".to_owned())));
         assert_eq!(get("/readyz?verbose"), Some((200, "ok\n".to_owned())));
         assert!(get("/metrics").is_some_and(|(status, body)| status == 200 && body.contains("\nrill_connections 0\n")));
-        assert!(get("/").is_some_and(|(status, body)| status == 200 && body.contains("href=/metrics")));
+        assert!(get("/").is_some_and(|(status, body)| status == 200 && body.contains("/metrics")));
+        assert!(get("/socket.io/socket.io.js").is_some_and(|(status, _)| status == 404));
         assert_eq!(get("/nothing"), None);
+        assert_eq!(get("/socket.io/"), None);
         site.stopping.store(true, Ordering::Relaxed);
         assert_eq!(get("/readyz"), Some((503, "stopping\n".to_owned())));
         assert_eq!(get("/healthz"), Some((200, "ok\n".to_owned())));

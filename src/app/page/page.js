@@ -1,0 +1,309 @@
+// The room page: a chat on the official client, made to lose its connection and to show what comes back.
+// What others write is only ever set as text.
+"use strict";
+
+const FIRST_ROOM = "lobby";
+const MOST_LINES = 500;
+const PATIENCE_MS = 5_000; // for an answer of the server
+const UPGRADES = ["upgrade", "upgradeError", "close"]; // the ends of an upgrade
+
+const get = (id) => document.getElementById(id);
+const seconds = (ms) => `${(ms / 1_000).toFixed(1)} s`;
+const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+
+function element(name, kind, text) {
+  const made = document.createElement(name);
+  if (kind) made.className = kind;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+// ---- what is shown
+
+function show(phase, text) {
+  get("state").dataset.phase = phase;
+  get("state-text").textContent = text;
+  const away = String(phase !== "here");
+  document.querySelectorAll("[data-cut], #join button, #say button").forEach((button) => button.setAttribute("aria-disabled", away));
+}
+
+function problem(text = "") {
+  get("problem").textContent = text;
+  get("problem").hidden = text === "";
+}
+
+function append(line) {
+  const [log, lines] = [get("log"), get("lines")];
+  const follows = log.scrollHeight - log.scrollTop - log.clientHeight < 40; // else somebody reads further up
+  get("empty").hidden = true;
+  lines.append(line);
+  while (lines.children.length > MOST_LINES) lines.firstElementChild.remove();
+  if (follows) log.scrollTop = log.scrollHeight;
+}
+
+/** One of the colours of faces, the same for a sender everywhere. */
+const colour = (from) => [...from].reduce((sum, char) => (sum * 31 + char.codePointAt(0)) % 997, 7) % 6;
+
+/** A line about the connection; it may be told more later. */
+function tell(text, kind = "") {
+  const line = element("li", `event ${kind}`);
+  const inner = element("span", "", text);
+  line.append(inner);
+  append(line);
+  return inner;
+}
+
+// ---- rooms
+
+const rooms = new Set();
+let target = null; // the room that messages go to; null is everybody
+
+function drawRooms() {
+  if (target !== null && !rooms.has(target)) target = rooms.has(FIRST_ROOM) ? FIRST_ROOM : ([...rooms][0] ?? null);
+  // A change elsewhere must not take the focus from where it is.
+  const focused = document.activeElement?.closest?.("#rooms") ? document.activeElement.id : undefined;
+  get("rooms").replaceChildren(...[null, ...rooms].map(chip));
+  get("target").textContent = target ?? "everybody";
+  if (focused) (get(focused) ?? get("to-0")).focus();
+}
+
+function chip(room, i) {
+  const all = element("span", "chip");
+  const radio = Object.assign(element("input"), { type: "radio", name: "to", id: `to-${i}`, checked: room === target });
+  radio.addEventListener("change", () => {
+    target = room;
+    get("target").textContent = room ?? "everybody";
+  });
+  const label = Object.assign(element("label", "", room ?? "Everybody"), { htmlFor: radio.id, dir: "auto" });
+  all.append(radio, label);
+  if (room === null) return all;
+  label.title = room;
+  const leave = Object.assign(element("button", "", "×"), { type: "button", id: `leave-${i}`, title: "Leave" });
+  leave.setAttribute("aria-label", `Leave ${room}`);
+  leave.addEventListener("click", () => change("leave", room));
+  all.append(leave);
+  return all;
+}
+
+// ---- the connection
+
+/** What the page knows about its connection. */
+const session = {
+  server: "",
+  ids: new Set(), // its own, of earlier sessions too
+  others: new Set(), // those of its second connections
+  leftAt: 0, // when the connection was lost; 0: it is there
+  replaying: false, // what arrives now was missed
+  missed: 0,
+  times: 0, // how often it has come and gone
+  entered: false, // it has been in its first room
+};
+
+function start() {
+  const socket = io({ reconnectionDelay: 300, reconnectionDelayMax: 2_000, timeout: PATIENCE_MS });
+
+  const ask = (event, ...args) =>
+    socket
+      .timeout(PATIENCE_MS)
+      .emitWithAck(event, ...args)
+      .catch(() => ({ ok: false, error: "the server did not answer in time; it may have heard it all the same" }));
+
+  socket.on("connect", async () => {
+    const time = ++session.times;
+    const away = session.leftAt && performance.now() - session.leftAt;
+    session.leftAt = 0;
+    session.ids.add(socket.id);
+    session.replaying = session.replaying && socket.recovered;
+    const line = away ? tell(`back after ${seconds(away)}`, socket.recovered ? "good" : "bad") : undefined;
+    facts();
+    // The answer comes behind all that was missed.
+    const answer = await ask("whoami");
+    if (time !== session.times || !socket.connected) return;
+    session.replaying = false;
+    session.server = answer.server ?? "";
+    show("here", session.server ? `connected to ${session.server}` : "connected");
+    if (line) returned(line, away);
+    facts();
+    await enter();
+  });
+
+  function returned(line, away) {
+    const on = session.server ? ` on ${session.server}` : "";
+    const missed = session.missed === 1 ? "1 missed message" : `${session.missed} missed messages`;
+    line.textContent = socket.recovered
+      ? `back${on} after ${seconds(away)} · recovered: true · ${missed}`
+      : `back${on} after ${seconds(away)} · recovered: false · a new session; what was said meanwhile is not here`;
+    get("return").className = socket.recovered ? "good" : "bad";
+    get("return").replaceChildren(element("b", "", `recovered: ${socket.recovered}`), `${socket.recovered ? missed : "a new session"}, ${seconds(away)} away`);
+    session.missed = 0;
+  }
+
+  /** A recovered session is in its rooms; a new one enters those that the page shows, the first of all one of its own choice. */
+  async function enter() {
+    if (!session.entered) rooms.add((target = FIRST_ROOM));
+    if (!socket.recovered || !session.entered) {
+      for (const room of rooms) if (!(await ask("join", room)).ok) rooms.delete(room);
+    }
+    const answer = await ask("rooms");
+    if (answer.ok) {
+      session.entered = true;
+      rooms.clear();
+      answer.rooms.forEach((room) => rooms.add(room));
+    }
+    drawRooms();
+  }
+
+  socket.on("disconnect", (reason) => {
+    session.times++;
+    session.leftAt ||= performance.now();
+    session.replaying = true;
+    if (!cutting) {
+      show("lost", "lost; trying again …");
+      tell(`connection lost (${reason})`, "bad");
+    }
+    facts();
+  });
+
+  socket.on("connect_error", ({ message }) => {
+    if (!cutting) show("lost", `no connection (${message}); trying again …`);
+  });
+
+  socket.io.on("open", () => {
+    facts();
+    socket.io.engine.on("upgrade", facts);
+  });
+
+  function facts() {
+    get("server").textContent = socket.connected ? session.server || "…" : "–";
+    get("transport").textContent = socket.connected ? socket.io.engine.transport.name : "–";
+    if (socket.id) get("session").textContent = socket.id; // a client that is away has none, and gets it back
+  }
+
+  socket.on("message", ({ room, from, text, at }) => {
+    const missed = session.replaying;
+    if (missed) session.missed++;
+    const [name, kind, face] = sender(String(from));
+    const line = element("li", `message ${kind}${missed ? " missed" : ""}`);
+    const key = JSON.stringify([from, room, missed]);
+    if (get("lines").lastElementChild?.dataset.key === key) line.classList.add("more");
+    line.dataset.key = key;
+    const portrait = element("span", `face face-${colour(String(from))}`, face);
+    portrait.setAttribute("aria-hidden", "true");
+    const meta = element("p", "meta");
+    meta.append(element("bdi", "from", name), element("bdi", "where", room === null ? "to everybody" : `in ${room}`));
+    if (missed) meta.append(element("span", "mark", "missed while away"));
+    const said = new Date(Number(at));
+    const time = element("time", "", clock.format(said));
+    time.dateTime = said.toISOString();
+    line.append(portrait, meta, time, Object.assign(element("p", "said", String(text)), { dir: "auto" }));
+    append(line);
+  });
+
+  function sender(from) {
+    if (session.ids.has(from)) return ["you", "mine", "you"];
+    if (session.others.has(from)) return ["second connection", "second", "2"];
+    if (from.startsWith("server:")) return [`console of ${from.slice("server:".length)}`, "console", ">_"];
+    return [from.slice(0, 6), "other", from.slice(0, 2)];
+  }
+
+  // ---- what the visitor does
+
+  change = async (event, room) => {
+    if (!socket.connected) return problem(`You are away: ${event} when you are back.`);
+    const answer = await ask(event, room);
+    if (!answer.ok) return problem(`Can't ${event}: ${answer.error}.`);
+    problem();
+    if (event === "join") rooms.add((target = room));
+    else rooms.delete(room);
+    drawRooms();
+    if (event === "leave") get("to-0").focus();
+  };
+
+  get("join").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const room = get("room").value.trim();
+    if (room === "") return;
+    change("join", room);
+    if (socket.connected) get("room").value = "";
+  });
+
+  get("say").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const text = get("text").value;
+    if (text.trim() === "") return;
+    if (!socket.connected) return problem("You are away: send it when you are back.");
+    get("text").value = "";
+    const answer = await ask("message", { room: target, text });
+    if (answer.ok) return problem();
+    if (get("text").value === "") get("text").value = text;
+    problem(`Not sent: ${answer.error}.`);
+  });
+
+  // ---- losing the connection
+
+  let cutting = false;
+  for (const button of document.querySelectorAll("[data-cut]")) {
+    button.addEventListener("click", () => cut(Number(button.dataset.cut) * 1_000));
+  }
+
+  async function cut(ms) {
+    if (cutting || !socket.connected) return;
+    cutting = true;
+    const manager = socket.io;
+    const { engine } = manager;
+    // In the middle of an upgrade the client might keep what arrives at that moment, and handle it twice.
+    if (engine.upgrading) await new Promise((done) => UPGRADES.forEach((end) => engine.once(end, done)));
+    manager.reconnection(false);
+    engine.close();
+    show("away", `away for ${ms / 1_000} s`);
+    tell(`connection cut for ${ms / 1_000} s`);
+    const quiet = get("meanwhile").checked ? speakMeanwhile(ms) : () => {};
+    await countDown(ms);
+    quiet();
+    cutting = false;
+    show("waiting", "coming back …");
+    manager.reconnection(true);
+    socket.connect();
+  }
+
+  async function countDown(ms) {
+    const bar = get("away");
+    const begin = performance.now();
+    bar.hidden = false;
+    for (let passed = 0; passed < ms; passed = performance.now() - begin) {
+      bar.value = passed / ms;
+      await new Promise((done) => setTimeout(done, Math.min(100, ms - passed)));
+    }
+    bar.hidden = true;
+  }
+
+  /** Another client, on whichever server, speaks to the room until it is told to be quiet. */
+  function speakMeanwhile(ms) {
+    const room = target;
+    const other = io({ forceNew: true, reconnection: false });
+    let n = 0;
+    let timer;
+    const speak = (server) => other.emit("message", { room, text: `drop ${++n}, through ${server}` });
+    other.on("connect", () => {
+      session.others.add(other.id);
+      other.emit("whoami", ({ server }) => {
+        speak(server);
+        timer = setInterval(speak, ms > 10_000 ? 2_500 : 1_000, server);
+      });
+    });
+    return () => {
+      clearInterval(timer);
+      other.disconnect();
+    };
+  }
+}
+
+let change = () => {};
+drawRooms();
+if (typeof io === "function") {
+  start();
+} else {
+  show("lost", "no browser client");
+  get("missing").hidden = false;
+  document.querySelectorAll("section").forEach((section) => (section.hidden = true));
+}
