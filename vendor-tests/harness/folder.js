@@ -1,7 +1,11 @@
-// Temporary folders, gone at the latest with the process.
+// The folder of the browser client, and temporary ones, gone at the latest with the process.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** The official browser client, as scripts/client-files has fetched it. */
+export const CLIENT_DIR = fileURLToPath(new URL("../../client-files", import.meta.url));
 
 const folders = new Set();
 process.on("exit", () => folders.forEach(remove));

@@ -1,0 +1,280 @@
+// The room page in a real Chromium: talking, losing the connection, and what comes back.
+//   PAGE_SCREENSHOTS=FOLDER vendor-tests/run page.test.js      writes the README's pictures
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { after, afterEach, before, describe, it } from "node:test";
+import { Visitor, closeVisitors, launch } from "./harness/browser.js";
+import { inCluster } from "./harness/cluster.js";
+import { CLIENT_DIR } from "./harness/folder.js";
+import { nginx } from "./harness/nginx.js";
+import { rill } from "./harness/server.js";
+import { eventually, pass } from "./harness/wait.js";
+import { fetchOnce } from "./harness/wire.js";
+
+const LOST_RESOURCE = /Failed to load resource|WebSocket connection to .* failed/; // what Chromium says when a server is gone
+const CUT = { name: "Cut for 5 s" };
+const PICTURES = process.env.PAGE_SCREENSHOTS;
+
+let browser;
+before(async () => (browser = await launch()));
+after(() => browser?.close());
+afterEach(closeVisitors);
+
+/** Two visitors in a room of their own. */
+async function two(server, room, options) {
+  const [anna, ben] = await Promise.all([Visitor.at(browser, server, options), Visitor.at(browser, server)]);
+  await Promise.all([anna.join(room), ben.join(room)]);
+  return [anna, ben];
+}
+
+describe("the room page", () => {
+  let server;
+  before(async () => (server = await rill({ CLIENT_DIR, SERVER_ID: "tokyo-1" })));
+  after(() => server.end());
+
+  it("shows the connection: state, transport, server, session", async () => {
+    const visitor = await Visitor.at(browser, server);
+    assert.equal(await visitor.page.getByRole("status").textContent(), "connected to tokyo-1");
+    await eventually("the transport is websocket", async () => (await visitor.fact("transport")) === "websocket");
+    assert.equal(await visitor.fact("server"), "tokyo-1");
+    const id = await visitor.fact("session");
+    assert.match(await server.command("clients"), new RegExp(`${id}  websocket`));
+    visitor.check();
+  });
+
+  it("rooms are joined and left, and two tabs talk in them", async () => {
+    const [anna, ben] = await two(server, "tea");
+    await anna.say("hello from anna");
+    await ben.sees("hello from anna");
+    await ben.say("hello from ben");
+    await anna.sees("hello from ben");
+    assert.equal(await anna.line("hello from anna").locator(".from").textContent(), "you");
+    assert.match(await ben.line("hello from anna").locator(".meta").textContent(), /in tea/);
+
+    await ben.page.getByRole("button", { name: "Leave tea" }).click();
+    await ben.page.getByRole("button", { name: "Leave tea" }).waitFor({ state: "detached" });
+    await anna.say("ben has left");
+    await anna.page.getByText("Everybody", { exact: true }).click();
+    await anna.say("and this is for everybody");
+    await ben.sees("and this is for everybody");
+    assert.deepEqual((await ben.texts()).live, ["hello from anna", "hello from ben", "and this is for everybody"]);
+    anna.check();
+    ben.check();
+  });
+
+  it("what the operator says on the console is marked as that", async () => {
+    const visitor = await Visitor.at(browser, server);
+    server.type("sendroom lobby maintenance at ten");
+    await visitor.sees("maintenance at ten");
+    assert.equal(await visitor.line("maintenance at ten").locator(".from").textContent(), "console of tokyo-1");
+    visitor.check();
+  });
+
+  it("markup stays text, in messages and in names of rooms", async () => {
+    const room = `<img src=x onerror="document.title='broken'">`;
+    const [anna, ben] = await two(server, room);
+    const text = `<script>document.title = "broken"</script><b onclick="x">bold</b> &amp; <style>*{display:none}</style>`;
+    await anna.say(text);
+    await ben.sees(text);
+    for (const visitor of [anna, ben]) {
+      assert.equal(await visitor.page.title(), "Rill");
+      assert.equal(await visitor.page.locator("#lines :is(script, b, style, img), #rooms img").count(), 0);
+    }
+    anna.check();
+    ben.check();
+  });
+
+  it("a name that is too long is an error that one can read, and what could not be said is kept", async () => {
+    const visitor = await Visitor.at(browser, server);
+    await visitor.page.getByLabel("Room to join").evaluate((field) => field.removeAttribute("maxlength"));
+    await visitor.page.getByLabel("Room to join").fill("x".repeat(1_025));
+    await visitor.page.getByRole("button", { name: "Join" }).click();
+    await visitor.page.getByRole("alert").getByText("Can't join: the room's name is too long.").waitFor();
+    await visitor.page.getByRole("button", CUT).click();
+    await visitor.page.getByText("connection cut for 5 s").waitFor();
+    await visitor.say("too early");
+    await visitor.page.getByRole("alert").getByText("You are away").waitFor();
+    assert.equal(await visitor.page.getByLabel(/^Message to/).inputValue(), "too early");
+    visitor.check();
+  });
+
+  it("cut and back: the same session, and what was missed, marked, once and in order", async () => {
+    const [anna, ben] = await two(server, "cut");
+    const session = await anna.fact("session");
+    await ben.say("before");
+    await anna.sees("before");
+    await anna.page.getByLabel(/second connection/).uncheck();
+    await anna.page.getByRole("button", CUT).click();
+    await anna.page.getByText("connection cut for 5 s").waitFor();
+    for (const text of ["one", "two", "three"]) {
+      await ben.say(text);
+      await ben.sees(text);
+    }
+    server.type("sendroom cut four");
+    assert.match(await anna.isBack(), /^back on tokyo-1 after [5-9]\.\d s · recovered: true · 4 missed messages$/);
+    await ben.say("after");
+    await anna.sees("after");
+    assert.deepEqual(await anna.texts(), { missed: ["one", "two", "three", "four"], live: ["before", "after"] });
+    assert.equal(await anna.line("one").getByText("missed while away").count(), 1);
+    assert.equal(await anna.fact("session"), session);
+    assert.match(await anna.fact("return"), /^recovered: true4 missed messages/);
+    anna.check();
+    ben.check();
+  });
+
+  it("alone, too, one sees something come back: a second connection speaks meanwhile", async () => {
+    const visitor = await Visitor.at(browser, server);
+    await visitor.page.getByRole("button", CUT).focus();
+    await visitor.page.keyboard.press("Enter");
+    await visitor.isBack();
+    const { missed, live } = await visitor.texts();
+    assert.deepEqual(missed.slice(0, 3), ["drop 1, through tokyo-1", "drop 2, through tokyo-1", "drop 3, through tokyo-1"]);
+    assert.deepEqual(live, []);
+    await eventually("the second connection is gone", async () => /clients +1 /.test(await server.command("status")));
+    visitor.check();
+  });
+
+  it("the server forgets, the page says so: a new session, in the same rooms", async (test) => {
+    const own = await rill({ CLIENT_DIR });
+    test.after(() => own.child.kill("SIGKILL"));
+    const visitor = await Visitor.at(browser, own);
+    await visitor.join("tea");
+    const session = await visitor.fact("session");
+    own.child.kill("SIGKILL");
+    await own.gone();
+    await visitor.page.getByText(/^connection lost/).waitFor();
+    const again = await rill({ CLIENT_DIR, PORT: String(own.port) });
+    test.after(() => again.end());
+    assert.match(await visitor.isBack(), /recovered: false/);
+    await eventually("the rooms are joined again", async () => /lobby[^]*tea/.test(await again.command("rooms")));
+    assert.notEqual(await visitor.fact("session"), session);
+    visitor.check(LOST_RESOURCE);
+  });
+
+  for (const [what, options] of [
+    ["light", { colorScheme: "light" }],
+    ["dark", { colorScheme: "dark" }],
+    ["on a phone", { colorScheme: "light", viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true }],
+  ]) {
+    it(`axe finds no barrier, and nothing stands out to the side: ${what}`, async () => {
+      const visitor = await Visitor.at(browser, server, options);
+      await visitor.join("a-room-whose-name-is-longer-than-the-screen-of-a-phone-is-wide-and-has-no-place-to-break");
+      await visitor.say(`${"long".repeat(60)} and words`);
+      server.type("broadcast from the console");
+      await visitor.sees("from the console");
+      assert.deepEqual(await visitor.barriers(), []);
+      await visitor.page.getByRole("button", CUT).click();
+      await visitor.page.getByText("connection cut for 5 s").waitFor();
+      assert.deepEqual(await visitor.barriers(), [], "while it is away");
+      await visitor.isBack();
+      assert.deepEqual(await visitor.barriers(), [], "when it is back");
+      const [page, screen] = await visitor.page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
+      assert.ok(page <= screen, `the page is ${page} wide, the screen ${screen}`);
+    });
+  }
+
+  it("its policy lets nothing in but its own files and connections", async () => {
+    const { headers } = await fetchOnce(server, "GET", "/");
+    assert.doesNotMatch(headers["content-security-policy"], /unsafe|\*|data:|https?:/);
+    const visitor = await Visitor.at(browser, server);
+    const refused = await visitor.page.evaluate(async () => {
+      const heard = [];
+      document.addEventListener("securitypolicyviolation", ({ effectiveDirective }) => heard.push(effectiveDirective));
+      const script = document.createElement("script");
+      try {
+        script.textContent = "document.title = 'broken'";
+        document.body.append(script);
+      } catch {}
+      try {
+        document.body.innerHTML += "<b>x</b>";
+      } catch {}
+      await fetch("http://127.0.0.1:9/").catch(() => {});
+      await new Promise((done) => setTimeout(done, 100));
+      return heard;
+    });
+    assert.ok(refused.includes("require-trusted-types-for") && refused.includes("connect-src"), `refused: ${refused}`);
+    assert.equal(await visitor.page.title(), "Rill");
+  });
+});
+
+describe("without the browser client's files", () => {
+  it("the page names the command", async (test) => {
+    const server = await rill();
+    test.after(() => server.end());
+    const visitor = await Visitor.at(browser, server, { connected: false });
+    const notice = visitor.page.getByRole("alert");
+    await notice.getByText("scripts/client-files").waitFor();
+    assert.deepEqual(await visitor.barriers(), []);
+  });
+});
+
+describe("behind nginx, with three servers", () => {
+  it("kill -9 of its server: it recovers on another one, and shows which", inCluster({ CLIENT_DIR }, async (cluster) => {
+    const balancer = await nginx(cluster.servers);
+    cluster.logs.push(["nginx", balancer]);
+    const [anna, ben] = await two(balancer, "tea");
+    const [session, first] = [await anna.fact("session"), await anna.fact("server")];
+    const [victim, other] = [cluster.servers.findIndex((_, i) => `server-${i + 1}` === first), await ben.fact("server")];
+    assert.ok(victim >= 0, `the page says ${first}`);
+    const healthy = cluster.servers.find((_, i) => i !== victim);
+    await ben.say("before");
+    await anna.sees("before");
+
+    // Said while it is away for certain.
+    await anna.page.getByLabel(/second connection/).uncheck();
+    await anna.page.getByRole("button", CUT).click();
+    await anna.page.getByText("connection cut for 5 s").waitFor();
+    await cluster.kill(victim);
+    healthy.type("sendroom tea the server is dead");
+    if (other !== first) await ben.say("and I am here");
+    const back = await anna.isBack();
+    assert.match(back, /^back on server-\d after .* · recovered: true · [12] missed messages?$/);
+    assert.notEqual(await anna.fact("server"), first);
+    assert.equal(await anna.page.getByRole("status").textContent(), `connected to ${await anna.fact("server")}`);
+    assert.equal(await anna.fact("session"), session);
+    const { missed } = await anna.texts();
+    assert.deepEqual(missed, ["the server is dead", "and I am here"].slice(0, missed.length));
+
+    // Killed under it, without a word before.
+    const second = cluster.servers.findIndex((_, i) => back.includes(`server-${i + 1} `));
+    await cluster.add(victim);
+    await cluster.kill(second);
+    await anna.page.getByText(/^connection lost/).waitFor();
+    await eventually("it is back", async () => /^connected to/.test(await anna.page.getByRole("status").textContent()), 20_000);
+    assert.match(await anna.isBack(), /recovered: true/);
+    assert.equal(await anna.fact("session"), session);
+    await ben.isIn("tea");
+    await eventually("ben is connected", async () => /^connected to/.test(await ben.page.getByRole("status").textContent()), 20_000);
+    await ben.say("after");
+    await anna.sees("after");
+    for (const visitor of [anna, ben]) visitor.check(LOST_RESOURCE);
+  }));
+});
+
+describe("pictures", { skip: PICTURES === undefined && "PAGE_SCREENSHOTS names no folder" }, () => {
+  for (const [name, options] of [
+    ["light", { colorScheme: "light" }],
+    ["dark", { colorScheme: "dark" }],
+    ["phone", { colorScheme: "light", viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true }],
+  ]) {
+    it(`room page, ${name}`, async (test) => {
+      const server = await rill({ CLIENT_DIR, SERVER_ID: "tokyo-1" });
+      test.after(() => server.end());
+      const [anna, ben] = await two(server, "tea", options);
+      await ben.say("Then I'll go on talking.");
+      await anna.sees("Then I'll go on talking.");
+      await anna.page.getByRole("button", CUT).click();
+      await pass(1_500);
+      await ben.say("The kettle is on.");
+      await pass(1_000);
+      server.type("sendroom tea maintenance tonight at ten");
+      await anna.isBack();
+      await anna.say("I'm back, and it's all here.");
+      await anna.sees("I'm back, and it's all here.");
+      await anna.page.mouse.move(1, 1);
+      await anna.page.screenshot({ path: join(PICTURES, `page-${name}.png`), fullPage: name === "phone" });
+      anna.check();
+      ben.check();
+    });
+  }
+});
