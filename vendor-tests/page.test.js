@@ -255,7 +255,7 @@ describe("pictures", { skip: PICTURES === undefined && "PAGE_SCREENSHOTS names n
   for (const [name, options] of [
     ["light", { colorScheme: "light" }],
     ["dark", { colorScheme: "dark" }],
-    ["phone", { colorScheme: "light", viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true }],
+    ["phone", { colorScheme: "light", viewport: { width: 390, height: 844 }, isMobile: true }],
   ]) {
     it(`room page, ${name}`, async (test) => {
       const server = await rill({ CLIENT_DIR, SERVER_ID: "tokyo-1" });

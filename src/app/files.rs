@@ -97,6 +97,9 @@ const NAMES: [&str; 8] = [
     "socket.io.msgpack.min.js.map",
 ];
 
+/// What says of which version they are.
+const PACKAGE: &str = "package.json";
+
 /// The official browser client.
 #[derive(Default)]
 pub struct Client {
@@ -134,7 +137,7 @@ impl Client {
         let beside = || std::env::current_exe().ok().and_then(|program| Some(program.parent()?.join(name)));
         let found = match folder {
             Some(folder) => Some(folder.to_owned()),
-            None => [Some(PathBuf::from(name)), beside()].into_iter().flatten().find(|folder| folder.is_dir()),
+            None => [Some(PathBuf::from(name)), beside()].into_iter().flatten().find(|folder| folder.join(PACKAGE).is_file()),
         };
         match found.map(|folder| Client::read(&folder)) {
             None => (Client::default(), None),
@@ -149,12 +152,12 @@ impl Client {
             let path = folder.join(name);
             read_file(&path).map_err(|error| ClientError { path, error })
         };
-        let package: serde_json::Value = serde_json::from_slice(&read("package.json")?).unwrap_or_default();
+        let package: serde_json::Value = serde_json::from_slice(&read(PACKAGE)?).unwrap_or_default();
         let version = package.get("version").and_then(serde_json::Value::as_str);
         let plain = |text: &&str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-+.".contains(&byte));
         let Some(version) = version.filter(plain) else {
             let error = io::Error::new(io::ErrorKind::InvalidData, "no version");
-            return Err(ClientError { path: folder.join("package.json"), error });
+            return Err(ClientError { path: folder.join(PACKAGE), error });
         };
         let file = |name: &&str| {
             let kind = if name.ends_with(".map") { MAP } else { SCRIPT };

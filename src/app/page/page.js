@@ -5,6 +5,7 @@
 const FIRST_ROOM = "lobby";
 const MOST_LINES = 500;
 const PATIENCE_MS = 5_000; // for an answer of the server
+const AGAIN_MS = 1_000;
 const UPGRADES = ["upgrade", "upgradeError", "close"]; // the ends of an upgrade
 
 const get = (id) => document.getElementById(id);
@@ -80,7 +81,7 @@ function chip(room, i) {
   label.title = room;
   const leave = Object.assign(element("button", "", "×"), { type: "button", id: `leave-${i}`, title: "Leave" });
   leave.setAttribute("aria-label", `Leave ${room}`);
-  leave.addEventListener("click", () => change("leave", room));
+  leave.dataset.leave = room;
   all.append(leave);
   return all;
 }
@@ -118,13 +119,14 @@ function start() {
     facts();
     // The answer comes behind all that was missed.
     const answer = await ask("whoami");
-    if (time !== session.times || !socket.connected) return;
+    const still = () => time === session.times && socket.connected;
+    if (!still()) return;
     session.replaying = false;
     session.server = answer.server ?? "";
     show("here", session.server ? `connected to ${session.server}` : "connected");
     if (line) returned(line, away);
     facts();
-    await enter();
+    await enter(still);
   });
 
   function returned(line, away) {
@@ -139,12 +141,17 @@ function start() {
   }
 
   /** A recovered session is in its rooms; a new one enters those that the page shows, the first of all one of its own choice. */
-  async function enter() {
+  async function enter(still) {
     if (!session.entered) rooms.add((target = FIRST_ROOM));
     if (!socket.recovered || !session.entered) {
-      for (const room of rooms) if (!(await ask("join", room)).ok) rooms.delete(room);
+      for (const room of rooms) {
+        const { ok } = await ask("join", room);
+        if (!still()) return;
+        if (!ok) rooms.delete(room);
+      }
     }
     const answer = await ask("rooms");
+    if (!still()) return;
     if (answer.ok) {
       session.entered = true;
       rooms.clear();
@@ -162,6 +169,8 @@ function start() {
       tell(`connection lost (${reason})`, "bad");
     }
     facts();
+    // The client does not return by itself to a server that has sent it away.
+    if (!socket.active) setTimeout(() => socket.connect(), AGAIN_MS);
   });
 
   socket.on("connect_error", ({ message }) => {
@@ -179,7 +188,8 @@ function start() {
     if (socket.id) get("session").textContent = socket.id; // a client that is away has none, and gets it back
   }
 
-  socket.on("message", ({ room, from, text, at }) => {
+  socket.on("message", (message) => {
+    const { room = null, from = "", text = "", at } = message ?? {};
     const missed = session.replaying;
     if (missed) session.missed++;
     const [name, kind, face] = sender(String(from));
@@ -192,9 +202,9 @@ function start() {
     const meta = element("p", "meta");
     meta.append(element("bdi", "from", name), element("bdi", "where", room === null ? "to everybody" : `in ${room}`));
     if (missed) meta.append(element("span", "mark", "missed while away"));
-    const said = new Date(Number(at));
-    const time = element("time", "", clock.format(said));
-    time.dateTime = said.toISOString();
+    const then = Number.isNaN(new Date(at).getTime()) ? new Date() : new Date(at); // any program may write to the log
+    const time = element("time", "", clock.format(then));
+    time.dateTime = then.toISOString();
     line.append(portrait, meta, time, Object.assign(element("p", "said", String(text)), { dir: "auto" }));
     append(line);
   });
@@ -208,7 +218,7 @@ function start() {
 
   // ---- what the visitor does
 
-  change = async (event, room) => {
+  async function change(event, room) {
     if (!socket.connected) return problem(`You are away: ${event} when you are back.`);
     const answer = await ask(event, room);
     if (!answer.ok) return problem(`Can't ${event}: ${answer.error}.`);
@@ -217,7 +227,12 @@ function start() {
     else rooms.delete(room);
     drawRooms();
     if (event === "leave") get("to-0").focus();
-  };
+  }
+
+  get("rooms").addEventListener("click", ({ target: clicked }) => {
+    const { leave } = clicked.dataset;
+    if (leave !== undefined) change("leave", leave);
+  });
 
   get("join").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -298,7 +313,6 @@ function start() {
   }
 }
 
-let change = () => {};
 drawRooms();
 if (typeof io === "function") {
   start();
