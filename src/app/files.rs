@@ -137,7 +137,10 @@ impl Client {
         let beside = || std::env::current_exe().ok().and_then(|program| Some(program.parent()?.join(name)));
         let found = match folder {
             Some(folder) => Some(folder.to_owned()),
-            None => [Some(PathBuf::from(name)), beside()].into_iter().flatten().find(|folder| folder.join(PACKAGE).is_file()),
+            None => [Some(PathBuf::from(name)), beside()]
+                .into_iter()
+                .flatten()
+                .find(|folder| folder.join(PACKAGE).is_file()),
         };
         match found.map(|folder| Client::read(&folder)) {
             None => (Client::default(), None),

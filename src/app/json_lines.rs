@@ -31,7 +31,7 @@ impl Level {
 }
 
 /// Texts, tag included, with their fields in braces.
-const KNOWN: [(Level, &str); 18] = [
+const KNOWN: [(Level, &str); 19] = [
     (Level::Info, "[RECOVERY] Client reconnected (recovered): {id}"),
     (Level::Warn, "[RECOVERY] Client of {namespace} reconnected as new: {reason}"),
     (
@@ -53,6 +53,7 @@ const KNOWN: [(Level, &str); 18] = [
     (Level::Warn, "[SERVER] {lines} lines were dropped: nothing read the output"),
     (Level::Error, "[SERVER] can't listen on {address}: {reason}"),
     (Level::Error, "[SERVER] can't accept a connection: {reason}"),
+    (Level::Warn, "[HTTP] the browser client can't be read: {file}: {reason}; scripts/client-files fetches it"),
 ];
 
 /// The object for a line. What has no tag answers the operator.
@@ -181,6 +182,7 @@ mod tests {
             include_str!("log.rs"),
             include_str!("operator.rs"),
             include_str!("chat.rs"),
+            include_str!("files.rs"),
         ));
         for (_, text) in KNOWN {
             // The room application puts the tag before its lines itself.
