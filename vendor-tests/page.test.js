@@ -212,6 +212,13 @@ describe("behind nginx, with three servers", () => {
   it("kill -9 of its server: it recovers on another one, and shows which", inCluster({ CLIENT_DIR }, async (cluster) => {
     const balancer = await nginx(cluster.servers);
     cluster.logs.push(["nginx", balancer]);
+    // nginx compresses the client's files, and weakens their tag.
+    const script = (headers) => fetchOnce(balancer, "GET", "/socket.io/socket.io.min.js", { headers: { "Accept-Encoding": "gzip", ...headers } });
+    const { status, headers } = await script();
+    assert.deepEqual([status, headers["content-encoding"]], [200, "gzip"]);
+    assert.match(headers.etag, /^W\/"/);
+    assert.equal((await script({ "If-None-Match": headers.etag })).status, 304);
+
     const [anna, ben] = await two(balancer, "tea");
     const [session, first] = [await anna.fact("session"), await anna.fact("server")];
     const [victim, other] = [cluster.servers.findIndex((_, i) => `server-${i + 1}` === first), await ben.fact("server")];
