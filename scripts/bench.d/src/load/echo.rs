@@ -4,17 +4,19 @@ use crate::message::{Message, Received};
 use crate::meter::Meter;
 use crate::polling::Polling;
 use crate::wire::Wire;
-use crate::{Failure, Plan};
+use crate::{Failure, Plan, READY, open};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 pub async fn run(plan: &Plan, message: Message) -> Result<Value, Failure> {
     let (meter, mut tasks) = (Rc::new(Meter::default()), JoinSet::new());
-    for _ in 0..plan.clients {
-        let wire = Wire::open(plan.port()?).await?;
+    let clients = open(plan.port()?, plan.clients).await?;
+    sleep(READY).await;
+    for wire in clients {
         tasks.spawn_local(client(wire, message.clone(), plan.flight, meter.clone()));
     }
     meter.run(plan, tasks).await
@@ -76,8 +78,12 @@ impl Sent {
 /// The same over long-polling, one message at a time: a GET always waits, and each message is a POST.
 pub async fn polling(plan: &Plan, message: Message) -> Result<Value, Failure> {
     let (meter, mut tasks) = (Rc::new(Meter::default()), JoinSet::new());
+    let mut clients = Vec::new();
     for _ in 0..plan.clients {
-        let client = Polling::open(plan.port()?).await?;
+        clients.push(Polling::open(plan.port()?).await?);
+    }
+    sleep(READY).await;
+    for client in clients {
         tasks.spawn_local(poller(client, message.clone(), meter.clone()));
     }
     meter.run(plan, tasks).await

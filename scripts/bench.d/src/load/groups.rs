@@ -4,7 +4,7 @@ use crate::echo::Sent;
 use crate::message::{Message, Offset, PROBE, Received};
 use crate::meter::Meter;
 use crate::wire::Wire;
-use crate::{Failure, Plan};
+use crate::{Failure, Plan, READY, open};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -107,30 +107,42 @@ async fn sender(
 pub async fn broadcast(plan: &Plan, offset: Offset) -> Result<Value, Failure> {
     let meter = Rc::new(Meter::default());
     let group = Group::new(Message::broadcast(plan.bytes, offset), plan.clients, &meter);
-    let sending = Wire::open(plan.port()?).await?;
-    let mut receivers = Vec::new();
-    for _ in 1..plan.clients {
-        receivers.push(receiver(Wire::open(plan.port()?).await?, group.clone()));
-    }
+    let clients = open(plan.port()?, plan.clients).await?;
+    sleep(READY).await;
     let mut tasks = JoinSet::new();
-    tasks.spawn_local(sender(sending, group, receivers, plan.flight));
+    start(clients, group, plan, &mut tasks)?;
     meter.run(plan, tasks).await
 }
 
 /// Each group is a room.
 pub async fn rooms(plan: &Plan, offset: Offset) -> Result<Value, Failure> {
     let (meter, mut tasks) = (Rc::new(Meter::default()), JoinSet::new());
+    let size = plan.clients / plan.rooms;
+    let mut clients = open(plan.port()?, plan.rooms * size).await?;
+    sleep(READY).await;
     for room in 0..plan.rooms {
-        let (name, size) = (format!("room-{room}"), plan.clients / plan.rooms);
-        let group = Group::new(Message::room(&name, plan.bytes, offset), size, &meter);
-        let sending = member(plan.port()?, &name).await?;
-        let mut receivers = Vec::new();
-        for _ in 1..size {
-            receivers.push(receiver(member(plan.port()?, &name).await?, group.clone()));
+        let name = format!("room-{room}");
+        let mut members = clients.split_off(clients.len() - size);
+        for member in &mut members {
+            join(member, &name).await?;
         }
-        tasks.spawn_local(sender(sending, group, receivers, plan.flight));
+        let group = Group::new(Message::room(&name, plan.bytes, offset), size, &meter);
+        start(members, group, plan, &mut tasks)?;
     }
     meter.run(plan, tasks).await
+}
+
+/// One of them sends, and all of them receive.
+fn start(
+    mut clients: Vec<Wire>,
+    group: Rc<Group>,
+    plan: &Plan,
+    tasks: &mut JoinSet<Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let sending = clients.pop().ok_or("a group of nobody")?;
+    let receivers = clients.into_iter().map(|wire| receiver(wire, group.clone())).collect();
+    tasks.spawn_local(sender(sending, group, receivers, plan.flight));
+    Ok(())
 }
 
 /// The sender is on the first server, and the room on the second.
@@ -139,11 +151,14 @@ pub async fn cluster(plan: &Plan) -> Result<Value, Failure> {
     let meter = Rc::new(Meter::default());
     let group = Group::new(Message::room("far", plan.bytes, Offset::Either), plan.clients, &meter);
     let mut sending = Wire::open(here).await?;
-    let mut members = Vec::new();
-    for _ in 0..plan.clients {
-        members.push(member(there, "far").await?);
+    let mut members = open(there, plan.clients).await?;
+    sleep(READY).await;
+    for member in &mut members {
+        join(member, "far").await?;
     }
-    timeout(MOST_PROBING, probe(&mut sending, &mut members)).await.map_err(|_| "the servers don't find each other")??;
+    timeout(MOST_PROBING, probe(&mut sending, &mut members))
+        .await
+        .map_err(|_| "the servers don't find each other")??;
     let receivers = members.into_iter().map(|wire| receiver(wire, group.clone())).collect();
     let mut tasks = JoinSet::new();
     tasks.spawn_local(sender(sending, group, receivers, plan.flight));
@@ -171,10 +186,8 @@ async fn probe(sending: &mut Wire, members: &mut [Wire]) -> Result<(), Failure> 
     }
 }
 
-async fn member(port: u16, room: &str) -> Result<Wire, Failure> {
-    let mut wire = Wire::open(port).await?;
+async fn join(wire: &mut Wire, room: &str) -> Result<(), Failure> {
     wire.text(format!("421[\"join\",\"{room}\"]").as_bytes());
     wire.flush().await?;
-    wire.expect(b"431[").await?;
-    Ok(wire)
+    wire.expect(b"431[").await
 }

@@ -23,7 +23,8 @@ use wire::Wire;
 
 pub type Failure = Box<dyn Error + Send + Sync>;
 
-const USAGE: &str = "usage: load KIND --port N[,N] --pid N[,N] [--redis PID] [--clients N] [--flight N] [--bytes N] [--rooms N] \
+const USAGE: &str =
+    "usage: load KIND --port N[,N] --pid N[,N] [--redis PID] [--clients N] [--flight N] [--bytes N] [--rooms N] \
                      [--warm SECONDS] [--time SECONDS] [--recovery]
   KIND: echo, ack, object, binary, polling, broadcast, rooms, cluster, idle, connect";
 /// Handshakes under way at once.
@@ -32,6 +33,9 @@ const OPENING: usize = 32;
 const FIRST_CLIENTS: usize = 100;
 /// What a server allocates for a moment is given back by then.
 const SETTLED: Duration = Duration::from_millis(1_500);
+
+/// socketioxide answers CONNECT before its handlers are there, and drops what comes before them; so every server is given time.
+pub const READY: Duration = Duration::from_millis(200);
 
 /// What is to be done.
 pub struct Plan {
@@ -111,7 +115,7 @@ async fn load(kind: &str, plan: &Plan) -> Result<Value, Failure> {
 }
 
 /// So many clients, connected and kept.
-async fn open(port: u16, count: usize) -> Result<Vec<Wire>, Failure> {
+pub async fn open(port: u16, count: usize) -> Result<Vec<Wire>, Failure> {
     let mut opening = JoinSet::new();
     let mut clients = Vec::with_capacity(count);
     for _ in 0..count {

@@ -38,7 +38,8 @@ impl Message {
     /// The same, acknowledged: the number is the acknowledgement's id, and the padding stands for it in the string.
     pub fn ack(bytes: usize) -> Message {
         let text = format!("{}{}", "a".repeat(DIGITS.min(bytes)), padding(bytes));
-        let (out, back) = (("42".to_owned(), format!("[\"echo\",\"{text}\"]")), ("43".to_owned(), format!("[\"{text}\"]")));
+        let (out, back) =
+            (("42".to_owned(), format!("[\"echo\",\"{text}\"]")), ("43".to_owned(), format!("[\"{text}\"]")));
         Message { out, back, binary: false, offset: Offset::Never }
     }
 

@@ -16,7 +16,8 @@ impl Cpu {
                 let path = thread?.path();
                 // A thread may end between the two calls.
                 let Ok(text) = fs::read_to_string(path.join("schedstat")) else { continue };
-                let time = text.split(' ').next().and_then(|time| time.parse().ok()).ok_or("schedstat can't be read")?;
+                let time =
+                    text.split(' ').next().and_then(|time| time.parse().ok()).ok_or("schedstat can't be read")?;
                 threads.insert((pid, path.to_string_lossy().into_owned()), time);
             }
         }
@@ -25,7 +26,8 @@ impl Cpu {
 
     /// Microseconds since then.
     pub fn since(&self, before: &Cpu) -> f64 {
-        let spent = |(thread, time): (&(u32, String), &u64)| time - before.0.get(thread).copied().unwrap_or(0).min(*time);
+        let spent =
+            |(thread, time): (&(u32, String), &u64)| time - before.0.get(thread).copied().unwrap_or(0).min(*time);
         self.0.iter().map(spent).sum::<u64>() as f64 / 1_000.0
     }
 }

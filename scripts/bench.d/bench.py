@@ -1,0 +1,212 @@
+"""Starts the servers, drives them with the load generator in turns, and prints one table. scripts/bench builds all of it and calls this."""
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Iterator
+
+from chart import chart
+from rows import ROWS, Goal, Row
+
+HERE = Path(__file__).resolve().parent
+TARGET = Path(os.environ["CARGO_TARGET_DIR"])
+PEERS = TARGET / "bench/release"
+# With recovery: the same server, started differently.
+COMMANDS = {
+    "node": ["node", HERE / "node.js"],
+    "node+": ["node", HERE / "node.js", "--recovery"],
+    "socketioxide": [PEERS / "socketioxide"],
+    "floor": [PEERS / "floor"],
+    "rill": [TARGET / "release/conformance", "bench"],
+    "rill+": [TARGET / "release/conformance", "bench", "--recovery"],
+}
+COLUMNS = {"node": "Node", "node+": "Node, rec.", "socketioxide": "socketioxide", "floor": "floor", "rill": "Rill", "rill+": "Rill, rec."}
+# For the servers that are written in Rust; Node runs JavaScript on one.
+WORKERS = 2
+MOST_SECONDS = 60
+
+
+class Failure(Exception):
+    pass
+
+
+class Process:
+    """A server of the benchmark, on a free port, until it is stopped."""
+
+    def __init__(self, command: list[str | Path], folder: Path):
+        self.port = free_port()
+        self.log = folder / f"{self.port}.log"
+        with self.log.open("wb") as log:
+            self.child = subprocess.Popen(
+                [*command, "--port", str(self.port)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"TOKIO_WORKER_THREADS": str(WORKERS), "NODE_ENV": "production"},
+            )
+        end = time.monotonic() + 20
+        while socket.socket().connect_ex(("127.0.0.1", self.port)):
+            if self.child.poll() is not None or time.monotonic() > end:
+                self.stop()
+                raise Failure(f"{Path(command[0]).name} does not listen:\n{self.log.read_text()}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        self.child.kill()
+        self.child.wait()
+
+
+def free_port() -> int:
+    """Below the ports that the kernel gives to outgoing connections, as in lib.sh."""
+    for port in range(20_000 + os.getpid() % 5_000, 30_000):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if port not in used and probe.connect_ex(("127.0.0.1", port)):
+                used.add(port)
+                return port
+    raise Failure("no free port between 20000 and 30000")
+
+
+used: set[int] = set()
+
+
+class Bench:
+    """One run over the rows."""
+
+    def __init__(self, quick: bool, rounds: int, folder: Path):
+        self.rounds, self.folder = rounds, folder
+        self.warm, self.time = (0.3, 0.5) if quick else (0.5, 1.0)
+
+    def row(self, row: Row) -> dict[str, list[dict]]:
+        """What each server spent, in every round. The servers take turns, so that all have the machine's good and bad moments."""
+        results: dict[str, list[dict]] = {server: [] for server in row.servers}
+        for number in range(self.rounds):
+            for server in row.servers:
+                print(f"\r\033[K{row.name} {number + 1}/{self.rounds} {server}", end="", file=sys.stderr, flush=True)
+                try:
+                    results[server].append(self.one(row, server))
+                except Failure as failure:
+                    print(f"\r\033[K{row.name}, {server}: {failure}", file=sys.stderr)
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+        return results
+
+    def one(self, row: Row, server: str) -> dict:
+        """A fresh server: none begins with the memory that another row has left behind."""
+        running: list[Process] = []
+        options: list[str] = []
+        try:
+            if row.load[0] == "cluster":
+                redis = Process(["redis-server", "--save", "", "--bind", "127.0.0.1", "--dir", self.folder], self.folder)
+                running.append(redis)
+                place = ["--redis", f"127.0.0.1:{redis.port}"]
+                servers = [Process([*COMMANDS[server], *place], self.folder) for _ in range(2)]
+                options = ["--redis", str(redis.child.pid)]
+            else:
+                servers = [Process(COMMANDS[server], self.folder)]
+            running += servers
+            if server.endswith("+") and row.load[0] != "cluster":
+                options.append("--recovery")
+            ports, pids = (",".join(str(n) for n in ns) for ns in ([s.port for s in servers], [s.child.pid for s in servers]))
+            # A just-in-time compiler wants to have seen the code.
+            warm = self.warm * (2 if server.startswith("node") else 1)
+            options += ["--port", ports, "--pid", pids, "--warm", str(warm), "--time", str(self.time)]
+            done = subprocess.run(
+                [PEERS / "load", *row.load, *options], capture_output=True, text=True, timeout=MOST_SECONDS, check=False
+            )
+            if done.returncode:
+                raise Failure(done.stderr.strip() + "".join(s.log.read_text()[-500:] for s in servers))
+            return json.loads(done.stdout)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"not done after {MOST_SECONDS} s") from None
+        finally:
+            for process in running:
+                process.stop()
+
+
+def figures(row: Row, results: dict[str, list[dict]]) -> dict[str, float]:
+    found = {server: [result[row.value] for result in rounds] for server, rounds in results.items()}
+    return {server: statistics.median(values) for server, values in found.items() if values}
+
+
+def ratio(found: dict[str, float], ours: str, theirs: str) -> float | None:
+    return found[ours] / found[theirs] if ours in found and theirs in found else None
+
+
+def judge(goal: Goal, found: dict[str, float]) -> str:
+    value = ratio(found, goal.ours, goal.theirs) if goal.theirs else found.get(goal.ours)
+    if value is None:
+        return "?"
+    subject = "rec. " if goal.ours == "rill+" else ""
+    other = {"socketioxide": "socketioxide", "node": "Node", "rill": "Rill", None: ""}[goal.theirs]
+    return f"{subject}≤ {goal.most:g}{' × ' + other if other else ''}: {value:.2f} {'held' if value <= goal.most else 'MISSED'}"
+
+
+def number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def table(measured: dict[str, dict[str, float]]) -> Iterator[str]:
+    head = ["server CPU per operation, unless it says memory or latency", *COLUMNS.values(), "Rill/Node", "Rill/socketioxide", "goal"]
+    lines = [head]
+    for row in ROWS:
+        if row.name in measured:
+            found = measured[row.name]
+            cells = [number(found.get(server)) for server in COLUMNS]
+            ratios = [number(ratio(found, "rill", peer)) for peer in ("node", "socketioxide")]
+            lines.append([f"{row.title}, {row.unit}", *cells, *ratios, "; ".join(judge(goal, found) for goal in row.goals)])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    for at, line in enumerate(lines):
+        cells = [cell.ljust(width) if column in (0, len(head) - 1) else cell.rjust(width) for column, (cell, width) in enumerate(zip(line, widths))]
+        yield "| " + " | ".join(cells) + " |"
+        if at == 0:
+            last = len(head) - 1
+            yield "|" + "|".join("-" * (w + 2) if c in (0, last) else "-" * (w + 1) + ":" for c, w in enumerate(widths)) + "|"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="What Rill costs beside its peers.")
+    names = [row.name for row in ROWS]
+    parser.add_argument("--quick", action="store_true", help="one short round: is anything off?")
+    parser.add_argument("--only", action="append", choices=names, metavar="ROW", help="one of: " + " ".join(names))
+    parser.add_argument("--rounds", type=int, help="3, or 1 with --quick")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="everything that was measured")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="the table as a chart")
+    return parser.parse_args()
+
+
+def main() -> int:
+    asked, start = arguments(), time.monotonic()
+    rounds = asked.rounds or (1 if asked.quick else 3)
+    everything, measured = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(asked.quick, rounds, Path(folder))
+        for row in ROWS:
+            if not asked.only or row.name in asked.only:
+                everything[row.name] = bench.row(row)
+                measured[row.name] = figures(row, everything[row.name])
+                # What is known stays known if the run is broken off.
+                if asked.json:
+                    asked.json.write_text(json.dumps(everything, indent=1) + "\n")
+    print(*table(measured), sep="\n")
+    minutes = (time.monotonic() - start) / 60
+    print(f"\nMedian of {rounds} round(s) in turns, {os.cpu_count()} cores, {WORKERS} tokio worker threads per server, {minutes:.1f} minutes.")
+    if asked.plot:
+        asked.plot.write_text(chart(ROWS, COLUMNS, measured))
+    complete = all(len(results) == rounds for row in everything.values() for results in row.values())
+    return 0 if complete else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Failure as failure:
+        sys.exit(f"{failure}")
