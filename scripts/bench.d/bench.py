@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 from typing import Iterator
 
@@ -58,6 +59,18 @@ class Process:
                 raise Failure(f"{Path(command[0]).name} does not listen:\n{self.log.read_text()}")
             time.sleep(0.02)
 
+    def ready(self) -> None:
+        """A server of a cluster turns clients away until it has reached Redis."""
+        end = time.monotonic() + 20
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/socket.io/?EIO=4&transport=polling", timeout=5):
+                    return
+            except OSError as error:
+                if time.monotonic() > end:
+                    raise Failure(f"not ready: {error}\n{self.log.read_text()}") from None
+                time.sleep(0.05)
+
     def stop(self) -> None:
         self.child.kill()
         self.child.wait()
@@ -77,57 +90,85 @@ def free_port() -> int:
 used: set[int] = set()
 
 
-class Bench:
-    """One run over the rows."""
+class Driven:
+    """One server of a row, or two of a cluster with their Redis, and what they spent in each round."""
 
-    def __init__(self, quick: bool, rounds: int, folder: Path):
-        self.rounds, self.folder = rounds, folder
-        self.warm, self.time = (0.3, 0.5) if quick else (0.5, 1.0)
+    def __init__(self, row: Row, server: str, folder: Path):
+        self.row, self.server, self.folder = row, server, folder
+        self.running: list[Process] = []
+        self.options: list[str] = []
+        self.results: list[dict] = []
 
-    def row(self, row: Row) -> dict[str, list[dict]]:
-        """What each server spent, in every round. The servers take turns, so that all have the machine's good and bad moments."""
-        results: dict[str, list[dict]] = {server: [] for server in row.servers}
-        for number in range(self.rounds):
-            for server in row.servers:
-                print(f"\r\033[K{row.name} {number + 1}/{self.rounds} {server}", end="", file=sys.stderr, flush=True)
-                try:
-                    results[server].append(self.one(row, server))
-                except Failure as failure:
-                    print(f"\r\033[K{row.name}, {server}: {failure}", file=sys.stderr)
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
-        return results
+    def start(self) -> None:
+        if self.row.load[0] == "cluster":
+            redis = ["redis-server", "--save", "", "--bind", "127.0.0.1", "--dir", self.folder]
+            self.running.append(Process(redis, self.folder))
+            self.options = ["--redis", str(self.running[0].child.pid)]
+            place = ["--redis", f"127.0.0.1:{self.running[0].port}"]
+            servers = []
+            for _ in range(2):
+                servers.append(Process([*COMMANDS[self.server], *place], self.folder))
+                self.running.append(servers[-1])
+            for server in servers:
+                server.ready()
+        else:
+            servers = [Process(COMMANDS[self.server], self.folder)]
+            self.running += servers
+            if self.server.endswith("+"):
+                self.options = ["--recovery"]
+        for name, numbers in ("--port", [s.port for s in servers]), ("--pid", [s.child.pid for s in servers]):
+            self.options += [name, ",".join(str(number) for number in numbers)]
 
-    def one(self, row: Row, server: str) -> dict:
-        """A fresh server: none begins with the memory that another row has left behind."""
-        running: list[Process] = []
-        options: list[str] = []
+    def round(self, seconds: float) -> None:
+        fresh = not self.running
+        if fresh:
+            self.start()
+        # A just-in-time compiler wants to have seen the code for a while; after that, only the new connections warm up.
+        warm = min(0.3, seconds) if not fresh else 3 * seconds if self.server.startswith("node") else 0.5 * seconds
+        options = [*self.options, "--warm", str(warm), "--time", str(seconds)]
         try:
-            if row.load[0] == "cluster":
-                redis = Process(["redis-server", "--save", "", "--bind", "127.0.0.1", "--dir", self.folder], self.folder)
-                running.append(redis)
-                place = ["--redis", f"127.0.0.1:{redis.port}"]
-                servers = [Process([*COMMANDS[server], *place], self.folder) for _ in range(2)]
-                options = ["--redis", str(redis.child.pid)]
-            else:
-                servers = [Process(COMMANDS[server], self.folder)]
-            running += servers
-            if server.endswith("+") and row.load[0] != "cluster":
-                options.append("--recovery")
-            ports, pids = (",".join(str(n) for n in ns) for ns in ([s.port for s in servers], [s.child.pid for s in servers]))
-            # A just-in-time compiler wants to have seen the code.
-            warm = self.warm * (2 if server.startswith("node") else 1)
-            options += ["--port", ports, "--pid", pids, "--warm", str(warm), "--time", str(self.time)]
             done = subprocess.run(
-                [PEERS / "load", *row.load, *options], capture_output=True, text=True, timeout=MOST_SECONDS, check=False
+                [PEERS / "load", *self.row.load, *options], capture_output=True, text=True, timeout=MOST_SECONDS, check=False
             )
-            if done.returncode:
-                raise Failure(done.stderr.strip() + "".join(s.log.read_text()[-500:] for s in servers))
-            return json.loads(done.stdout)
         except subprocess.TimeoutExpired:
             raise Failure(f"not done after {MOST_SECONDS} s") from None
-        finally:
-            for process in running:
-                process.stop()
+        if done.returncode:
+            raise Failure(done.stderr.strip() + "".join(process.log.read_text()[-500:] for process in self.running))
+        self.results.append(json.loads(done.stdout))
+        # What a peak has left in the allocator would hide what the next round takes.
+        if self.row.value == "memory":
+            self.stop()
+
+    def stop(self) -> None:
+        while self.running:
+            self.running.pop().stop()
+
+
+def measure(row: Row, rounds: int, seconds: float, folder: Path) -> dict[str, list[dict]]:
+    """What each server spent, in every round. The servers take turns, so that all have the machine's good and bad moments."""
+    driven = [Driven(row, server, folder) for server in row.servers]
+    try:
+        for number in range(rounds):
+            for one in driven:
+                note(f"{row.name} {number + 1}/{rounds} {one.server}")
+                try:
+                    one.round(seconds)
+                except Failure as failure:
+                    note(f"{row.name}, {one.server}: {failure}\n")
+                    one.stop()
+    finally:
+        for one in driven:
+            one.stop()
+    note("")
+    return {one.server: one.results for one in driven}
+
+
+def note(text: str) -> None:
+    """Where the run is, for somebody who watches; what is a line, for everybody."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+    elif text.endswith("\n"):
+        print(text, end="", file=sys.stderr, flush=True)
 
 
 def figures(row: Row, results: dict[str, list[dict]]) -> dict[str, float]:
@@ -188,10 +229,9 @@ def main() -> int:
     rounds = asked.rounds or (1 if asked.quick else 3)
     everything, measured = {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(asked.quick, rounds, Path(folder))
         for row in ROWS:
             if not asked.only or row.name in asked.only:
-                everything[row.name] = bench.row(row)
+                everything[row.name] = measure(row, rounds, 0.5 if asked.quick else 1.0, Path(folder))
                 measured[row.name] = figures(row, everything[row.name])
                 # What is known stays known if the run is broken off.
                 if asked.json:
