@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -171,9 +172,9 @@ def note(text: str) -> None:
         print(text, end="", file=sys.stderr, flush=True)
 
 
-def figures(row: Row, results: dict[str, list[dict]]) -> dict[str, float]:
-    found = {server: [result[row.value] for result in rounds] for server, rounds in results.items()}
-    return {server: statistics.median(values) for server, values in found.items() if values}
+def figures(results: dict[str, list[dict]], value: str) -> dict[str, float]:
+    """The median of each server that was measured."""
+    return {server: statistics.median(result[value] for result in rounds) for server, rounds in results.items() if rounds}
 
 
 def ratio(found: dict[str, float], ours: str, theirs: str) -> float | None:
@@ -195,15 +196,17 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def table(measured: dict[str, dict[str, float]]) -> Iterator[str]:
+def table(everything: dict[str, dict[str, list[dict]]]) -> Iterator[str]:
     head = ["server CPU per operation, unless it says memory or latency", *COLUMNS.values(), "Rill/Node", "Rill/socketioxide", "goal"]
     lines = [head]
     for row in ROWS:
-        if row.name in measured:
-            found = measured[row.name]
-            cells = [number(found.get(server)) for server in COLUMNS]
-            ratios = [number(ratio(found, "rill", peer)) for peer in ("node", "socketioxide")]
-            lines.append([f"{row.title}, {row.unit}", *cells, *ratios, "; ".join(judge(goal, found) for goal in row.goals)])
+        for value, title in [(row.value, f"{row.title}, {row.unit}"), *([row.also] if row.also else [])]:
+            if row.name in everything:
+                found = figures(everything[row.name], value)
+                cells = [number(found.get(server)) for server in COLUMNS]
+                ratios = [number(ratio(found, "rill", peer)) for peer in ("node", "socketioxide")]
+                goals = [judge(goal, found) for goal in row.goals if value == row.value]
+                lines.append([title, *cells, *ratios, "; ".join(goals)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     for at, line in enumerate(lines):
         cells = [cell.ljust(width) if column in (0, len(head) - 1) else cell.rjust(width) for column, (cell, width) in enumerate(zip(line, widths))]
@@ -227,25 +230,27 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     asked, start = arguments(), time.monotonic()
     rounds = asked.rounds or (1 if asked.quick else 3)
-    everything, measured = {}, {}
+    everything = {}
     with tempfile.TemporaryDirectory() as folder:
         for row in ROWS:
             if not asked.only or row.name in asked.only:
                 everything[row.name] = measure(row, rounds, 0.5 if asked.quick else 1.0, Path(folder))
-                measured[row.name] = figures(row, everything[row.name])
                 # What is known stays known if the run is broken off.
                 if asked.json:
                     asked.json.write_text(json.dumps(everything, indent=1) + "\n")
-    print(*table(measured), sep="\n")
+    print(*table(everything), sep="\n")
     minutes = (time.monotonic() - start) / 60
     print(f"\nMedian of {rounds} round(s) in turns, {os.cpu_count()} cores, {WORKERS} tokio worker threads per server, {minutes:.1f} minutes.")
     if asked.plot:
+        measured = {row.name: figures(everything[row.name], row.value) for row in ROWS if row.name in everything}
         asked.plot.write_text(chart(ROWS, COLUMNS, measured))
     complete = all(len(results) == rounds for row in everything.values() for results in row.values())
     return 0 if complete else 1
 
 
 if __name__ == "__main__":
+    # Whoever ends this ends its servers too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sys.exit(main())
     except Failure as failure:

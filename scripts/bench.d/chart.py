@@ -4,7 +4,7 @@ from html import escape
 
 # Of one family each, dark for Rill; told apart in grey too.
 COLOURS = {"node": "#8a8f98", "socketioxide": "#d98e04", "floor": "#c9d6df", "rill": "#0b6e4f", "rill+": "#58a688"}
-WIDTH, LEFT, RIGHT, BAR, GAP, TOP = 860, 330, 70, 9, 12, 64
+WIDTH, LEFT, RIGHT, BAR, GAP, TOP = 900, 365, 75, 9, 12, 64
 STYLE = "text{font:12px system-ui,sans-serif;fill:#24292f}.small{font-size:10px}.head{font-size:15px;font-weight:600}"
 
 

@@ -15,12 +15,9 @@ class Goal(NamedTuple):
     theirs: str | None = "socketioxide"
     ours: str = "rill"
 
-    def __str__(self) -> str:
-        return f"≤ {self.most:g}" + (f" × {self.theirs}" if self.theirs else "")
-
 
 class Row(NamedTuple):
-    """`value` names the figure in what the load generator prints."""
+    """`value` names the figure in what the load generator prints, `also` another one that deserves a line, with its title."""
 
     name: str
     title: str
@@ -29,6 +26,7 @@ class Row(NamedTuple):
     servers: list[str]
     goals: list[Goal]
     value: str = "cpu"
+    also: tuple[str, str] | None = None
 
 
 def load(*words: str | int) -> list[str]:
@@ -39,7 +37,7 @@ def load(*words: str | int) -> list[str]:
 RECOVERY = Goal(1.25, "rill", "rill+")
 
 ROWS = [
-    Row("echo-1", "echo, 1 in flight", "µs", load("echo"), WITH_RECOVERY, [Goal(0.85), RECOVERY]),
+    Row("echo-1", "echo, 1 in flight", "µs", load("echo"), WITH_RECOVERY, [Goal(0.85), RECOVERY], also=("p99", "its latency, 99th percentile, µs")),
     Row("echo-16", "echo, 16 in flight", "µs", load("echo", "--flight", 16), WITH_RECOVERY, [Goal(0.25), RECOVERY]),
     Row("ack-16", "acknowledgement, 16 in flight", "µs", load("ack", "--flight", 16), WITH_RECOVERY, [Goal(0.25), RECOVERY]),
     Row("object-16", "echo of an object, 16 in flight", "µs", load("object", "--flight", 16), WITH_RECOVERY, [Goal(0.2), RECOVERY]),
@@ -51,6 +49,6 @@ ROWS = [
     Row("polling", "long-polling echo (POST and GET)", "µs", load("polling"), NO_FLOOR, [Goal(0.5)]),
     Row("idle", "idle WebSocket client, memory", "KiB", load("idle", "--clients", 5_000), [*WITHOUT, "rill+"], [Goal(4, None)], "memory"),
     Row("connect", "connect (WebSocket and namespace)", "µs", load("connect", "--clients", 2_000), [*WITHOUT, "rill+"], [Goal(0.6)]),
-    Row("cluster-1", "cluster: 1 receiver elsewhere, 32 in flight, both servers", "µs", load("cluster", "--clients", 1, "--flight", 32), CLUSTER, [Goal(0.2, "node", "rill+")]),
+    Row("cluster-1", "cluster: 1 receiver elsewhere, 32 in flight, both servers", "µs", load("cluster", "--clients", 1, "--flight", 32), CLUSTER, [Goal(0.2, "node", "rill+")], also=("redis", "what Redis spends on it, µs")),
     Row("cluster-100", "cluster: 100 receivers elsewhere, median latency", "µs", load("cluster", "--clients", 100), CLUSTER, [Goal(0.5, "node", "rill+")], "median"),
 ]  # fmt: skip

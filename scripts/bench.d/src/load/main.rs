@@ -32,7 +32,7 @@ const OPENING: usize = 32;
 /// Clients that are there before memory is first looked at.
 const FIRST_CLIENTS: usize = 100;
 /// What a server allocates for a moment is given back by then.
-const SETTLED: Duration = Duration::from_millis(1_500);
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// socketioxide answers CONNECT before its handlers are there, and drops what comes before them; so every server is given time.
 pub const READY: Duration = Duration::from_millis(200);

@@ -103,7 +103,8 @@ impl Message {
                 Some(number) => Ok(Some(number)),
                 None => {
                     let (got, sent) = (String::from_utf8_lossy(got), self.text(0));
-                    Err(format!("got {got:.200}\nfor a message like {sent:.200}").into())
+                    let offset = if self.offset == Offset::Always { ", with an offset at its end" } else { "" };
+                    Err(format!("got {got:.200}\nfor a message like {sent:.200}{offset}").into())
                 }
             };
         }

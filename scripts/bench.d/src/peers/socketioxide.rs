@@ -31,7 +31,7 @@ impl<A: Adapter> FromMessageParts<A> for Asked {
 }
 
 async fn connected<A: Adapter>(socket: SocketRef<A>) {
-    let _ = socket.join("all");
+    socket.join("all");
     socket.on("echo", async |socket: SocketRef<A>, Data(value): Data<Value>, asked: Asked, ack: AckSender<A>| {
         let _ = match asked {
             Asked(true) => ack.send(&value),
@@ -39,7 +39,7 @@ async fn connected<A: Adapter>(socket: SocketRef<A>) {
         };
     });
     socket.on("join", async |socket: SocketRef<A>, Data(room): Data<String>, ack: AckSender<A>| {
-        let _ = socket.join(room);
+        socket.join(room);
         let _ = ack.send(&());
     });
     socket.on("broadcast", async |io: SocketIo<A>, Data(value): Data<Value>| {
