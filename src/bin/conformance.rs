@@ -117,7 +117,7 @@ fn server(mode: &str, recovery: bool, make: Make<'_>) -> Option<Server> {
     }
 }
 
-/// The benchmarks: echo, acknowledge, broadcast; arguments come back byte for byte.
+/// The benchmarks: echo, acknowledge, broadcast, to all or to a room; arguments come back byte for byte.
 fn bench(recovery: bool, make: Make<'_>) -> Server {
     let server = make(Options { recovery: recovery.then(Recovery::default), ..Options::default() });
     server.of("/").handle(
@@ -131,6 +131,17 @@ fn bench(recovery: bool, make: Make<'_>) -> Server {
             })
             .on("broadcast", |socket, event| {
                 let _ = socket.namespace().to("all").emit("broadcast", event.args);
+            })
+            .on("join", |socket, event| {
+                if let Some(room) = event.args.string(0) {
+                    let _ = socket.join(room);
+                }
+                acknowledge(event.ack, ());
+            })
+            .on("room", |socket, event| {
+                if let (Some(room), Some(args)) = (event.args.string(0), event.args.select(1)) {
+                    let _ = socket.namespace().to(room).emit("room", args);
+                }
             }),
     );
     server
