@@ -1,6 +1,7 @@
 //! A stream gives the same replies and the same error however it is cut, no error is taken back, and no reply is beyond its bounds.
 #![no_main]
 
+use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use rill::codec::resp::{Bounds, Decoder, RespError, Value, command};
 
@@ -35,14 +36,14 @@ fuzz_target!(|data: &[u8]| {
 fn replies<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Value>, Option<RespError>) {
     let mut decoder = Decoder::new(BOUNDS);
     let mut got = Vec::new();
-    for piece in pieces {
+    for piece in pieces.map(Bytes::copy_from_slice) {
         let mut at = 0;
         loop {
-            match decoder.next(piece, &mut at) {
+            match decoder.next(&piece, &mut at) {
                 Ok(Some(value)) => got.push(value),
                 Ok(None) => break,
                 Err(error) => {
-                    assert_eq!(decoder.next(b"+OK\r\n", &mut 0), Err(error));
+                    assert_eq!(decoder.next(&Bytes::from_static(b"+OK\r\n"), &mut 0), Err(error));
                     return (got, Some(error));
                 }
             }

@@ -17,12 +17,20 @@ use std::io::Write as _;
 /// A line is a status, an error or a number; none of Redis's comes near this.
 const MAX_LINE: usize = 64 * 1024;
 
+/// Elements of an array that room is made for before they have come: the fields of an entry.
+const SOME: usize = 10;
+
 /// Appends a command: an array of bulk strings.
 pub fn command(out: &mut Vec<u8>, args: &[&[u8]]) {
     // Writing to memory can't fail.
     let _ = write!(out, "*{}\r\n", args.len());
     for arg in args {
-        let _ = write!(out, "${}\r\n", arg.len());
+        // Sizes of one digit need no formatting, and most are.
+        match arg.len() {
+            size @ 0..=9 => out.extend_from_slice(&[b'$', b'0'.wrapping_add(u8::try_from(size).unwrap_or(0))]),
+            size => drop(write!(out, "${size}")),
+        }
+        out.extend_from_slice(b"\r\n");
         out.extend_from_slice(arg);
         out.extend_from_slice(b"\r\n");
     }
@@ -130,6 +138,8 @@ struct Bulk {
     missing: usize,
     /// `None`: too large to be kept.
     kept: Option<Vec<u8>>,
+    /// All of it, where it has arrived in one piece.
+    whole: Option<Bytes>,
 }
 
 impl Decoder {
@@ -139,18 +149,19 @@ impl Decoder {
         Decoder { bounds, open: Vec::new(), bulk: None, line: Vec::new(), bytes: 0, elements: 0, failed: None }
     }
 
-    /// Reads on in `bytes` from `at`, which moves on. `None`: all is read, and the next reply is not complete.
+    /// Reads on in `bytes` from `at`, which moves on. `None`: all is read, and the next reply is not complete. Strings that are whole in
+    /// `bytes` share them: who keeps one keeps all.
     ///
     /// # Errors
     /// See [`RespError`]; every later call gives the same.
-    pub fn next(&mut self, bytes: &[u8], at: &mut usize) -> Result<Option<Value>, RespError> {
+    pub fn next(&mut self, bytes: &Bytes, at: &mut usize) -> Result<Option<Value>, RespError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
         self.read(bytes, at).inspect_err(|error| self.failed = Some(*error))
     }
 
-    fn read(&mut self, bytes: &[u8], at: &mut usize) -> Result<Option<Value>, RespError> {
+    fn read(&mut self, bytes: &Bytes, at: &mut usize) -> Result<Option<Value>, RespError> {
         loop {
             if let Some(bulk) = &mut self.bulk {
                 bulk.take(bytes, at);
@@ -217,7 +228,7 @@ impl Decoder {
                 Some(size) => {
                     let keep = size <= self.bounds.bulk;
                     self.count_bytes(if keep { size } else { 0 })?;
-                    self.bulk = Some(Bulk { size, missing: size, kept: keep.then(Vec::new) });
+                    self.bulk = Some(Bulk { size, missing: size, kept: keep.then(Vec::new), whole: None });
                     Ok(None)
                 }
             },
@@ -240,7 +251,7 @@ impl Decoder {
         if size == 0 {
             return Ok(Some(Value::Array(Vec::new())));
         }
-        self.open.push(Open { items: Vec::new(), missing: size });
+        self.open.push(Open { items: Vec::with_capacity(size.min(SOME)), missing: size });
         Ok(None)
     }
 
@@ -268,18 +279,25 @@ impl Decoder {
 }
 
 impl Bulk {
-    fn take(&mut self, bytes: &[u8], at: &mut usize) {
+    fn take(&mut self, bytes: &Bytes, at: &mut usize) {
         let rest = bytes.get(*at..).unwrap_or_default();
         let (piece, _) = rest.split_at_checked(self.missing).unwrap_or((rest, &[]));
-        if let Some(kept) = &mut self.kept {
-            kept.extend_from_slice(piece);
+        match &mut self.kept {
+            // Nothing of it came before, and nothing of it will.
+            Some(_) if piece.len() == self.size => self.whole = Some(bytes.slice_ref(piece)),
+            Some(kept) => kept.extend_from_slice(piece),
+            None => {}
         }
         self.missing = self.missing.saturating_sub(piece.len());
         *at = at.saturating_add(piece.len());
     }
 
     fn value(self) -> Value {
-        self.kept.map_or(Value::TooLarge(self.size), |kept| Value::Bulk(kept.into()))
+        match (self.whole, self.kept) {
+            (Some(whole), _) => Value::Bulk(whole),
+            (None, Some(kept)) => Value::Bulk(kept.into()),
+            (None, None) => Value::TooLarge(self.size),
+        }
     }
 }
 

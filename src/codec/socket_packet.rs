@@ -134,7 +134,11 @@ fn decode_connect(text: &str) -> Result<SocketPacket<'_>, SocketError> {
     }
 }
 
-fn decode_event(text: &str, attachments: usize) -> Result<SocketPacket<'_>, SocketError> {
+/// An event without its type and number of attachments: what follows them.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_event(text: &str, attachments: usize) -> Result<SocketPacket<'_>, SocketError> {
     let (nsp, text) = namespace(text);
     let (id, payload) = id(text)?;
     let (first, list) = array(payload)?;

@@ -13,6 +13,7 @@ use crate::server::pipeline::{Pipeline, Settled};
 use crate::server::redis::{self, Names, Page, Trouble};
 use crate::server::streams::{Command, Done, Item, Key, PAGE, Reply, StreamError, Streams};
 use crate::server::{Log, Server, lock};
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -320,9 +321,9 @@ impl RedisStreams {
                 Err(ended) => return ended,
             };
             asked = false;
-            let mut at = 0;
+            let (chunk, mut at) = (Bytes::copy_from_slice(bytes.get(..n).unwrap_or_default()), 0);
             loop {
-                match decoder.next(bytes.get(..n).unwrap_or_default(), &mut at) {
+                match decoder.next(&chunk, &mut at) {
                     Ok(Some(value)) => match self.0.answered(value, server.metrics()) {
                         Ok((settled, appended)) => {
                             // Redis may take a connection and refuse everything, or give answers and refuse to write.
@@ -382,7 +383,8 @@ impl RedisStreams {
                     Ok(n) => n,
                     Err(ended) => return ended,
                 };
-                match decoder.next(bytes.get(..n).unwrap_or_default(), &mut 0) {
+                let chunk = Bytes::copy_from_slice(bytes.get(..n).unwrap_or_default());
+                match decoder.next(&chunk, &mut 0) {
                     Ok(Some(value)) => break value,
                     Ok(None) => {}
                     Err(error) => {
@@ -487,7 +489,8 @@ impl Shared {
                 let mut bytes = [0; 512];
                 loop {
                     let n = hear_some(&mut stream, &mut bytes).await?;
-                    match decoder.next(bytes.get(..n).unwrap_or_default(), &mut 0) {
+                    let chunk = Bytes::copy_from_slice(bytes.get(..n).unwrap_or_default());
+                    match decoder.next(&chunk, &mut 0) {
                         Ok(Some(value)) => return redis::auth_reply(value).map_err(Ended::from),
                         Ok(None) => {}
                         Err(_) => return Err(Trouble::Nonsense.into()),

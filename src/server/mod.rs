@@ -26,6 +26,7 @@ mod log;
 pub mod memory;
 pub mod metrics;
 pub mod namespace;
+mod object;
 pub mod options;
 mod packed;
 pub(crate) mod pipeline;

@@ -228,15 +228,20 @@ pub(crate) fn is_unreadable(posted: &Posted) -> bool {
     posted.uid.is_empty()
 }
 
+fn pair(two: &[Value; 2]) -> Option<(&[u8], &[u8])> {
+    match two {
+        [Value::Bulk(field), Value::Bulk(value)] => Some((field, value)),
+        _ => None,
+    }
+}
+
 fn posted(key: &Key, fields: &Value, limits: &Limits) -> Option<Posted> {
     let Value::Array(fields) = fields else { return None };
-    let pair = |pair: &[Value]| match pair {
-        [Value::Bulk(field), Value::Bulk(value)] => Some((field.clone(), value.clone())),
-        _ => None,
-    };
-    let fields: Option<Vec<_>> = fields.chunks(2).map(pair).collect();
-    let fields = fields?;
-    let (nsp, posted) = wire::decode(fields.iter().map(|(field, value)| (&**field, &**value)), limits).ok()?;
+    let (pairs, rest) = fields.as_chunks::<2>();
+    if !rest.is_empty() || pairs.iter().any(|two| pair(two).is_none()) {
+        return None;
+    }
+    let (nsp, posted) = wire::decode(pairs.iter().filter_map(pair), limits).ok()?;
     match key {
         // An entry of another namespace has nothing to say here.
         Key::Log(own) if *own != nsp => None,

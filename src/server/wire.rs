@@ -17,6 +17,7 @@
 //! JSON, at most 127 levels deep, under no reserved name, and its arguments are passed on byte for byte.
 
 use super::entry::{Entry, Member, Posted, Record, RemoteSocket, RequestId, Stay, Target};
+use super::object::object;
 use crate::codec::args::Args;
 use crate::codec::msgpack::{self, MsgpackError};
 use crate::codec::socket_packet::{self, SocketError, SocketPacket};
@@ -24,7 +25,7 @@ use crate::id::{Nsp, Offset, Pid, Room, SocketId};
 use crate::limits::Limits;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use serde_core::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_core::de::DeserializeOwned;
 use serde_json::value::{RawValue, Value};
 use std::borrow::Cow;
 use std::fmt;
@@ -87,6 +88,12 @@ impl From<MsgpackError> for WireError {
     }
 }
 
+impl From<serde_json::Error> for WireError {
+    fn from(_: serde_json::Error) -> WireError {
+        WireError::Json
+    }
+}
+
 impl From<SocketError> for WireError {
     fn from(error: SocketError) -> WireError {
         WireError::Event(error)
@@ -146,11 +153,11 @@ fn kind(entry: &Entry) -> &'static str {
 fn data(entry: &Entry) -> Result<Option<String>, WireError> {
     let text = match entry {
         Entry::Marker | Entry::Present | Entry::Closed | Entry::Claim(_) | Entry::Wake => return Ok(None),
-        Entry::Broadcast { to, name, args } => packet_text(name, args, "", &opts(to, "")),
-        Entry::Passing { to, name, args } => packet_text(name, args, "", &opts(to, r#""volatile":true"#)),
+        Entry::Broadcast { to, name, args } => packet_text(name, args, "", to, ""),
+        Entry::Passing { to, name, args } => packet_text(name, args, "", to, r#""volatile":true"#),
         Entry::Ask { to, name, args, request, timeout_ms } => {
             let request = format!(r#""requestId":"{request:016x}","#);
-            packet_text(name, args, &request, &opts(to, &format!(r#""timeout":{timeout_ms}"#)))
+            packet_text(name, args, &request, to, &format!(r#""timeout":{timeout_ms}"#))
         }
         Entry::Join { to, rooms } | Entry::Leave { to, rooms } => {
             format!(r#"{{"opts":{},"rooms":{}}}"#, opts(to, ""), names(rooms))
@@ -164,7 +171,10 @@ fn data(entry: &Entry) -> Result<Option<String>, WireError> {
         }
         Entry::ServerSide { name, args, request } => {
             let request = request.map(|request| format!(r#""requestId":"{request:016x}","#)).unwrap_or_default();
-            format!(r#"{{{request}"packet":{}}}"#, event_text(name, args))
+            let mut text = format!(r#"{{{request}"packet":"#);
+            push_event(&mut text, name, args);
+            text.push('}');
+            text
         }
         Entry::ServerAnswer { request, args } | Entry::Answer { request, args } => {
             format!(r#"{{"requestId":"{request:016x}"{}}}"#, answer_text(args))
@@ -185,23 +195,74 @@ fn data(entry: &Entry) -> Result<Option<String>, WireError> {
 }
 
 /// An event for clients; `request` is empty, or the key of an answer and a comma.
-fn packet_text(name: &str, args: &Args, request: &str, opts: &str) -> String {
-    format!(r#"{{"packet":{{"type":2,"data":{}}},{request}"opts":{opts}}}"#, event_text(name, args))
+fn packet_text(name: &str, args: &Args, request: &str, to: &Target, flags: &str) -> String {
+    // What stands around, and some names of rooms.
+    let mut text = String::with_capacity(args.text().len() + name.len() + 192);
+    text.push_str(r#"{"packet":{"type":2,"data":"#);
+    push_event(&mut text, name, args);
+    text.push_str("},");
+    text.push_str(request);
+    text.push_str(r#""opts":"#);
+    push_opts(&mut text, to, flags);
+    text.push('}');
+    text
 }
 
 /// `["name",args…]`, the text of the arguments as it is.
-fn event_text(name: &str, args: &Args) -> String {
-    let comma = if args.is_empty() { "" } else { "," };
-    format!("[{}{comma}{}]", Value::from(name), args.text())
+fn push_event(text: &mut String, name: &str, args: &Args) {
+    text.push('[');
+    push_string(text, name);
+    if !args.is_empty() {
+        text.push(',');
+        text.push_str(args.text());
+    }
+    text.push(']');
+}
+
+fn opts(to: &Target, flags: &str) -> String {
+    let mut text = String::new();
+    push_opts(&mut text, to, flags);
+    text
 }
 
 /// Always with all three keys: an official server that recovers a session trips over a missing one.
-fn opts(to: &Target, flags: &str) -> String {
-    format!(r#"{{"rooms":{},"except":{},"flags":{{{flags}}}}}"#, names(&to.rooms), names(&to.except))
+fn push_opts(text: &mut String, to: &Target, flags: &str) {
+    text.push_str(r#"{"rooms":"#);
+    push_names(text, &to.rooms);
+    text.push_str(r#","except":"#);
+    push_names(text, &to.except);
+    text.push_str(r#","flags":{"#);
+    text.push_str(flags);
+    text.push_str("}}");
 }
 
-fn names(rooms: &[Room]) -> Value {
-    rooms.iter().map(Room::as_str).collect()
+fn names(rooms: &[Room]) -> String {
+    let mut text = String::new();
+    push_names(&mut text, rooms);
+    text
+}
+
+fn push_names(text: &mut String, rooms: &[Room]) {
+    text.push('[');
+    for (i, room) in rooms.iter().enumerate() {
+        if i > 0 {
+            text.push(',');
+        }
+        push_string(text, room.as_str());
+    }
+    text.push(']');
+}
+
+/// A JSON string; most need no escapes.
+fn push_string(text: &mut String, plain: &str) {
+    match plain.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+        true => text.push_str(&Value::from(plain).to_string()),
+        false => {
+            text.push('"');
+            text.push_str(plain);
+            text.push('"');
+        }
+    }
 }
 
 /// The first argument in the key of the official adapter, the others in ours.
@@ -415,11 +476,7 @@ fn event(list: &str, attachments: Vec<Bytes>) -> Result<(Box<str>, Args), WireEr
     if !list.strip_prefix('[').is_some_and(|first| first.trim_start().starts_with('"')) {
         return Err(WireError::Event(SocketError::EventName));
     }
-    let packet = match attachments.len() {
-        0 => format!("2{list}"),
-        count => format!("5{count}-{list}"),
-    };
-    match socket_packet::decode(&packet, MAX_ATTACHMENTS)? {
+    match socket_packet::decode_event(list, attachments.len())? {
         SocketPacket::Event { name, args, .. } => Ok((name.into(), Args::from_wire(args.to_owned(), attachments))),
         _ => Err(WireError::Event(SocketError::Payload)),
     }
@@ -515,44 +572,6 @@ fn request_id(value: Option<&RawValue>) -> Result<RequestId, WireError> {
     match RequestId::from_str_radix(&text, 16) {
         Ok(request) if format!("{request:016x}") == text => Ok(request),
         _ => Err(WireError::Key("requestId")),
-    }
-}
-
-/// The values of these keys of an object, each as its text; the others are only checked to be JSON.
-fn object<'a, const N: usize>(json: &'a str, keys: [&'static str; N]) -> Result<[Option<&'a RawValue>; N], WireError> {
-    let mut reader = serde_json::Deserializer::from_str(json);
-    let found = Keys(keys).deserialize(&mut reader).map_err(|_| WireError::Json)?;
-    reader.end().map_err(|_| WireError::Json)?;
-    Ok(found)
-}
-
-struct Keys<const N: usize>([&'static str; N]);
-
-impl<'de, const N: usize> DeserializeSeed<'de> for Keys<N> {
-    type Value = [Option<&'de RawValue>; N];
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de, const N: usize> Visitor<'de> for Keys<N> {
-    type Value = [Option<&'de RawValue>; N];
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = [None; N];
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            let wanted = self.0.iter().zip(&mut found).find(|(wanted, _)| **wanted == key);
-            match wanted {
-                Some((_, slot)) => *slot = Some(map.next_value()?),
-                None => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(found)
     }
 }
 
