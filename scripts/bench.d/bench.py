@@ -30,8 +30,8 @@ COMMANDS = {
     "rill+": [TARGET / "release/conformance", "bench", "--recovery"],
 }
 COLUMNS = {"node": "Node", "node+": "Node, rec.", "socketioxide": "socketioxide", "floor": "floor", "rill": "Rill", "rill+": "Rill, rec."}
-# For the servers that are written in Rust; Node runs JavaScript on one.
-WORKERS = 2
+# For the servers that are written in Rust, as many as Rill starts; Node runs JavaScript on one.
+WORKERS = len(os.sched_getaffinity(0))
 MOST_SECONDS = 60
 
 
@@ -240,7 +240,7 @@ def main() -> int:
                     asked.json.write_text(json.dumps(everything, indent=1) + "\n")
     print(*table(everything), sep="\n")
     minutes = (time.monotonic() - start) / 60
-    print(f"\nMedian of {rounds} round(s) in turns, {os.cpu_count()} cores, {WORKERS} tokio worker threads per server, {minutes:.1f} minutes.")
+    print(f"\nMedian of {rounds} round(s) in turns, {WORKERS} processors, as many threads in each server that is written in Rust, {minutes:.1f} minutes.")
     if asked.plot:
         measured = {row.name: figures(everything[row.name], row.value) for row in ROWS if row.name in everything}
         asked.plot.write_text(chart(ROWS, COLUMNS, measured))
