@@ -641,8 +641,11 @@ impl Cluster {
         let unclear = session.stale.is_some()
             && session.stale == stale
             && stale.as_deref().and_then(Offset::from_wire) > Some(session.since);
+        // What its former server still did after the client had come back counts for nothing, and the server was told so.
+        let unsaved = session.pending.load(Ordering::Relaxed) > 0;
         let reason = session.over
             || unclear
+            || unsaved
             || session.unsure
             || kicked
             || unavailable
