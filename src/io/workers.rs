@@ -33,7 +33,7 @@ impl Workers {
     pub(super) fn next(&mut self) -> Option<&Handle> {
         let turn = self.given / 2 % (self.threads.len() + 1);
         self.given = self.given.wrapping_add(1);
-        self.threads.get(turn).map(|(handle, _)| handle)
+        turn.checked_sub(1).and_then(|turn| self.threads.get(turn)).map(|(handle, _)| handle)
     }
 }
 
