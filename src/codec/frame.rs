@@ -12,15 +12,22 @@
 use super::websocket::{Opcode, head};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::{Buf, Bytes};
+use std::cell::Cell;
+use std::sync::Arc;
 
 /// The longest head of a frame that isn't masked.
 const HEAD: usize = 10;
+/// Bytes that a thread keeps to write packets into.
+const ROOM: usize = 64 * 1024;
+
+thread_local! {
+    static DRAFT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// An outgoing packet. A clone shares the bytes.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    bytes: Bytes,
+    bytes: Arc<[u8]>,
     head: u8,
     binary: bool,
 }
@@ -44,7 +51,7 @@ impl Frame {
 
     /// Head and packet, to be written to a WebSocket as they are.
     #[must_use]
-    pub fn websocket(&self) -> &Bytes {
+    pub fn websocket(&self) -> &[u8] {
         &self.bytes
     }
 
@@ -73,7 +80,7 @@ impl Frame {
     }
 }
 
-/// Writes a text packet straight into its final buffer, behind room for the longest head.
+/// Writes a text packet into a buffer of the thread, behind room for the longest head. The frame is then allocated once, at its size.
 #[derive(Debug)]
 pub struct FrameBuilder {
     bytes: Vec<u8>,
@@ -83,7 +90,9 @@ impl FrameBuilder {
     /// Room for a packet of this many bytes; it may become longer.
     #[must_use]
     pub fn with_capacity(packet_bytes: usize) -> FrameBuilder {
-        let mut bytes = Vec::with_capacity(packet_bytes.saturating_add(HEAD));
+        let mut bytes = DRAFT.take();
+        bytes.clear();
+        bytes.reserve(packet_bytes.saturating_add(HEAD));
         bytes.extend_from_slice(&[0; HEAD]);
         FrameBuilder { bytes }
     }
@@ -124,9 +133,11 @@ impl FrameBuilder {
         for (place, byte) in self.bytes.iter_mut().take(HEAD).skip(unused).zip(bytes) {
             *place = byte;
         }
-        let mut bytes = Bytes::from(self.bytes);
-        bytes.advance(unused);
-        Frame { bytes, head: size, binary: opcode == Opcode::Binary }
+        let frame = self.bytes.get(unused..).unwrap_or_default().into();
+        if self.bytes.capacity() <= ROOM {
+            DRAFT.set(self.bytes);
+        }
+        Frame { bytes: frame, head: size, binary: opcode == Opcode::Binary }
     }
 }
 

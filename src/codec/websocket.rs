@@ -5,8 +5,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use sha1::{Digest as _, Sha1};
+use std::sync::Arc;
 
 /// "The string "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"" of section 1.3, the same for all.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -65,7 +65,7 @@ pub fn head(opcode: Opcode, len: usize) -> ([u8; 10], u8) {
 
 /// A whole close frame. A reason that doesn't fit is cut between two characters.
 #[must_use]
-pub fn close(code: u16, reason: &str) -> Bytes {
+pub fn close(code: u16, reason: &str) -> Arc<[u8]> {
     let mut payload = code.to_be_bytes().to_vec();
     for char in reason.chars() {
         if payload.len().saturating_add(char.len_utf8()) > CONTROL {
@@ -78,11 +78,11 @@ pub fn close(code: u16, reason: &str) -> Bytes {
 
 /// A whole pong frame: "identical "Application data" as found in the message body of the Ping frame" (5.5.3).
 #[must_use]
-pub fn pong(data: &[u8]) -> Bytes {
+pub fn pong(data: &[u8]) -> Arc<[u8]> {
     control(Opcode::Pong, data.get(..CONTROL).unwrap_or(data))
 }
 
-fn control(opcode: Opcode, payload: &[u8]) -> Bytes {
+fn control(opcode: Opcode, payload: &[u8]) -> Arc<[u8]> {
     let (head, size) = head(opcode, payload.len());
     head.iter().take(usize::from(size)).chain(payload).copied().collect()
 }

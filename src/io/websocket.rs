@@ -108,11 +108,11 @@ enum Step {
 /// What is written: a shared packet of the session, or a control frame of our own.
 enum Queued {
     Packet(Frame),
-    Control(Bytes),
+    Control(Arc<[u8]>),
 }
 
 impl Queued {
-    fn bytes(&self) -> &Bytes {
+    fn bytes(&self) -> &[u8] {
         match self {
             Queued::Packet(frame) => frame.websocket(),
             Queued::Control(bytes) => bytes,
@@ -299,7 +299,7 @@ impl Socket {
             match self.connection.handle(now, input) {
                 Outcome::Handled => {}
                 Outcome::Reply(packet) => {
-                    self.queue.push_back(Queued::Control(Frame::text(packet).websocket().clone()));
+                    self.queue.push_back(Queued::Control(Frame::text(packet).websocket().into()));
                 }
                 Outcome::Upgraded => self.via = Via::WebSocket,
                 Outcome::Refused(_) => {
@@ -311,7 +311,7 @@ impl Socket {
     }
 
     /// Pongs wait for a client that pings and does not read; only so many of them.
-    fn queue_control(&mut self, frame: Bytes) -> bool {
+    fn queue_control(&mut self, frame: Arc<[u8]>) -> bool {
         self.queue.push_back(Queued::Control(frame));
         self.queue.len() < 10_000
     }
