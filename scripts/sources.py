@@ -94,7 +94,7 @@ class Source:
         self.all = mask(text)
         self.code = without_tests(self.all)
         top = Path(file).with_suffix("").parts[1]
-        self.floor = "app" if top in ("lib", "main", "bin") else MODULE_FLOOR.get(top)
+        self.floor = "app" if top in ("lib", "main", "bin", "guide") else MODULE_FLOOR.get(top)
 
     def declares_tests(self) -> list[str]:
         """Modules in files of their own that exist in tests only."""
