@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Iterator, NamedTuple
 
-# The floors, lowest first; imports go down only. lib.rs and the binaries stand on top of all.
+# The floors, lowest first; imports go down only. lib.rs, the guide and the binaries stand on top of all.
 FLOORS = ["id+limits", "codec", "proto", "server", "io", "app"]
 MODULE_FLOOR = {"id": "id+limits", "limits": "id+limits"} | {name: name for name in FLOORS[1:]}
 BINARIES = ("src/app/", "src/app.rs", "src/main.rs", "src/bin/")
