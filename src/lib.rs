@@ -33,7 +33,8 @@
 //!
 //! [`guide`] is a book in nine chapters: [getting started](guide::getting_started), [rooms](guide::rooms),
 //! [acknowledgements](guide::acks), [middlewares](guide::middlewares), [recovery](guide::recovery), [cluster](guide::cluster),
-//! [deploying](guide::deploying), [limits](guide::limits), and [coming from the Node server](guide::coming_from_node).
+//! [deploying](guide::deploying), [limits](guide::limits), and [coming from the Node server](guide::coming_from_node). Whole programs are
+//! in `examples/`: a chat, a game lobby, a dashboard that another program feeds.
 //!
 //! # The floors
 //!
