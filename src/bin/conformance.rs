@@ -118,33 +118,37 @@ fn server(mode: &str, recovery: bool, make: Make<'_>) -> Option<Server> {
 }
 
 /// The benchmarks: echo, acknowledge, broadcast, to all or to a room; arguments come back byte for byte.
+/// The events that `scripts/bench` measures, in the main namespace and in any that begins with `/n`.
 fn bench(recovery: bool, make: Make<'_>) -> Server {
     let server = make(Options { recovery: recovery.then(Recovery::default), ..Options::default() });
-    server.of("/").handle(
-        Events::new()
-            .on_connect(|socket| {
-                let _ = socket.join("all");
-            })
-            .on("echo", |socket, event| match event.ack {
-                Some(ack) => ack.send(event.args),
-                None => emit(socket, "echo", event.args),
-            })
-            .on("broadcast", |socket, event| {
-                let _ = socket.namespace().to("all").emit("broadcast", event.args);
-            })
-            .on("join", |socket, event| {
-                if let Some(room) = event.args.string(0) {
-                    let _ = socket.join(room);
-                }
-                acknowledge(event.ack, ());
-            })
-            .on("room", |socket, event| {
-                if let (Some(room), Some(args)) = (event.args.string(0), event.args.select(1)) {
-                    let _ = socket.namespace().to(room).emit("room", args);
-                }
-            }),
-    );
+    server.of("/").handle(bench_events());
+    server.of_rule(|name| name.starts_with("/n"), Arc::new(bench_events()));
     server
+}
+
+fn bench_events() -> Events {
+    Events::new()
+        .on_connect(|socket| {
+            let _ = socket.join("all");
+        })
+        .on("echo", |socket, event| match event.ack {
+            Some(ack) => ack.send(event.args),
+            None => emit(socket, "echo", event.args),
+        })
+        .on("broadcast", |socket, event| {
+            let _ = socket.namespace().to("all").emit("broadcast", event.args);
+        })
+        .on("join", |socket, event| {
+            if let Some(room) = event.args.string(0) {
+                let _ = socket.join(room);
+            }
+            acknowledge(event.ack, ());
+        })
+        .on("room", |socket, event| {
+            if let (Some(room), Some(args)) = (event.args.string(0), event.args.select(1)) {
+                let _ = socket.namespace().to(room).emit("room", args);
+            }
+        })
 }
 
 /// Short heartbeats, as both protocol suites expect them.

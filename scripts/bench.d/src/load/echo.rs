@@ -1,5 +1,6 @@
 //! Clients that each keep some messages in flight; every one comes back to its sender, over a WebSocket or over long-polling.
 
+use crate::crowd;
 use crate::message::{Message, Received};
 use crate::meter::Meter;
 use crate::polling::Polling;
@@ -15,9 +16,16 @@ use tokio::time::sleep;
 pub async fn run(plan: &Plan, message: Message) -> Result<Value, Failure> {
     let (meter, mut tasks) = (Rc::new(Meter::default()), JoinSet::new());
     let clients = open(plan.port()?, plan.clients).await?;
+    let _crowd = crowd::gather(plan).await?;
     sleep(READY).await;
-    for wire in clients {
-        tasks.spawn_local(client(wire, message.clone(), plan.flight, meter.clone()));
+    for (number, mut wire) in clients.into_iter().enumerate() {
+        let mut message = message.clone();
+        if plan.namespaces > 0 {
+            let nsp = format!("/n{}", number % plan.namespaces);
+            wire.join(&nsp).await?;
+            message = message.of(&nsp);
+        }
+        tasks.spawn_local(client(wire, message, plan.flight, meter.clone()));
     }
     meter.run(plan, tasks).await
 }

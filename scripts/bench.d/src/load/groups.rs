@@ -1,5 +1,6 @@
 //! Groups of clients: one sends, all of its group receive, and the next message goes out when every one of them has it.
 
+use crate::crowd;
 use crate::echo::Sent;
 use crate::message::{Message, Offset, PROBE, Received};
 use crate::meter::Meter;
@@ -119,9 +120,11 @@ pub async fn rooms(plan: &Plan, offset: Offset) -> Result<Value, Failure> {
     let (meter, mut tasks) = (Rc::new(Meter::default()), JoinSet::new());
     let size = plan.clients / plan.rooms;
     let mut clients = open(plan.port()?, plan.rooms * size).await?;
+    let _crowd = crowd::gather(plan).await?;
     sleep(READY).await;
     for room in 0..plan.rooms {
-        let name = format!("room-{room}");
+        // Two loads on one server have nothing to do with each other.
+        let name = format!("room-{}-{room}", std::process::id());
         let mut members = clients.split_off(clients.len() - size);
         for member in &mut members {
             join(member, &name).await?;
@@ -186,7 +189,7 @@ async fn probe(sending: &mut Wire, members: &mut [Wire]) -> Result<(), Failure> 
     }
 }
 
-async fn join(wire: &mut Wire, room: &str) -> Result<(), Failure> {
+pub async fn join(wire: &mut Wire, room: &str) -> Result<(), Failure> {
     wire.text(format!("421[\"join\",\"{room}\"]").as_bytes());
     wire.flush().await?;
     wire.expect(b"431[").await

@@ -1,6 +1,7 @@
 //! The load of scripts/bench. Drives one server, or two that share a Redis, checks every byte that comes back, and prints what the servers
 //! spent, as one line of JSON.
 
+mod crowd;
 mod echo;
 mod groups;
 mod message;
@@ -25,14 +26,14 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 
 const USAGE: &str =
     "usage: load KIND --port N[,N] --pid N[,N] [--redis PID] [--clients N] [--flight N] [--bytes N] [--rooms N] \
-                     [--warm SECONDS] [--time SECONDS] [--recovery]
-  KIND: echo, ack, object, binary, polling, broadcast, rooms, cluster, idle, connect";
+                     [--idle N] [--spare ROOMS] [--namespaces N] [--warm SECONDS] [--time SECONDS] [--recovery]
+  KIND: echo, ack, object, binary, polling, broadcast, rooms, cluster, idle, connect, peak";
 /// Handshakes under way at once.
 const OPENING: usize = 32;
 /// Clients that are there before memory is first looked at.
 const FIRST_CLIENTS: usize = 100;
 /// What a server allocates for a moment is given back by then.
-const SETTLED: Duration = Duration::from_secs(1);
+pub const SETTLED: Duration = Duration::from_secs(1);
 
 /// socketioxide answers CONNECT before its handlers are there, and drops what comes before them; so every server is given time.
 pub const READY: Duration = Duration::from_millis(200);
@@ -46,6 +47,9 @@ pub struct Plan {
     pub flight: usize,
     pub bytes: usize,
     pub rooms: usize,
+    pub idle: usize,
+    pub spare: usize,
+    pub namespaces: usize,
     pub warm: Duration,
     pub time: Duration,
     pub recovery: bool,
@@ -61,6 +65,9 @@ impl Plan {
             flight: 1,
             bytes: 64,
             rooms: 1,
+            idle: 0,
+            spare: 0,
+            namespaces: 0,
             warm: Duration::from_millis(500),
             time: Duration::from_secs(1),
             recovery: false,
@@ -79,6 +86,9 @@ impl Plan {
                 "--flight" => plan.flight = value.parse()?,
                 "--bytes" => plan.bytes = value.parse()?,
                 "--rooms" => plan.rooms = value.parse()?,
+                "--idle" => plan.idle = value.parse()?,
+                "--spare" => plan.spare = value.parse()?,
+                "--namespaces" => plan.namespaces = value.parse()?,
                 "--warm" => plan.warm = Duration::from_secs_f64(value.parse()?),
                 "--time" => plan.time = Duration::from_secs_f64(value.parse()?),
                 _ => return Err(USAGE.into()),
@@ -110,6 +120,7 @@ async fn load(kind: &str, plan: &Plan) -> Result<Value, Failure> {
         "cluster" => groups::cluster(plan).await,
         "idle" => idle(plan).await,
         "connect" => connect(plan).await,
+        "peak" => crowd::peak(plan).await,
         _ => Err(USAGE.into()),
     }
 }

@@ -69,6 +69,14 @@ impl Message {
         Message { out: (out, tail.clone()), back: (back, tail), binary: false, offset }
     }
 
+    /// The same in another namespace than the main one.
+    pub fn of(mut self, nsp: &str) -> Message {
+        for text in [&mut self.out.0, &mut self.back.0] {
+            *text = text.replacen("42[", &format!("42{nsp},["), 1);
+        }
+        self
+    }
+
     /// The message with this number, counted from 0, as an Engine.IO text.
     pub fn text(&self, number: u64) -> String {
         let (head, tail) = &self.out;

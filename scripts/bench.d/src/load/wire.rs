@@ -59,6 +59,13 @@ impl Wire {
         Ok(wire)
     }
 
+    /// One namespace more.
+    pub async fn join(&mut self, nsp: &str) -> Result<(), Failure> {
+        self.text(format!("40{nsp},").as_bytes());
+        self.flush().await?;
+        self.expect(format!("40{nsp},{{").as_bytes()).await
+    }
+
     /// The next message is a text that begins so.
     pub async fn expect(&mut self, start: &[u8]) -> Result<(), Failure> {
         loop {
