@@ -219,6 +219,13 @@ describe("answers", () => {
     assert.equal((await session.get()).body, "4test1\x1ebAQIDBA==\x1e4\u20ac😀");
   });
 
+  it("base64 in lines, as the official client for Java sends it", async () => {
+    const session = await Polling.open(server);
+    const data = Buffer.from("0123456789".repeat(20)).toString("base64");
+    await session.post(`4before\x1eb${data.replace(/.{1,76}/g, "$&\n")}\x1e4after`);
+    assert.equal((await session.get()).body, `4before\x1eb${data}\x1e4after`);
+  });
+
   for (const [type, alive] of [["text/plain;charset=UTF-8", true], ["application/x-www-form-urlencoded", true], ["", true], ["application/octet-stream", false], ["APPLICATION/OCTET-STREAM; x=y", undefined]]) {
     it(`a POST of type "${type}"`, async () => {
       const session = await Polling.open(server);

@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 type Outcome<T> = Result<T, Box<dyn Error>>;
 type Heard = (String, Payload);
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(5);
 /// In milliseconds, between the attempts to come back.
 const DELAY: (u64, u64) = (50, 200);
 
@@ -48,23 +48,46 @@ fn main() -> Outcome<()> {
 
 fn suite(opener: &Opener, url: &str) -> Outcome<()> {
     let main = opener.open(url, "/")?;
-    let long = "x".repeat(100_000);
-    for value in [json!(1), json!(-1.5), json!(true), json!(null), json!("кот てすと 😀"), json!({"a": [1, {"b": null}]}), json!(long)] {
+    // Over polling its async client takes each piece of an answer for the whole of it.
+    let broken = opener.runtime.is_some() && opener.transport == "polling";
+    let long = "x".repeat(if broken { 1_000 } else { 100_000 });
+    if broken {
+        println!("note long answers: not understood");
+    }
+    for value in [
+        json!(1),
+        json!(-1.5),
+        json!(true),
+        json!(null),
+        json!("кот てすと 😀"),
+        json!({"a": [1, {"b": null}]}),
+        json!(long),
+    ] {
         equal(&main.ask("echo", value.clone())?, &value)?;
     }
     println!("ok acks");
 
+    // With binary it can't ask: it sends what asks as if it were an answer.
     let bytes = Bytes::from_static(&[0, 1, 2, 254, 255]);
-    equal(&main.ask_binary("echo", bytes.clone())?, &bytes)?;
     main.emit("buffa", bytes)?;
     main.next("buffack", |_| true)?;
+    main.emit("getbin", json!([]))?;
+    // Whatever text stands beside the binary, here the offset, becomes part of the event's name.
+    let heard = main.first(|name, _| name.starts_with("takebin"))?;
+    match heard {
+        (name, Payload::Binary(bytes)) if bytes[..] == b"asdfasdf"[..] => {
+            println!("note binary: \"takebin\" is heard as {name:?}")
+        }
+        other => return Err(format!("{other:?}").into()),
+    }
     println!("ok binary");
 
     // It hears an event that asks for an answer, and has no way to give one.
     println!("lacks asked");
 
     let foo = opener.open(url, "/foo")?;
-    let (Value::String(id), Value::String(foo_id)) = (main.ask("getId", json!([]))?, foo.ask("getId", json!([]))?) else {
+    let (Value::String(id), Value::String(foo_id)) = (main.ask("getId", json!([]))?, foo.ask("getId", json!([]))?)
+    else {
         return Err("ids that are no strings".into());
     };
     if id == foo_id || id.len() != 20 || foo_id.len() != 20 {
@@ -79,7 +102,7 @@ fn suite(opener: &Opener, url: &str) -> Outcome<()> {
 }
 
 fn rooms(opener: &Opener, url: &str) -> Outcome<()> {
-    let (one, two) = (opener.open(url, "/")?, opener.open(url, "/")?);
+    let (mut one, two) = (opener.open(url, "/")?, opener.open(url, "/")?);
     for client in [&one, &two] {
         equal(&client.ask("join", json!("tea"))?, &json!({"ok": true, "room": "tea"}))?;
     }
@@ -104,10 +127,18 @@ fn rooms(opener: &Opener, url: &str) -> Outcome<()> {
         while one.heard.try_recv().is_ok() {}
         println!("{away}");
         if let Some(back) = back {
-            std::thread::sleep(Duration::from_millis(500)); // this client tells of the end of its connection in several ways, or not at all
+            std::thread::sleep(Duration::from_millis(500)); // this client does not always tell that its connection has ended
             println!("{back}");
         }
-        one.next("connect", |_| true)?;
+        if point == "stop and start" && opener.runtime.is_none() && opener.transport == "polling" {
+            // After a close packet the blocking client stays away, and only says so to whoever emits.
+            if one.next("open", |_| true).is_err() {
+                println!("note {point}: the application has to connect again");
+                one = opener.open(url, "/")?;
+            }
+        } else {
+            one.next("open", |_| true)?;
+        }
         let recovered = one.id()? == former;
         println!("note {point}: {}", if recovered { "recovered" } else { "a new session" });
         if !recovered {
@@ -129,7 +160,7 @@ impl Opener {
     /// A connection that is in its namespace.
     fn open(&self, url: &str, namespace: &str) -> Outcome<Connection<'_>> {
         let connection = self.start(url, namespace)?;
-        connection.next("connect", |_| true)?;
+        connection.next("open", |_| true)?;
         Ok(connection)
     }
 
@@ -228,27 +259,24 @@ impl Connection<'_> {
         }
     }
 
-    fn ask_binary(&self, event: &str, bytes: Bytes) -> Outcome<Bytes> {
-        let answers = self.answers(event, bytes)?;
-        loop {
-            if let Payload::Binary(bytes) = answers.recv_timeout(LIMIT)? {
-                return Ok(bytes);
-            }
-        }
-    }
-
     fn id(&self) -> Outcome<Value> {
         Ok(self.ask("whoami", json!([]))?["id"].clone())
     }
 
     fn next(&self, event: &str, wanted: impl Fn(&Payload) -> bool) -> Outcome<Payload> {
+        self.first(|name, payload| name == event && wanted(payload))
+            .map(|(_, payload)| payload)
+            .map_err(|error| format!("{event}: {error}").into())
+    }
+
+    fn first(&self, wanted: impl Fn(&str, &Payload) -> bool) -> Outcome<Heard> {
         let end = Instant::now() + LIMIT;
         let mut others = Vec::new();
         loop {
             match self.heard.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok((name, payload)) if name == event && wanted(&payload) => return Ok(payload),
+                Ok((name, payload)) if wanted(&name, &payload) => return Ok((name, payload)),
                 Ok(other) => others.push(other),
-                Err(_) => return Err(format!("no {event}; heard: {others:?}").into()),
+                Err(_) => return Err(format!("not heard, but {others:?}").into()),
             }
         }
     }
