@@ -173,7 +173,15 @@ describe("refusals of upgrades are complete answers", () => {
     assert.ok(Date.now() - begin >= 95, `${Date.now() - begin} ms`);
   });
 
-  for (const [what, packet] of [["a message", "4x"], ["another probe text", "2other"], ["no packet", "abc"], ["5 without a probe", "5"]]) {
+  it("5 without a probe upgrades, as Elephant.io does it", async () => {
+    const session = await Polling.open(server);
+    const socket = await webSocket(server, session.target.replace("polling", "websocket"));
+    socket.send(frame("5"), frame("4over WebSocket"));
+    assert.equal(await socket.text(), "4over WebSocket");
+    assert.deepEqual((await session.get()).body, REFUSALS[3]);
+  });
+
+  for (const [what, packet] of [["a message", "4x"], ["another probe text", "2other"], ["no packet", "abc"]]) {
     it(`a probing WebSocket that sends ${what} is closed, and polling goes on`, async () => {
       const session = await Polling.open(server);
       const socket = await webSocket(server, session.target.replace("polling", "websocket"));
