@@ -285,7 +285,10 @@ impl Session {
                 Probe::None | Probe::Probed { .. } => self.probe_fails(),
             },
             // Also without a probe before it, as the official server takes it and Elephant.io sends it.
-            (State::Polling { posting: false, probe: Probe::Open { .. } | Probe::Probed { .. } }, EnginePacket::Upgrade) => {
+            (
+                State::Polling { posting: false, probe: Probe::Open { .. } | Probe::Probed { .. } },
+                EnginePacket::Upgrade,
+            ) => {
                 self.state = State::WebSocket;
                 if let Get::Parked = self.get {
                     self.get = Get::Refuse(Refusal::BadRequest);
