@@ -20,17 +20,26 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         binary = os.environ.get(variable, str(RELEASE / name))
-        environment = {"PATH": os.environ["PATH"], "PORT": str(self.port), **env}
-        self.process = subprocess.Popen(
-            [binary, *args, *(["--port", str(self.port)] if args else [])],
-            env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )
+        self.command = [binary, *args, *(["--port", str(self.port)] if args else [])]
+        self.environment = {"PATH": os.environ["PATH"], "PORT": str(self.port), **env}
         self.output = ""
-        threading.Thread(target=self._read, daemon=True).start()
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(
+            self.command, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        threading.Thread(target=self._read, args=[self.process.stdout], daemon=True).start()
         self.listens()
 
-    def _read(self):
-        while chunk := os.read(self.process.stdout.fileno(), 65_536):
+    def kill_and_start(self):
+        """SIGKILL, and a new process in its place: a log in memory is gone with the old one."""
+        self.process.kill()
+        self.process.wait()
+        self.start()
+
+    def _read(self, pipe):
+        while chunk := os.read(pipe.fileno(), 65_536):
             self.output += chunk.decode(errors="replace")
 
     def listens(self):

@@ -173,7 +173,15 @@ describe("refusals of upgrades are complete answers", () => {
     assert.ok(Date.now() - begin >= 95, `${Date.now() - begin} ms`);
   });
 
-  for (const [what, packet] of [["a message", "4x"], ["another probe text", "2other"], ["no packet", "abc"], ["5 without a probe", "5"]]) {
+  it("5 without a probe upgrades, as Elephant.io does it", async () => {
+    const session = await Polling.open(server);
+    const socket = await webSocket(server, session.target.replace("polling", "websocket"));
+    socket.send(frame("5"), frame("4over WebSocket"));
+    assert.equal(await socket.text(), "4over WebSocket");
+    assert.deepEqual((await session.get()).body, REFUSALS[3]);
+  });
+
+  for (const [what, packet] of [["a message", "4x"], ["another probe text", "2other"], ["no packet", "abc"]]) {
     it(`a probing WebSocket that sends ${what} is closed, and polling goes on`, async () => {
       const session = await Polling.open(server);
       const socket = await webSocket(server, session.target.replace("polling", "websocket"));
@@ -217,6 +225,13 @@ describe("answers", () => {
     const session = await Polling.open(server);
     await session.post("4test1\x1ebAQIDBA==\x1e4\u20ac😀");
     assert.equal((await session.get()).body, "4test1\x1ebAQIDBA==\x1e4\u20ac😀");
+  });
+
+  it("base64 in lines, as the official client for Java sends it", async () => {
+    const session = await Polling.open(server);
+    const data = Buffer.from("0123456789".repeat(20)).toString("base64");
+    await session.post(`4before\x1eb${data.replace(/.{1,76}/g, "$&\n")}\x1e4after`);
+    assert.equal((await session.get()).body, `4before\x1eb${data}\x1e4after`);
   });
 
   for (const [type, alive] of [["text/plain;charset=UTF-8", true], ["application/x-www-form-urlencoded", true], ["", true], ["application/octet-stream", false], ["APPLICATION/OCTET-STREAM; x=y", undefined]]) {

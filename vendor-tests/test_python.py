@@ -193,6 +193,27 @@ def test_the_client_returns_after_stop_and_start(own_rooms, transports):
                 pass
 
 
+@TRANSPORTS
+def test_the_client_returns_as_a_new_one_after_a_kill(own_rooms, transports):
+    client = socketio.Client(**RETURNING)
+    connects, disconnects = queue.Queue(), queue.Queue()
+    client.on("connect", lambda: connects.put(client.get_sid()))
+    client.on("disconnect", disconnects.put)
+    with connected(own_rooms, transports, "message", client=client) as (_, heard):
+        former = connects.get(timeout=5)
+        assert client.call("join", "python", timeout=5)["ok"] is True
+        own_rooms.kill_and_start()
+        assert disconnects.get(timeout=10) == "transport error"
+        assert connects.get(timeout=15) != former
+        # This client knows of no recovery: who it was is forgotten, and it joins its rooms again.
+        assert client.call("rooms", timeout=5)["rooms"] == []
+        assert client.call("join", "python", timeout=5)["ok"] is True
+        assert client.call("message", {"room": "python", "text": "back"}, timeout=5)["ok"] is True
+        assert heard.next("message")[0]["text"] == "back"
+        if transports is None:
+            until("the upgrade", lambda: client.transport() == "websocket")
+
+
 # ---- the asyncio client
 
 
@@ -273,5 +294,70 @@ def test_asyncio_the_client_returns_after_stop_and_start(own_rooms, transports):
             own_rooms.type("broadcast back")
             while (await heard.anext("message"))[0]["text"] != "back":
                 pass
+
+    asyncio.run(scenario())
+
+
+@TRANSPORTS
+def test_asyncio_the_client_returns_as_a_new_one_after_a_kill(own_rooms, transports):
+    async def scenario():
+        client = socketio.AsyncClient(**RETURNING)
+        connects, disconnects = queue.Queue(), queue.Queue()
+        client.on("connect", lambda: connects.put(client.get_sid()))
+        client.on("disconnect", disconnects.put)
+        async with aconnected(own_rooms, transports, "message", client=client) as (_, heard):
+            former = await asyncio.to_thread(connects.get, timeout=5)
+            assert (await client.call("join", "python", timeout=5))["ok"] is True
+            await asyncio.to_thread(own_rooms.kill_and_start)
+            assert await asyncio.to_thread(disconnects.get, timeout=10) == "transport error"
+            assert await asyncio.to_thread(connects.get, timeout=15) != former
+            assert (await client.call("rooms", timeout=5))["rooms"] == []
+            assert (await client.call("join", "python", timeout=5))["ok"] is True
+            assert (await client.call("message", {"room": "python", "text": "back"}, timeout=5))["ok"] is True
+            assert (await heard.anext("message"))[0]["text"] == "back"
+
+    asyncio.run(scenario())
+
+
+@TRANSPORTS
+def test_asyncio_two_namespaces(echo, transports):
+    async def scenario():
+        client = socketio.AsyncClient(reconnection=False)
+        heard = {nsp: Heard(client, "auth", namespace=nsp) for nsp in ["/", "/custom"]}
+        async with aconnected(echo, transports, client=client, namespaces=["/", "/custom"], auth={"a": 1}):
+            for nsp in heard:
+                assert await heard[nsp].anext("auth") == ({"a": 1},)
+            assert client.get_sid("/") != client.get_sid("/custom")
+
+    asyncio.run(scenario())
+
+
+@TRANSPORTS
+def test_asyncio_the_server_asks_for_an_acknowledgement(suite, transports):
+    async def scenario():
+        async with aconnected(suite, transports, "got it") as (client, heard):
+            client.on("ack", lambda *_: (5, {"test": True}))
+            await client.emit("ack")
+            await heard.anext("got it")
+
+    asyncio.run(scenario())
+
+
+@TRANSPORTS
+def test_asyncio_rooms(rooms, transports):
+    async def scenario():
+        async with aconnected(rooms, transports, "message") as (one, heard_one), aconnected(rooms, ["websocket"], "message") as (two, heard_two):
+            for client in (one, two):
+                assert (await client.call("join", "asyncio", timeout=5))["ok"] is True
+            assert (await one.call("rooms", timeout=5))["rooms"] == ["asyncio"]
+            await one.emit("message", {"room": "asyncio", "text": "hello"})
+            for heard in (heard_one, heard_two):
+                message, *_offset = await heard.anext("message")
+                assert (message["room"], message["from"], message["text"]) == ("asyncio", one.get_sid(), "hello")
+            assert (await two.call("leave", "asyncio", timeout=5))["ok"] is True
+            rooms.type("sendroom asyncio from the console")
+            assert (await heard_one.anext("message"))[0]["text"] == "from the console"
+            assert (await two.call("rooms", timeout=5))["rooms"] == []
+            assert heard_two.queues["message"].empty()
 
     asyncio.run(scenario())

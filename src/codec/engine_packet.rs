@@ -80,12 +80,19 @@ pub fn decode(text: &str) -> Result<EnginePacket<'_>, EngineError> {
         '4' => Ok(EnginePacket::Text(data)),
         '5' => Ok(EnginePacket::Upgrade),
         '6' => Ok(EnginePacket::Noop),
-        'b' => match BASE64.decode(data) {
-            Ok(data) => Ok(EnginePacket::Binary(data.into())),
-            Err(_) => Err(EngineError::Base64),
-        },
+        'b' => binary(data),
         _ => Err(EngineError::UnknownType),
     }
+}
+
+/// Line breaks count for nothing: the official client for Java ends each line of 76 characters with one, the last line too.
+fn binary(data: &str) -> Result<EnginePacket<'_>, EngineError> {
+    const BREAKS: [char; 2] = ['\r', '\n'];
+    let decoded = match data.contains(BREAKS) {
+        true => BASE64.decode(data.replace(BREAKS, "")),
+        false => BASE64.decode(data),
+    };
+    decoded.map(|data| EnginePacket::Binary(data.into())).map_err(|_| EngineError::Base64)
 }
 
 #[cfg(test)]
@@ -112,6 +119,10 @@ mod tests {
             ("binary without need of padding", "bAQID", bytes(&[1, 2, 3])),
             ("empty binary", "b", bytes(&[])),
             ("binary: half the padding", "bAQIDBA=", bytes(&[1, 2, 3, 4])),
+            ("binary: a line break at the end", "bAQIDBA==\n", bytes(&[1, 2, 3, 4])),
+            ("binary: line breaks anywhere", "b\r\nAQ\nID\r\nBA\n=\n=", bytes(&[1, 2, 3, 4])),
+            ("binary: nothing but line breaks", "b\n\n", bytes(&[])),
+            ("binary: a space", "bAQID BA==", Err(EngineError::Base64)),
             ("binary: one character too many", "bAQIDB", Err(EngineError::Base64)),
             ("binary: not the alphabet", "bAQ-_", Err(EngineError::Base64)),
             ("binary: not ASCII", "b€", Err(EngineError::Base64)),

@@ -4,8 +4,8 @@
 //!                 Close(reason)                 GET fetched "1" / flushed / 30 s
 //!   Polling ───────────────────────▶ Closing ─────────────────────────────────▶ Closed
 //!   │  probe: None ─▶ Open ─▶ Probed      ▲                                        ▲
-//!   │                          │ "5"      │                                        │
-//!   └──────────────────────────┴──▶ WebSocket ──── error, time-out, client close ──┘
+//!   │                 │ "5"    │ "5"      │                                        │
+//!   └─────────────────┴────────┴──▶ WebSocket ──── error, time-out, client close ──┘
 //! ```
 //!
 //! Every input first compares the clock with the heartbeat's deadline, so that a session whose time is over is gone for each request,
@@ -284,7 +284,11 @@ impl Session {
                 }
                 Probe::None | Probe::Probed { .. } => self.probe_fails(),
             },
-            (State::Polling { posting: false, probe: Probe::Probed { .. } }, EnginePacket::Upgrade) => {
+            // Also without a probe before it, as the official server takes it and Elephant.io sends it.
+            (
+                State::Polling { posting: false, probe: Probe::Open { .. } | Probe::Probed { .. } },
+                EnginePacket::Upgrade,
+            ) => {
                 self.state = State::WebSocket;
                 if let Get::Parked = self.get {
                     self.get = Get::Refuse(Refusal::BadRequest);

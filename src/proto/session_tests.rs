@@ -284,8 +284,17 @@ fn a_second_websocket_disturbs_nobody() {
 }
 
 #[test]
+fn an_upgrade_needs_no_probe_but_a_websocket_to_come_over() {
+    let mut s = polling();
+    assert_eq!(s.handle(t(1), packet(Via::Probe, "5")), Reaction::Refused(Refusal::BadRequest));
+    s.handle(t(2), Input::ProbeOpens);
+    assert_eq!(s.handle(t(3), packet(Via::Probe, "5")), Reaction::Upgraded);
+    assert_eq!(s.handle(t(4), packet(Via::WebSocket, "4hi")), Reaction::Text("hi"));
+}
+
+#[test]
 fn a_probe_that_goes_wrong_leaves_polling_alone() {
-    for wrong in ["4hi", "2", "5", "3probe", "1"] {
+    for wrong in ["4hi", "2", "3probe", "1"] {
         let mut s = polling();
         s.handle(t(1), Input::ProbeOpens);
         assert_eq!(s.handle(t(2), packet(Via::Probe, wrong)), Reaction::Refused(Refusal::BadRequest), "{wrong}");
