@@ -142,7 +142,6 @@ mod tests {
     use crate::server::{Options, Server};
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicU8, Ordering};
-    use std::task::Waker;
 
     /// A server whose clock stands still, whose ids are AAAA…, BBBB… and so on, and what its handler logs.
     fn server() -> (Server, Arc<Mutex<Vec<String>>>) {
@@ -174,7 +173,7 @@ mod tests {
 
     /// All that the client was sent.
     fn heard(connection: &Connection) -> Vec<String> {
-        match connection.poll_websocket(Waker::noop()) {
+        match connection.take_frames() {
             Write::Frames(frames) => {
                 frames.iter().map(|frame| String::from_utf8_lossy(frame.packet()).into_owned()).collect()
             }

@@ -8,6 +8,7 @@ mod cors;
 mod forward;
 pub mod http;
 pub mod redis;
+mod relay;
 mod routes;
 pub mod websocket;
 pub mod workers;

@@ -4,6 +4,7 @@
 //! one buffer per thread; a quiet WebSocket owns none, and nothing to write either.
 
 use super::http::linger;
+use super::relay::relayed;
 use crate::codec::engine_packet::{self, EnginePacket};
 use crate::codec::frame::Frame;
 use crate::codec::websocket;
@@ -18,7 +19,7 @@ use std::future::poll_fn;
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -67,6 +68,7 @@ pub async fn serve(stream: TcpStream, early: Vec<u8>, connection: Arc<Connection
         queue: VecDeque::new(),
         written: 0,
         last: false,
+        waker: None,
     };
     let mut early = Some(early).filter(|early| !early.is_empty());
     poll_fn(|cx| {
@@ -132,6 +134,8 @@ struct Socket {
     written: usize,
     /// After the queue comes the end.
     last: bool,
+    /// For the session, to wake this task: it is always the same.
+    waker: Option<Waker>,
 }
 
 impl Socket {
@@ -145,9 +149,21 @@ impl Socket {
             match (read, wrote) {
                 (Step::Gone, _) => return Poll::Ready(()),
                 (Step::End, _) => self.last = true,
-                (Step::Wait, Step::Wait) => return Poll::Pending,
+                (Step::Wait, Step::Wait) if self.may_sleep(cx) => return Poll::Pending,
                 (Step::Again | Step::Wait, _) => {}
             }
+        }
+    }
+
+    /// Whether nothing has come meanwhile for the client; then the session wakes this task when something does. Not sooner: what the client's
+    /// own events send to it would wake the task that is about to look anyway.
+    fn may_sleep(&mut self, cx: &mut Context<'_>) -> bool {
+        match self.via {
+            Via::WebSocket if self.queue.is_empty() => {
+                let waker = self.waker.get_or_insert_with(|| relayed(cx.waker()));
+                self.connection.wait_for_frames(waker)
+            }
+            Via::WebSocket | Via::Probe | Via::Polling => true,
         }
     }
 
@@ -184,7 +200,7 @@ impl Socket {
                 false => self.detach(),
             };
         }
-        match self.connection.poll_websocket(cx.waker()) {
+        match self.connection.take_frames() {
             Write::Frames(frames) if frames.is_empty() => {
                 self.queue = VecDeque::new();
                 Step::Wait

@@ -1,6 +1,6 @@
 //! One client's connection: the Engine.IO session, the Socket.IO client on it and its sockets, behind one lock.
 //!
-//! The io floor feeds [`Connection::handle`] and waits on [`Connection::poll_get`] and [`Connection::poll_websocket`]; everybody else
+//! The io floor feeds [`Connection::handle`] and waits on [`Connection::poll_get`] and [`Connection::wait_for_frames`]; everybody else
 //! sends with `Connection::send`. Handlers run with the lock released. Order of locks: a namespace's hub, a socket's state, this one.
 
 use super::handshake::{self, Handshake};
@@ -57,12 +57,22 @@ pub enum Sent {
     Closed,
 }
 
+/// What the task of the WebSocket sleeps for.
+#[derive(Clone, Copy, Default)]
+enum Awaits {
+    /// It does not sleep, and will look by itself.
+    #[default]
+    Nothing,
+    Frames,
+    /// Its socket takes no more: only the session's end is news.
+    End,
+}
+
 #[derive(Default)]
 struct Wakers {
     get: Option<Waker>,
     websocket: Option<Waker>,
-    /// The WebSocket's socket takes no more: only the session's end is news.
-    blocked: bool,
+    awaits: Awaits,
     probe: Option<Waker>,
 }
 
@@ -404,26 +414,33 @@ impl Connection {
         answer
     }
 
-    /// What the WebSocket has to do; `waker` is woken when there is more.
-    pub fn poll_websocket(&self, waker: &Waker) -> Write {
+    /// What the WebSocket has to do. Its task is not woken until it waits again.
+    pub fn take_frames(&self) -> Write {
         let mut state = lock(&self.state);
+        state.wakers.awaits = Awaits::Nothing;
         let frames = state.session.take_frames();
         match (state.session.is_closed(), state.session.is_open()) {
             (true, _) => Write::Closed,
             (false, false) => Write::Last(frames),
-            (false, true) => {
-                if frames.is_empty() {
-                    state.wakers.wait(waker, false);
-                }
-                Write::Frames(frames)
-            }
+            (false, true) => Write::Frames(frames),
         }
+    }
+
+    /// `waker` is woken when the WebSocket has something to do. False: it has already.
+    #[must_use]
+    pub fn wait_for_frames(&self, waker: &Waker) -> bool {
+        let mut state = lock(&self.state);
+        let waits = !state.session.websocket_ready();
+        if waits {
+            state.wakers.wait(waker, Awaits::Frames);
+        }
+        waits
     }
 
     /// Whether the session has ended, asked by a WebSocket whose socket takes no more; `waker` is woken when it does.
     pub fn poll_blocked(&self, waker: &Waker) -> bool {
         let mut state = lock(&self.state);
-        state.wakers.wait(waker, true);
+        state.wakers.wait(waker, Awaits::End);
         state.session.is_closed()
     }
 
@@ -470,8 +487,8 @@ impl Connection {
 }
 
 impl Wakers {
-    fn wait(&mut self, waker: &Waker, blocked: bool) {
-        self.blocked = blocked;
+    fn wait(&mut self, waker: &Waker, awaits: Awaits) {
+        self.awaits = awaits;
         match &mut self.websocket {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
@@ -497,7 +514,11 @@ impl State {
     /// Takes out the wakers that have something to do.
     fn ready(&mut self) -> [Option<Waker>; 3] {
         let State { session, wakers, .. } = self;
-        let news = if wakers.blocked { session.is_closed() } else { session.websocket_ready() };
+        let news = match wakers.awaits {
+            Awaits::Nothing => false,
+            Awaits::Frames => session.websocket_ready(),
+            Awaits::End => session.is_closed(),
+        };
         [
             if session.get_ready() { wakers.get.take() } else { None },
             if news { wakers.websocket.take() } else { None },

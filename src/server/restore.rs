@@ -165,9 +165,10 @@ impl Namespace {
     }
 
     /// Forgets the records before the newest. Read first: a claim of another server must not go with them, and is what tells a former owner
-    /// that it is one. Not worth it for less than `records`.
+    /// that it is one. Not worth it for less than `records`; where they are in memory, they cost more than the look.
     pub(super) fn tidy(self: &Arc<Self>, socket: &Socket, records: usize) {
         let (Some(_), Some(pid)) = (self.recovery_ms(), socket.pid()) else { return };
+        let records = if self.core.streams.shared() { records } else { 2 };
         if !socket.take_untidy(records) {
             return;
         }
