@@ -30,5 +30,5 @@ pub mod payload;
 pub mod query;
 pub mod resp;
 pub mod socket_packet;
-mod validate;
+pub mod validate;
 pub mod websocket;

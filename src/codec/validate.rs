@@ -8,18 +8,32 @@ pub(super) const MAX_DEPTH: u32 = 127;
 
 /// The elements of a text that is a JSON array, without its brackets and outer space, and the first of them. `None`: it is none, or too deep.
 pub(super) fn array(text: &str) -> Option<(Option<&str>, &str)> {
+    let mut first = None;
+    let elements = list(text, |element| first = first.or(Some(element)))?;
+    Some((first, elements))
+}
+
+/// The elements of a text that is a JSON array, each as its text. `None`: it is none, or deeper than 127 levels.
+#[must_use]
+pub fn elements(text: &str) -> Option<Vec<&str>> {
+    let mut elements = Vec::new();
+    list(text, |element| elements.push(element))?;
+    Some(elements)
+}
+
+fn list<'a>(text: &'a str, mut each: impl FnMut(&'a str)) -> Option<&'a str> {
     let mut reader = Reader { bytes: text.as_bytes(), at: 0 };
     reader.space();
     reader.eat(b'[')?;
     reader.space();
     let from = reader.at;
-    let (mut first, mut until) = (None, from);
+    let mut until = from;
     if reader.peek() != Some(b']') {
         loop {
             let start = reader.at;
-            reader.value(1)?;
+            reader.value(MAX_DEPTH.saturating_sub(1))?;
             until = reader.at;
-            first = first.or(text.get(start..until));
+            each(text.get(start..until)?);
             reader.space();
             if reader.peek() != Some(b',') {
                 break;
@@ -30,14 +44,51 @@ pub(super) fn array(text: &str) -> Option<(Option<&str>, &str)> {
     }
     reader.eat(b']')?;
     reader.end()?;
-    Some((first, text.get(from..until)?))
+    text.get(from..until)
+}
+
+/// The values of these keys of a text that is a JSON object, each as its text; where a key stands twice, the last. The others are only checked.
+/// `None`: it is no object, or one whose values are deeper than 128 levels, room enough for an event inside another object.
+#[must_use]
+pub fn object<'a, const N: usize>(text: &'a str, keys: [&str; N]) -> Option<[Option<&'a str>; N]> {
+    let mut reader = Reader { bytes: text.as_bytes(), at: 0 };
+    let mut found = [None; N];
+    reader.space();
+    reader.eat(b'{')?;
+    reader.space();
+    if reader.peek() == Some(b'}') {
+        reader.at = reader.at.saturating_add(1);
+        return reader.end().map(|()| found);
+    }
+    loop {
+        let quote = reader.at;
+        let name = text.get(quote..reader.key()?)?;
+        let start = reader.at;
+        reader.value(u128::BITS)?;
+        let value = text.get(start..reader.at)?;
+        for (_, slot) in keys.iter().zip(&mut found).filter(|(key, _)| is_name(name, key)) {
+            *slot = Some(value);
+        }
+        reader.space();
+        match reader.next()? {
+            b',' => reader.space(),
+            b'}' => return reader.end().map(|()| found),
+            _ => return None,
+        }
+    }
+}
+
+/// Whether a name, in its quotes, is this one; nearly always without escapes.
+fn is_name(quoted: &str, name: &str) -> bool {
+    let plain = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    plain == Some(name) || quoted.contains('\\') && serde_json::from_str(quoted).is_ok_and(|text: String| text == name)
 }
 
 /// Whether a text is a JSON value, at most 127 levels deep.
 pub(super) fn is_json(text: &str) -> bool {
     let mut reader = Reader { bytes: text.as_bytes(), at: 0 };
     reader.space();
-    reader.value(0).and_then(|()| reader.end()).is_some()
+    reader.value(MAX_DEPTH).and_then(|()| reader.end()).is_some()
 }
 
 struct Reader<'a> {
@@ -71,8 +122,8 @@ impl Reader<'_> {
         (self.at == self.bytes.len()).then_some(())
     }
 
-    /// A value inside so many arrays and objects.
-    fn value(&mut self, outside: u32) -> Option<()> {
+    /// A value of at most so many levels; there are bits for 128.
+    fn value(&mut self, most: u32) -> Option<()> {
         // The arrays and objects that are open, the innermost in the lowest bit: 1 is an object.
         let (mut open, mut depth) = (0_u128, 0_u32);
         loop {
@@ -81,7 +132,7 @@ impl Reader<'_> {
                 b'"' => self.string()?,
                 b'[' | b'{' => {
                     depth = depth.saturating_add(1);
-                    if depth.saturating_add(outside) > MAX_DEPTH {
+                    if depth > most {
                         return None;
                     }
                     open = open << 1 | u128::from(byte == b'{');
@@ -125,14 +176,15 @@ impl Reader<'_> {
         }
     }
 
-    /// A name, its colon, and the space before its value.
-    fn key(&mut self) -> Option<()> {
+    /// A name, its colon, and the space before its value. Gives where the name ends.
+    fn key(&mut self) -> Option<usize> {
         self.eat(b'"')?;
         self.string()?;
+        let end = self.at;
         self.space();
         self.eat(b':')?;
         self.space();
-        Some(())
+        Some(end)
     }
 
     /// A string behind its first quote.
@@ -291,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn elements() {
+    fn elements_and_the_first() {
         for (text, first, list) in [
             ("[]", None, ""),
             (" [ ] ", None, ""),
@@ -335,6 +387,48 @@ mod tests {
         fn agrees_with_serde_json_on_strings(text in r#"["\\]?[a-c€\\"/u0-9\x1f\x20]{0,80}"#) {
             let text = format!("\"{text}\"");
             prop_assert_eq!(is_json(&text), judge(&text));
+        }
+    }
+
+    #[test]
+    fn keys_of_an_object() {
+        for (text, found) in [
+            (r#"{}"#, Some([None, None])),
+            (r#" { "a" : 1 , "b" : [ 2 ] } "#, Some([Some("1"), Some("[ 2 ]")])),
+            (r#"{"b":null,"c":{"a":1}}"#, Some([None, Some("null")])),
+            (r#"{"a":1,"a":"2"}"#, Some([Some("\"2\""), None])),
+            (r#"{"\u0061":1,"\b":2}"#, Some([Some("1"), None])),
+            (r#"{"a":1,}"#, None),
+            (r#"{"a" 1}"#, None),
+            (r#"{"a":1}}"#, None),
+            (r#"{"a":1"#, None),
+            (r#"{"a":}"#, None),
+            (r#"{a:1}"#, None),
+            (r#"["a"]"#, None),
+            ("", None),
+        ] {
+            assert_eq!(object(text, ["a", "b"]), found, "{text}");
+        }
+        let nested = |levels: usize| format!("{{\"a\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+        assert!(object(&nested(128), ["a"]).is_some() && object(&nested(129), ["a"]).is_none());
+    }
+
+    #[test]
+    fn elements_of_an_array() {
+        assert_eq!(elements(r#" [ "a,b" , [1, 2],{} ] "#), Some(vec!["\"a,b\"", "[1, 2]", "{}"]));
+        assert_eq!(elements("[ ]"), Some(vec![]));
+        for text in ["", "[1,]", "[1", "{}", "[1]]", "[,]"] {
+            assert_eq!(elements(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        /// As serde_json finds them.
+        #[test]
+        fn objects_as_serde_json_reads_them(text in "[ {}\\[\\]\":,ab1\\\\]{0,24}") {
+            let judge = serde_json::from_str::<std::collections::HashMap<String, Value>>(&text).ok();
+            let found = object(&text, ["a", "b"]).map(|found| found.map(|text| text.map(|text| serde_json::from_str(text).unwrap())));
+            prop_assert_eq!(found, judge.map(|judge| ["a", "b"].map(|key| judge.get(key).cloned())));
         }
     }
 }

@@ -26,7 +26,6 @@ mod log;
 pub mod memory;
 pub mod metrics;
 pub mod namespace;
-mod object;
 pub mod options;
 mod packed;
 pub(crate) mod pipeline;

@@ -17,10 +17,10 @@
 //! JSON, at most 127 levels deep, under no reserved name, and its arguments are passed on byte for byte.
 
 use super::entry::{Entry, Member, Posted, Record, RemoteSocket, RequestId, Stay, Target};
-use super::object::object;
 use crate::codec::args::Args;
 use crate::codec::msgpack::{self, MsgpackError};
 use crate::codec::socket_packet::{self, SocketError, SocketPacket};
+use crate::codec::validate;
 use crate::id::{Nsp, Offset, Pid, Room, SocketId};
 use crate::limits::Limits;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -374,22 +374,22 @@ fn entry(kind: &str, nsp: &Nsp, data: &str, attachments: Vec<Bytes>, limits: &Li
         "6" => {
             let [opts, close] = object(data, ["opts", "close"])?;
             let close = given(close).map_or(Ok(false), |close| parse(close, "close"))?;
-            Ok(Entry::Disconnect { to: target(need(opts, "opts")?.get(), limits)?, close })
+            Ok(Entry::Disconnect { to: target(need(opts, "opts")?, limits)?, close })
         }
         "7" => {
             let [opts, request] = object(data, ["opts", "requestId"])?;
-            Ok(Entry::Fetch { to: target(need(opts, "opts")?.get(), limits)?, request: request_id(request)? })
+            Ok(Entry::Fetch { to: target(need(opts, "opts")?, limits)?, request: request_id(request)? })
         }
         "8" => {
             let [request, sockets, more] = object(data, ["requestId", "sockets", "more"])?;
             let more = given(more).map_or(Ok(false), |more| parse(more, "more"))?;
-            let sockets: Vec<&RawValue> = borrow(need(sockets, "sockets")?, "sockets")?;
+            let sockets = elements(need(sockets, "sockets")?, "sockets")?;
             let sockets = sockets.into_iter().map(|socket| remote_socket(socket, limits)).collect::<Result<_, _>>()?;
             Ok(Entry::Fetched { request: request_id(request)?, sockets, more })
         }
         "9" => {
             let [packet, request] = object(data, ["packet", "requestId"])?;
-            let (name, args) = event(need(packet, "packet")?.get(), attachments)?;
+            let (name, args) = event(need(packet, "packet")?, attachments)?;
             let request = given(request).map(|request| request_id(Some(request))).transpose()?;
             Ok(Entry::ServerSide { name, args, request })
         }
@@ -425,12 +425,12 @@ fn entry(kind: &str, nsp: &Nsp, data: &str, attachments: Vec<Bytes>, limits: &Li
 /// An event for clients, with or without a question. One that names nobody is for everybody; room commands must name whom they mean.
 fn broadcast(data: &str, attachments: Vec<Bytes>, limits: &Limits) -> Result<Entry, WireError> {
     let [packet, request, opts] = object(data, ["packet", "requestId", "opts"])?;
-    let [list] = object(need(packet, "packet")?.get(), ["data"])?;
-    let (name, args) = event(need(list, "packet.data")?.get(), attachments)?;
-    let opts = given(opts).map_or("{}", RawValue::get);
+    let [list] = object(need(packet, "packet")?, ["data"])?;
+    let (name, args) = event(need(list, "packet.data")?, attachments)?;
+    let opts = given(opts).unwrap_or("{}");
     let to = target(opts, limits)?;
     let [flags] = object(opts, ["flags"])?;
-    let [timeout, volatile] = object(given(flags).map_or("{}", RawValue::get), ["timeout", "volatile"])?;
+    let [timeout, volatile] = object(given(flags).unwrap_or("{}"), ["timeout", "volatile"])?;
     let Some(request) = given(request) else {
         // For official servers, too, what counts is that the flag is there.
         return Ok(match volatile {
@@ -446,7 +446,7 @@ fn broadcast(data: &str, attachments: Vec<Bytes>, limits: &Limits) -> Result<Ent
 fn room_command(data: &str, limits: &Limits, most: usize) -> Result<(Target, Vec<Room>), WireError> {
     let [opts, rooms] = object(data, ["opts", "rooms"])?;
     let rooms = rooms_in(need(rooms, "rooms")?, "rooms", limits, most)?;
-    Ok((target(need(opts, "opts")?.get(), limits)?, rooms))
+    Ok((target(need(opts, "opts")?, limits)?, rooms))
 }
 
 fn target(opts: &str, limits: &Limits) -> Result<Target, WireError> {
@@ -456,15 +456,15 @@ fn target(opts: &str, limits: &Limits) -> Result<Target, WireError> {
 }
 
 /// A list of rooms. In JavaScript a room may be a number; ours is its text.
-fn rooms_in(list: &RawValue, key: &'static str, limits: &Limits, most: usize) -> Result<Vec<Room>, WireError> {
-    let list: Vec<&RawValue> = borrow(list, key)?;
+fn rooms_in(list: &str, key: &'static str, limits: &Limits, most: usize) -> Result<Vec<Room>, WireError> {
+    let list = elements(list, key)?;
     if list.len() > most {
         return Err(WireError::TooManyRooms);
     }
-    let room = |item: &&RawValue| {
-        let name = match item.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
-            true => Cow::Borrowed(item.get()),
-            false => Cow::Owned(parse::<String>(item, key)?),
+    let room = |item: &&str| {
+        let name = match item.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+            true => Cow::Borrowed(*item),
+            false => text_of(item, key)?,
         };
         Ok(Room::from(short(&name, limits)?))
     };
@@ -485,12 +485,12 @@ fn event(list: &str, attachments: Vec<Bytes>) -> Result<(Box<str>, Args), WireEr
 /// An answer, its values read as a client's ACK packet would be.
 fn answer(data: &str, attachments: Vec<Bytes>) -> Result<(RequestId, Args), WireError> {
     let [request, packet, more] = object(data, ["requestId", "packet", "more"])?;
-    let more = match more.map(|more| more.get().strip_prefix('[').and_then(|more| more.strip_suffix(']'))) {
+    let more = match more.map(|more| more.strip_prefix('[').and_then(|more| more.strip_suffix(']'))) {
         None => "",
         Some(Some(more)) => more.trim(),
         Some(None) => return Err(WireError::Key("more")),
     };
-    let (first, comma) = (packet.map_or("", RawValue::get), if more.is_empty() { "" } else { "," });
+    let (first, comma) = (packet.unwrap_or_default(), if more.is_empty() { "" } else { "," });
     let packet = match attachments.len() {
         0 => format!("30[{first}{comma}{more}]"),
         count => format!("6{count}-0[{first}{comma}{more}]"),
@@ -501,8 +501,8 @@ fn answer(data: &str, attachments: Vec<Bytes>) -> Result<(RequestId, Args), Wire
     }
 }
 
-fn remote_socket(json: &RawValue, limits: &Limits) -> Result<RemoteSocket, WireError> {
-    let [id, handshake, rooms, data] = object(json.get(), ["id", "handshake", "rooms", "data"])?;
+fn remote_socket(json: &str, limits: &Limits) -> Result<RemoteSocket, WireError> {
+    let [id, handshake, rooms, data] = object(json, ["id", "handshake", "rooms", "data"])?;
     Ok(RemoteSocket {
         id: socket_id(id, "id", limits)?,
         handshake: given(handshake).map_or(Ok(Value::Null), |value| parse(value, "handshake"))?,
@@ -536,38 +536,50 @@ fn record(nsp: &Nsp, json: &str, limits: &Limits) -> Result<Record, WireError> {
 
 // ---- one value
 
-fn need<'a>(value: Option<&'a RawValue>, key: &'static str) -> Result<&'a RawValue, WireError> {
+fn object<'a, const N: usize>(json: &'a str, keys: [&str; N]) -> Result<[Option<&'a str>; N], WireError> {
+    validate::object(json, keys).ok_or(WireError::Json)
+}
+
+fn need<'a>(value: Option<&'a str>, key: &'static str) -> Result<&'a str, WireError> {
     value.ok_or(WireError::Key(key))
 }
 
 /// What is `undefined` in JavaScript is missing in JSON, and null in MessagePack.
-fn given(value: Option<&RawValue>) -> Option<&RawValue> {
-    value.filter(|value| value.get() != "null")
+fn given(value: Option<&str>) -> Option<&str> {
+    value.filter(|value| *value != "null")
 }
 
-fn parse<T: DeserializeOwned>(value: &RawValue, key: &'static str) -> Result<T, WireError> {
-    serde_json::from_str(value.get()).map_err(|_| WireError::Key(key))
+fn parse<T: DeserializeOwned>(value: &str, key: &'static str) -> Result<T, WireError> {
+    serde_json::from_str(value).map_err(|_| WireError::Key(key))
 }
 
 /// The elements of an array, each as its text.
-fn borrow<'a>(value: &'a RawValue, key: &'static str) -> Result<Vec<&'a RawValue>, WireError> {
-    serde_json::from_str(value.get()).map_err(|_| WireError::Key(key))
+fn elements<'a>(value: &'a str, key: &'static str) -> Result<Vec<&'a str>, WireError> {
+    validate::elements(value).ok_or(WireError::Key(key))
 }
 
-fn string(value: Option<&RawValue>, key: &'static str) -> Result<String, WireError> {
-    parse(need(value, key)?, key)
+/// What a JSON string says; most have no escapes.
+fn text_of<'a>(value: &'a str, key: &'static str) -> Result<Cow<'a, str>, WireError> {
+    match value.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+        Some(text) if !text.contains('\\') => Ok(Cow::Borrowed(text)),
+        _ => parse(value, key).map(Cow::Owned),
+    }
 }
 
-fn offset(value: Option<&RawValue>, key: &'static str) -> Result<Offset, WireError> {
+fn string<'a>(value: Option<&'a str>, key: &'static str) -> Result<Cow<'a, str>, WireError> {
+    text_of(need(value, key)?, key)
+}
+
+fn offset(value: Option<&str>, key: &'static str) -> Result<Offset, WireError> {
     Offset::from_wire(&string(value, key)?).ok_or(WireError::Key(key))
 }
 
-fn socket_id(value: Option<&RawValue>, key: &'static str, limits: &Limits) -> Result<SocketId, WireError> {
+fn socket_id(value: Option<&str>, key: &'static str, limits: &Limits) -> Result<SocketId, WireError> {
     Ok(SocketId::from_record(short(&string(value, key)?, limits)?))
 }
 
 /// 16 hexadecimal digits, and only in the form in which our answer gives them back.
-fn request_id(value: Option<&RawValue>) -> Result<RequestId, WireError> {
+fn request_id(value: Option<&str>) -> Result<RequestId, WireError> {
     let text = string(value, "requestId")?;
     match RequestId::from_str_radix(&text, 16) {
         Ok(request) if format!("{request:016x}") == text => Ok(request),
