@@ -8,7 +8,6 @@
 
 use bytes::Bytes;
 use std::fmt;
-use std::io::Write as _;
 
 /// What the client wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +27,10 @@ pub enum Method {
 /// The headers of a request, names in lower case, in the order in which they came; all in one allocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Headers {
-    /// `name:value\n` for each. A name has no colon and a value no line feed.
+    /// `name:value`, one behind the other. A name has no colon.
     text: Box<str>,
+    /// Where each ends.
+    ends: Box<[u32]>,
 }
 
 impl Headers {
@@ -41,12 +42,20 @@ impl Headers {
 
     /// All headers of this name, which is in lower case.
     pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.text.split_terminator('\n').filter_map(move |line| line.strip_prefix(name)?.strip_prefix(':'))
+        self.lines().filter_map(move |line| line.strip_prefix(name)?.strip_prefix(':'))
     }
 
     /// All headers: name in lower case, value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.text.split_terminator('\n').filter_map(|line| line.split_once(':'))
+        self.lines().filter_map(|line| line.split_once(':'))
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &str> {
+        let mut from = 0;
+        self.ends.iter().filter_map(move |end| {
+            let end = usize::try_from(*end).ok()?;
+            self.text.get(std::mem::replace(&mut from, end)..end)
+        })
     }
 
     /// Whether a comma-separated header, such as `connection`, has this element. Case doesn't matter in the element.
@@ -86,7 +95,8 @@ impl Head {
 
     /// RFC 9112 section 3.2: `/path?query`, or as to a proxy `http://host/path?query`, which a server must accept too.
     fn split_target(&self) -> (&str, &str) {
-        let target = match self.target.split_once("://") {
+        let absolute = if self.target.starts_with('/') { None } else { self.target.split_once("://") };
+        let target = match absolute {
             Some((scheme, rest)) if ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => {
                 rest.find(['/', '?']).and_then(|at| rest.get(at..)).unwrap_or("/")
             }
@@ -164,12 +174,10 @@ pub fn find_end(buffer: &[u8], from: usize) -> Option<usize> {
 /// See [`HeadError`].
 pub fn parse(head: &[u8], max_headers: usize) -> Result<Head, HeadError> {
     // 2.2: "a recipient MAY recognize a single LF as a line terminator". Not all do, so we don't.
-    let mut lines: usize = 0;
-    for line in head.split_inclusive(|b| *b == b'\n') {
-        if !line.ends_with(b"\r\n") {
-            return Err(HeadError::Malformed);
-        }
-        lines = lines.saturating_add(1);
+    let lines = head.iter().filter(|byte| **byte == b'\n').count();
+    let pairs = head.iter().zip(head.iter().skip(1)).filter(|pair| *pair == (&b'\r', &b'\n')).count();
+    if lines != pairs {
+        return Err(HeadError::Malformed);
     }
     let mut headers = vec![httparse::EMPTY_HEADER; max_headers.min(lines)];
     let mut request = httparse::Request::new(&mut headers);
@@ -210,16 +218,17 @@ pub fn parse(head: &[u8], max_headers: usize) -> Result<Head, HeadError> {
 
 /// What is not UTF-8 in a value is replaced.
 fn collect(headers: &[httparse::Header<'_>], size: usize) -> Headers {
-    let mut text = String::with_capacity(size);
+    let (mut text, mut ends) = (String::with_capacity(size), Vec::with_capacity(headers.len()));
     for header in headers {
         let name = text.len();
         text.push_str(header.name);
         text.get_mut(name..).unwrap_or_default().make_ascii_lowercase();
         text.push(':');
         text.push_str(&String::from_utf8_lossy(header.value));
-        text.push('\n');
+        // No head comes near 4 GiB; what would stand beyond it is not found.
+        ends.push(u32::try_from(text.len()).unwrap_or(u32::MAX));
     }
-    Headers { text: text.into() }
+    Headers { text: text.into(), ends: ends.into() }
 }
 
 /// The size of the body, by RFC 9112 section 6.3.
@@ -279,13 +288,13 @@ impl Response {
     /// Writes status line and headers with the empty line after them; the body is to follow. A 101 has its own
     /// `Connection` header; neither it nor a 204 or 304 says how long its missing body is (RFC 9110 section 8.6).
     pub fn write_head(&self, out: &mut Vec<u8>, keep_alive: bool) {
-        // Writing to memory can't fail.
-        let _ = write!(out, "HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
+        let mut push = |words: &[&str]| words.iter().for_each(|word| out.extend_from_slice(word.as_bytes()));
+        push(&["HTTP/1.1 ", &self.status.to_string(), " ", reason(self.status), "\r\n"]);
         for (name, value) in &self.headers {
-            let _ = write!(out, "{name}: {value}\r\n");
+            push(&[name, ": ", value, "\r\n"]);
         }
         if !matches!(self.status, 101 | 204 | 304) {
-            let _ = write!(out, "Content-Length: {}\r\n", self.body.len());
+            push(&["Content-Length: ", &self.body.len().to_string(), "\r\n"]);
         }
         out.extend_from_slice(match (self.status, keep_alive) {
             (101, _) => b"\r\n",

@@ -7,17 +7,16 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// The pairs of a query, each key once. A tree, because a head has room for thousands of keys: comparing each with
-/// each would cost milliseconds.
+/// The pairs of a query, as they stand there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Query {
-    pairs: BTreeMap<String, String>,
+pub struct Query<'a> {
+    pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
-impl Query {
+impl<'a> Query<'a> {
     /// Reads what stands behind the `?`. Every text is a query.
     #[must_use]
-    pub fn parse(text: &str) -> Query {
+    pub fn parse(text: &'a str) -> Query<'a> {
         let pairs = text.split('&').filter(|pair| !pair.is_empty());
         let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         Query { pairs: pairs.map(|(key, value)| (decode(key), decode(value))).collect() }
@@ -26,18 +25,20 @@ impl Query {
     /// The value of a key: the last one, if there are several.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.pairs.get(key).map(String::as_str)
+        self.pairs.iter().rev().find(|(known, _)| known == key).map(|(_, value)| &**value)
     }
 
-    /// All pairs, each key once, in alphabetical order.
+    /// All pairs, each key once, in alphabetical order. By a tree, because a head has room for thousands of keys: comparing each with each would
+    /// cost milliseconds.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+        let pairs = self.pairs.iter().map(|(key, value)| (&**key, &**value));
+        pairs.collect::<BTreeMap<&str, &str>>().into_iter()
     }
 }
 
-fn decode(text: &str) -> String {
+fn decode(text: &str) -> Cow<'_, str> {
     if !text.contains(['%', '+']) {
-        return text.to_owned();
+        return Cow::Borrowed(text);
     }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -52,10 +53,7 @@ fn decode(text: &str) -> String {
             _ => bytes.push(byte),
         }
     }
-    match String::from_utf8_lossy(&bytes) {
-        Cow::Borrowed(text) => text.to_owned(),
-        Cow::Owned(text) => text,
-    }
+    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The byte that two hexadecimal digits stand for, and what follows them.
@@ -114,7 +112,8 @@ mod tests {
         #[test]
         fn round_trip(key in "[^\0]{1,9}", value in ".{0,9}") {
             let escape = |text: &str| text.bytes().map(|b| format!("%{b:02x}")).collect::<String>();
-            let query = Query::parse(&format!("x=&{}={}", escape(&key), escape(&value)));
+            let text = format!("x=&{}={}", escape(&key), escape(&value));
+            let query = Query::parse(&text);
             prop_assert_eq!(query.get(&key), Some(value.as_str()));
         }
     }

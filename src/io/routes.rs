@@ -67,7 +67,7 @@ pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Re
 }
 
 /// Passes a request on to the server whose session it is for; `None`: it is answered here.
-async fn pass_on(http: &mut Http, head: &Head, query: &Query) -> Option<Result<Flow, Gone>> {
+async fn pass_on(http: &mut Http, head: &Head, query: &Query<'_>) -> Option<Result<Flow, Gone>> {
     let sid = query.get("sid").filter(|sid| http.server.find(sid).is_none() && !forward::is_forwarded(head))?;
     let owner = http.server.owner_address(sid)?;
     forward::forward(http, head, &owner).await

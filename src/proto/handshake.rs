@@ -115,7 +115,7 @@ pub struct Request<'a> {
     /// The HTTP method.
     pub method: Method,
     /// The decoded query.
-    pub query: &'a Query,
+    pub query: &'a Query<'a>,
     /// The `Origin` header, if any.
     pub origin: Option<&'a str>,
     /// The request is a WebSocket opening handshake.

@@ -19,7 +19,7 @@ pub struct Handshake {
 impl Handshake {
     /// The decoded query.
     #[must_use]
-    pub fn query(&self) -> Query {
+    pub fn query(&self) -> Query<'_> {
         Query::parse(self.url.split_once('?').map_or("", |(_, query)| query))
     }
 
