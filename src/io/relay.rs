@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Wake, Waker};
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::runtime::{Handle, Id, RuntimeFlavor};
 
 /// Tasks that are woken at once from each end of the list.
 const PORTION: usize = 32;
@@ -28,28 +28,30 @@ struct List {
     ended: bool,
 }
 
-/// The list of one thread.
-#[derive(Default)]
-struct Relay(Mutex<List>);
+/// The list of one thread's runtime.
+struct Relay {
+    runtime: Id,
+    list: Mutex<List>,
+}
 
 impl Relay {
-    /// The list of this thread; its runtime runs tasks on no other.
-    fn of_this_thread() -> Arc<Relay> {
+    /// The list of this thread; `runtime` runs tasks on no other. A thread may have had another runtime before.
+    fn of_this_thread(runtime: Id) -> Arc<Relay> {
         HERE.with_borrow_mut(|here| {
-            let known = here.take().filter(|relay| !lock(&relay.0).ended);
-            here.insert(known.unwrap_or_else(Relay::begin)).clone()
+            let known = here.take().filter(|relay| relay.runtime == runtime && !lock(&relay.list).ended);
+            here.insert(known.unwrap_or_else(|| Relay::begin(runtime))).clone()
         })
     }
 
-    fn begin() -> Arc<Relay> {
-        let relay = Arc::new(Relay::default());
+    fn begin(runtime: Id) -> Arc<Relay> {
+        let relay = Arc::new(Relay { runtime, list: Mutex::default() });
         tokio::spawn(Carrier(relay.clone()).run());
         relay
     }
 
     /// False: nobody would see to it.
     fn add(&self, task: &Waker) -> bool {
-        let mut list = lock(&self.0);
+        let mut list = lock(&self.list);
         if list.ended {
             return false;
         }
@@ -67,7 +69,7 @@ struct Carrier(Arc<Relay>);
 impl Carrier {
     async fn run(self) {
         poll_fn(|cx| {
-            let mut list = lock(&self.0.0);
+            let mut list = lock(&self.0.list);
             let mut portion = Vec::with_capacity(list.waiting.len().min(2 * PORTION));
             for _ in 0..PORTION {
                 portion.extend(list.waiting.pop_front());
@@ -92,7 +94,7 @@ impl Carrier {
 
 impl Drop for Carrier {
     fn drop(&mut self) {
-        let mut list = lock(&self.0.0);
+        let mut list = lock(&self.0.list);
         list.ended = true;
         let waiting = std::mem::take(&mut list.waiting);
         drop(list);
@@ -119,10 +121,76 @@ impl Wake for Relayed {
 
 /// Wakes the task that runs, as `task` does, together with others. Where tasks move between threads it is `task` itself.
 pub(super) fn relayed(task: &Waker) -> Waker {
-    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
-        Ok(RuntimeFlavor::CurrentThread) => {
-            Waker::from(Arc::new(Relayed { task: task.clone(), relay: Relay::of_this_thread() }))
+    match Handle::try_current() {
+        Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::CurrentThread => {
+            Waker::from(Arc::new(Relayed { task: task.clone(), relay: Relay::of_this_thread(handle.id()) }))
         }
         Ok(_) | Err(_) => task.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+    use tokio::runtime::{Builder, Runtime};
+
+    /// Writes down its number when it is woken.
+    struct Sleeper(usize, Arc<Mutex<Vec<usize>>>);
+
+    impl Wake for Sleeper {
+        fn wake(self: Arc<Sleeper>) {
+            lock(&self.1).push(self.0);
+        }
+    }
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().build().unwrap()
+    }
+
+    fn sleepers(runtime: &Runtime, count: usize, woken: &Arc<Mutex<Vec<usize>>>) -> Vec<Waker> {
+        runtime.block_on(async {
+            (0..count).map(|number| relayed(&Waker::from(Arc::new(Sleeper(number, woken.clone()))))).collect()
+        })
+    }
+
+    fn run_until_woken(runtime: &Runtime, count: usize, woken: &Arc<Mutex<Vec<usize>>>) {
+        runtime.block_on(async {
+            while lock(woken).len() < count {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+
+    #[test]
+    fn a_crowd_is_woken_from_both_ends() {
+        let (runtime, woken) = (runtime(), Arc::default());
+        let crowd = sleepers(&runtime, 1000, &woken);
+        thread::spawn(move || crowd.into_iter().for_each(Waker::wake)).join().unwrap();
+        assert!(lock(&woken).is_empty());
+        run_until_woken(&runtime, 1000, &woken);
+        let order = lock(&woken).clone();
+        assert_eq!(order[..4], [0, 999, 1, 998]);
+        assert!((0..1000).all(|number| order.contains(&number)), "{order:?}");
+    }
+
+    #[test]
+    fn two_runtimes_of_a_thread_have_a_list_each() {
+        let (first, second, woken) = (runtime(), runtime(), Arc::default());
+        let kept = sleepers(&first, 1, &Arc::default());
+        sleepers(&second, 5, &woken).into_iter().for_each(Waker::wake);
+        run_until_woken(&second, 5, &woken);
+        drop(kept);
+    }
+
+    #[test]
+    fn without_its_runtime_it_wakes_directly() {
+        let (runtime, woken) = (runtime(), Arc::default());
+        let mut tasks = sleepers(&runtime, 2, &woken);
+        tasks.pop().unwrap().wake();
+        drop(runtime);
+        assert_eq!(*lock(&woken), [1], "what stood in the list is not forgotten");
+        tasks.pop().unwrap().wake();
+        assert_eq!(*lock(&woken), [1, 0]);
     }
 }
