@@ -59,6 +59,10 @@ impl Hasher for KeyedHasher {
     fn write_u64(&mut self, n: u64) {
         self.fold(n);
     }
+
+    fn write_isize(&mut self, n: isize) {
+        self.fold(n as u64);
+    }
 }
 
 #[cfg(test)]

@@ -22,11 +22,13 @@ impl Hasher for NumberHasher {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
-            self.write_u64(u64::from_le_bytes(word));
-        }
+        let (words, rest) = bytes.as_chunks::<8>();
+        words.iter().for_each(|word| self.write_u64(u64::from_le_bytes(*word)));
+        self.write_u64(rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+    }
+
+    fn write_u8(&mut self, n: u8) {
+        self.write_u64(u64::from(n));
     }
 
     fn write_u64(&mut self, n: u64) {
@@ -142,6 +144,7 @@ impl Hub {
 }
 
 /// The clients that a broadcast leaves out, found once.
+#[derive(Default)]
 struct Excluded<'a> {
     clients: Vec<u64>,
     rooms: Vec<&'a Members>,
@@ -149,6 +152,9 @@ struct Excluded<'a> {
 
 impl<'a> Excluded<'a> {
     fn new(hub: &'a Hub, except: &[Room]) -> Excluded<'a> {
+        if except.is_empty() {
+            return Excluded::default();
+        }
         Excluded {
             clients: except.iter().filter_map(|room| hub.sockets.get(room.as_str())).map(Socket::number).collect(),
             rooms: except.iter().filter_map(|room| hub.rooms.get(room)).collect(),

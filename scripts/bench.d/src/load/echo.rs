@@ -9,9 +9,8 @@ use crate::{Failure, Plan, READY, open};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::Instant;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, Interval, interval_at, sleep};
 
 pub async fn run(plan: &Plan, message: Message) -> Result<Value, Failure> {
     let (meter, mut tasks) = (Rc::new(Meter::default()), JoinSet::new());
@@ -25,14 +24,27 @@ pub async fn run(plan: &Plan, message: Message) -> Result<Value, Failure> {
             wire.join(&nsp).await?;
             message = message.of(&nsp);
         }
-        tasks.spawn_local(client(wire, message, plan.flight, meter.clone()));
+        let begin = Instant::now() + plan.pace.mul_f64(number as f64 / plan.clients as f64);
+        let turns = (!plan.pace.is_zero()).then(|| interval_at(begin, plan.pace));
+        tasks.spawn_local(client(wire, message, plan.flight, turns, meter.clone()));
     }
     meter.run(plan, tasks).await
 }
 
-async fn client(mut wire: Wire, message: Message, flight: usize, meter: Rc<Meter>) -> Result<(), Failure> {
+async fn client(
+    mut wire: Wire,
+    message: Message,
+    flight: usize,
+    mut turns: Option<Interval>,
+    meter: Rc<Meter>,
+) -> Result<(), Failure> {
     let (mut received, mut sent) = (Received::default(), Sent::default());
     loop {
+        if let Some(turns) = &mut turns
+            && sent.waiting() == 0
+        {
+            turns.tick().await;
+        }
         while sent.waiting() < flight && !meter.stopping() {
             message.send(&mut wire, sent.next());
         }

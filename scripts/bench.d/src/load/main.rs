@@ -26,7 +26,7 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 
 const USAGE: &str =
     "usage: load KIND --port N[,N] --pid N[,N] [--redis PID] [--clients N] [--flight N] [--bytes N] [--rooms N] \
-                     [--idle N] [--spare ROOMS] [--namespaces N] [--warm SECONDS] [--time SECONDS] [--recovery]
+                     [--idle N] [--spare ROOMS] [--namespaces N] [--pace SECONDS] [--warm SECONDS] [--time SECONDS] [--recovery]
   KIND: echo, ack, object, binary, polling, broadcast, rooms, cluster, idle, connect, peak";
 /// Handshakes under way at once.
 const OPENING: usize = 32;
@@ -50,6 +50,7 @@ pub struct Plan {
     pub idle: usize,
     pub spare: usize,
     pub namespaces: usize,
+    pub pace: Duration,
     pub warm: Duration,
     pub time: Duration,
     pub recovery: bool,
@@ -68,6 +69,7 @@ impl Plan {
             idle: 0,
             spare: 0,
             namespaces: 0,
+            pace: Duration::ZERO,
             warm: Duration::from_millis(500),
             time: Duration::from_secs(1),
             recovery: false,
@@ -89,6 +91,7 @@ impl Plan {
                 "--idle" => plan.idle = value.parse()?,
                 "--spare" => plan.spare = value.parse()?,
                 "--namespaces" => plan.namespaces = value.parse()?,
+                "--pace" => plan.pace = Duration::from_secs_f64(value.parse()?),
                 "--warm" => plan.warm = Duration::from_secs_f64(value.parse()?),
                 "--time" => plan.time = Duration::from_secs_f64(value.parse()?),
                 _ => return Err(USAGE.into()),

@@ -4,10 +4,10 @@ use crate::process::{Cpu, resident};
 use crate::{Failure, Plan};
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// What was sent must have come back by then.
 const MOST_DRAIN: Duration = Duration::from_secs(10);
