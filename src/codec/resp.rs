@@ -12,7 +12,6 @@
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::fmt;
-use std::io::Write as _;
 
 /// A line is a status, an error or a number; none of Redis's comes near this.
 const MAX_LINE: usize = 64 * 1024;
@@ -20,20 +19,29 @@ const MAX_LINE: usize = 64 * 1024;
 /// Elements of an array that room is made for before they have come: the fields of an entry.
 const SOME: usize = 10;
 
+/// Bytes around an argument, about.
+const AROUND: usize = 12;
+
 /// Appends a command: an array of bulk strings.
 pub fn command(out: &mut Vec<u8>, args: &[&[u8]]) {
-    // Writing to memory can't fail.
-    let _ = write!(out, "*{}\r\n", args.len());
+    out.reserve(args.iter().map(|arg| arg.len().saturating_add(AROUND)).sum());
+    out.push(b'*');
+    push_size(out, args.len());
+    out.extend_from_slice(b"\r\n");
     for arg in args {
-        // Sizes of one digit need no formatting, and most are.
-        match arg.len() {
-            size @ 0..=9 => out.extend_from_slice(&[b'$', b'0'.wrapping_add(u8::try_from(size).unwrap_or(0))]),
-            size => drop(write!(out, "${size}")),
-        }
+        out.push(b'$');
+        push_size(out, arg.len());
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(arg);
         out.extend_from_slice(b"\r\n");
     }
+}
+
+fn push_size(out: &mut Vec<u8>, size: usize) {
+    if size >= 10 {
+        push_size(out, size / 10);
+    }
+    out.push(b'0'.wrapping_add(u8::try_from(size % 10).unwrap_or(0)));
 }
 
 /// A reply, or a part of one.

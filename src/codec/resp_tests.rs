@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use std::io::Write as _;
 
 const BOUNDS: Bounds = Bounds { bulk: 10, reply: 60, depth: 3, elements: 8 };
 

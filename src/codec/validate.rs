@@ -3,6 +3,8 @@
 //! RFC 8259, sections 2 to 7. What only passes through must pass unchanged, so it is as lenient as every parser is: an escape `\uXXXX` may be
 //! half of a pair, a number may be too large for any type. Nothing recurses, and nothing is deeper than receivers' parsers take.
 
+use std::borrow::Cow;
+
 /// Levels of nesting, as many as serde_json gives a tree: a text that is deeper would fail in the receiver's parser.
 pub(super) const MAX_DEPTH: u32 = 127;
 
@@ -62,11 +64,11 @@ pub fn object<'a, const N: usize>(text: &'a str, keys: [&str; N]) -> Option<[Opt
     }
     loop {
         let quote = reader.at;
-        let name = text.get(quote..reader.key()?)?;
+        let name = plain_name(text.get(quote..reader.key()?)?);
         let start = reader.at;
         reader.value(u128::BITS)?;
         let value = text.get(start..reader.at)?;
-        for (_, slot) in keys.iter().zip(&mut found).filter(|(key, _)| is_name(name, key)) {
+        for (_, slot) in keys.iter().zip(&mut found).filter(|(key, _)| **key == name) {
             *slot = Some(value);
         }
         reader.space();
@@ -78,10 +80,12 @@ pub fn object<'a, const N: usize>(text: &'a str, keys: [&str; N]) -> Option<[Opt
     }
 }
 
-/// Whether a name, in its quotes, is this one; nearly always without escapes.
-fn is_name(quoted: &str, name: &str) -> bool {
-    let plain = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-    plain == Some(name) || quoted.contains('\\') && serde_json::from_str(quoted).is_ok_and(|text: String| text == name)
+/// A name without its quotes, nearly always as it stands. One that no text can be, such as half of a pair, is none that is looked for.
+fn plain_name(quoted: &str) -> Cow<'_, str> {
+    match quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+        Some(plain) if !plain.contains('\\') => Cow::Borrowed(plain),
+        _ => Cow::Owned(serde_json::from_str(quoted).unwrap_or_default()),
+    }
 }
 
 /// Whether a text is a JSON value, at most 127 levels deep.

@@ -427,9 +427,7 @@ fn broadcast(data: &str, attachments: Vec<Bytes>, limits: &Limits) -> Result<Ent
     let [packet, request, opts] = object(data, ["packet", "requestId", "opts"])?;
     let [list] = object(need(packet, "packet")?, ["data"])?;
     let (name, args) = event(need(list, "packet.data")?, attachments)?;
-    let opts = given(opts).unwrap_or("{}");
-    let to = target(opts, limits)?;
-    let [flags] = object(opts, ["flags"])?;
+    let (to, flags) = target_and_flags(given(opts).unwrap_or("{}"), limits)?;
     let [timeout, volatile] = object(given(flags).unwrap_or("{}"), ["timeout", "volatile"])?;
     let Some(request) = given(request) else {
         // For official servers, too, what counts is that the flag is there.
@@ -450,9 +448,13 @@ fn room_command(data: &str, limits: &Limits, most: usize) -> Result<(Target, Vec
 }
 
 fn target(opts: &str, limits: &Limits) -> Result<Target, WireError> {
-    let [rooms, except] = object(opts, ["rooms", "except"])?;
+    target_and_flags(opts, limits).map(|(to, _)| to)
+}
+
+fn target_and_flags<'a>(opts: &'a str, limits: &Limits) -> Result<(Target, Option<&'a str>), WireError> {
+    let [rooms, except, flags] = object(opts, ["rooms", "except", "flags"])?;
     let list = |rooms, key| given(rooms).map_or(Ok(Vec::new()), |rooms| rooms_in(rooms, key, limits, MAX_ROOMS));
-    Ok(Target { rooms: list(rooms, "rooms")?.into(), except: list(except, "except")? })
+    Ok((Target { rooms: list(rooms, "rooms")?.into(), except: list(except, "except")? }, flags))
 }
 
 /// A list of rooms. In JavaScript a room may be a number; ours is its text.
