@@ -7,6 +7,8 @@ use std::borrow::Cow;
 
 /// Levels of nesting, as many as serde_json gives a tree: a text that is deeper would fail in the receiver's parser.
 pub(super) const MAX_DEPTH: u32 = 127;
+/// Bytes of a long string that are looked at together.
+const BLOCK: usize = 32;
 
 /// The elements of a text that is a JSON array, without its brackets and outer space, and the first of them. `None`: it is none, or too deep.
 pub(super) fn array(text: &str) -> Option<(Option<&str>, &str)> {
@@ -253,8 +255,27 @@ impl Reader<'_> {
     }
 }
 
-/// How many bytes a string goes on until a quote, a backslash or a control character; looked at eight by eight.
+/// How many bytes a string goes on until a quote, a backslash or a control character. Most are short; of a long one blocks are passed over.
 fn plain(rest: &[u8]) -> usize {
+    let Some((near, far)) = rest.split_first_chunk::<BLOCK>() else { return plain_words(rest) };
+    match plain_words(near) {
+        BLOCK => {}
+        end => return end,
+    }
+    // Without a way out of a block, the compiler compares its bytes all at once.
+    let goes_on = |block: &&[u8; BLOCK]| {
+        block
+            .iter()
+            .fold(0, |found, &byte| found | u8::from(byte == b'"') | u8::from(byte == b'\\') | u8::from(byte < b' '))
+            == 0
+    };
+    let blocks = far.as_chunks().0.iter().take_while(goes_on).count();
+    let at = blocks.saturating_add(1).saturating_mul(BLOCK);
+    at.saturating_add(plain_words(rest.get(at..).unwrap_or_default()))
+}
+
+/// The same, eight by eight.
+fn plain_words(rest: &[u8]) -> usize {
     let mut at: usize = 0;
     let (words, tail) = rest.as_chunks::<8>();
     for word in words {
@@ -359,6 +380,24 @@ mod tests {
         }
         for text in ["", "1", "{}", "\"[]\"", "[", "]", "[1", "[1] 2", "[1],"] {
             assert_eq!(array(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn where_a_plain_stretch_ends() {
+        for (filler, length) in
+            [b' ', b'a', 0x7f, 0x80, 0xff, b'!', b'#', b']'].into_iter().zip([150, 97, 33].into_iter().cycle())
+        {
+            let mut text = vec![filler; length];
+            assert_eq!(plain(&text), length);
+            for at in (0..length).rev() {
+                for end in [b'"', b'\\', 0, 0x1f, b'\n'] {
+                    text[at] = end;
+                    assert_eq!(plain(&text), at, "{end} after {at} times {filler}");
+                    // It counts only in what is looked at.
+                    assert_eq!(plain(&text[..at]), at);
+                }
+            }
         }
     }
 
