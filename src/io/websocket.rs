@@ -1,7 +1,7 @@
 //! One WebSocket: frames in, frames out, one task. RFC 6455; its rules are checked by [`Receiver`].
 //!
-//! All frames that one read returned are handled, handlers inline and in order; then what waits leaves in one vectored write. Reads go into
-//! one buffer per thread; a quiet WebSocket owns none, and nothing to write either.
+//! All frames that one read returned are handled, handlers inline and in order; then what waits leaves in one write. Both have one buffer
+//! per thread; a quiet WebSocket owns none, and nothing to write either.
 
 use super::http::linger;
 use super::relay::relayed;
@@ -16,7 +16,6 @@ use bytes::Bytes;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -25,15 +24,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Bytes read at once.
+/// Bytes read at once, and bytes of small frames written at once.
 const SCRATCH: usize = 64 * 1024;
 /// For the last frames to go out.
 const LAST_WORDS: Duration = Duration::from_secs(30);
-/// Frames written at once.
-const BATCH: usize = 64;
-
 thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static JOINED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// How a WebSocket begins its life.
@@ -230,16 +227,29 @@ impl Socket {
         self.end(1000)
     }
 
+    /// Writes once: small frames together. Copied side by side they cost the kernel less than a list of them.
     fn write_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
-        let mut slices = [IoSlice::new(&[]); BATCH];
-        let mut skip = self.written;
-        for (slice, queued) in slices.iter_mut().zip(&self.queue) {
-            *slice = IoSlice::new(queued.bytes().get(skip..).unwrap_or_default());
-            skip = 0;
-        }
-        let count = self.queue.len().min(BATCH);
-        let slices = slices.get(..count).unwrap_or_default();
-        match Pin::new(&mut self.stream).poll_write_vectored(cx, slices) {
+        let mut unsent = self.queue.iter().map(Queued::bytes);
+        let first = unsent.next().and_then(|bytes| bytes.get(self.written..)).unwrap_or_default();
+        let wrote = match self.queue.len() {
+            2.. if first.len() < SCRATCH / 2 => {
+                let mut joined = JOINED.take();
+                joined.clear();
+                joined.reserve(SCRATCH);
+                joined.extend_from_slice(first);
+                for bytes in unsent {
+                    if joined.len() + bytes.len() > SCRATCH {
+                        break;
+                    }
+                    joined.extend_from_slice(bytes);
+                }
+                let wrote = Pin::new(&mut self.stream).poll_write(cx, &joined);
+                JOINED.set(joined);
+                wrote
+            }
+            _ => Pin::new(&mut self.stream).poll_write(cx, first),
+        };
+        match wrote {
             Poll::Ready(Ok(n)) if n > 0 => {
                 self.advance(n);
                 Poll::Ready(Ok(()))
