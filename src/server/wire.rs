@@ -368,7 +368,10 @@ fn open<'a>(data: &'a [u8], limits: &Limits) -> Result<(Cow<'a, str>, Vec<Bytes>
 
 fn entry(kind: &str, nsp: &Nsp, data: &str, attachments: Vec<Bytes>, limits: &Limits) -> Result<Entry, WireError> {
     match kind {
-        "3" => broadcast(data, attachments, limits),
+        "3" => match attachments.is_empty().then(|| plain_broadcast(data, limits)).flatten() {
+            Some(event) => Ok(event),
+            None => broadcast(data, attachments, limits),
+        },
         "4" => room_command(data, limits, limits.rooms_per_client).map(|(to, rooms)| Entry::Join { to, rooms }),
         "5" => room_command(data, limits, MAX_ROOMS).map(|(to, rooms)| Entry::Leave { to, rooms }),
         "6" => {
@@ -420,6 +423,18 @@ fn entry(kind: &str, nsp: &Nsp, data: &str, attachments: Vec<Bytes>, limits: &Li
         }
         _ => Err(WireError::UnknownType),
     }
+}
+
+/// An event as [`packet_text`] writes it, which nearly all are, in one pass. `None`: it may be one that was written in another way, or one with a
+/// brace or a colon where none is expected.
+fn plain_broadcast(data: &str, limits: &Limits) -> Option<Entry> {
+    let inner = data.strip_prefix(r#"{"packet":{"type":2,"data":"#)?.strip_suffix(r#","flags":{}}}"#)?;
+    let (list, opts) = inner.rsplit_once('{')?;
+    let (rooms, except) = opts.strip_prefix(r#""rooms":"#)?.rsplit_once(':')?;
+    let (name, args) = event(list.strip_suffix(r#"},"opts":"#)?, Vec::new()).ok()?;
+    let rooms_in = |list, key| rooms_in(list, key, limits, MAX_ROOMS).ok();
+    let rooms = rooms_in(rooms.strip_suffix(r#","except""#)?, "rooms")?.into();
+    Some(Entry::Broadcast { to: Target { rooms, except: rooms_in(except, "except")? }, name, args })
 }
 
 /// An event for clients, with or without a question. One that names nobody is for everybody; room commands must name whom they mean.

@@ -427,6 +427,21 @@ fn any_rooms() -> impl Strategy<Value = Vec<Room>> {
     proptest::collection::vec("\\PC{0,5}".prop_map(Room::from), 0..4)
 }
 
+/// What may stand in place of the arguments and of the rooms: lists that begin well, and what is none.
+const EVENT: &str =
+    r#"\["a"(,("b"|"\{"|":"|"\},\\"opts\\":\{"|7|\{"opts":\{"rooms":\[\]\}\})){0,2}\]|[\[\]{},:"]{0,5}"#;
+const ROOMS: &str = r#"\["a"(,("b"|"\{"|":"|"\\"\},"|7)){0,2}\]|\[\]|[\[\]{},:"a]{0,5}"#;
+
+#[test]
+fn what_is_written_here_is_read_the_short_way() {
+    for (names, except) in [(&[][..], &[][..]), (&["a:b"], &["c", "d"]), (&["\u{20ac}"], &[])] {
+        let entry = Entry::Broadcast { to: to(names, except), name: "hi".into(), args: plain(r#"{"a":"}{"},1"#) };
+        let fields = write(&entry);
+        let (_, data) = fields.iter().find(|(field, _)| *field == "data").unwrap();
+        assert_eq!(plain_broadcast(data, &limits()), Some(entry), "{data}");
+    }
+}
+
 proptest! {
     #[test]
     fn events_survive(args in any_args(), name in "\\PC{0,9}", rooms in any_rooms(), except in any_rooms(), id in any::<u64>()) {
@@ -436,6 +451,17 @@ proptest! {
         check(&Entry::ServerSide { name: name.clone(), args: args.clone(), request: Some(id).filter(|id| id % 2 == 0) })?;
         check(&Entry::Answer { request: id, args: args.clone() })?;
         check(&Entry::Ask { to, name, args, request: id, timeout_ms: id })?;
+    }
+
+    /// The short way reads what the long one reads, and nothing else.
+    #[test]
+    fn the_short_way_is_no_other_way(
+        list in EVENT, rooms in ROOMS, except in ROOMS, before in r#"||||,"nsp":"/"|\},"opts":\{"#, flags in r#"||||"volatile":true|\{|\}"#,
+    ) {
+        let data = format!(r#"{{"packet":{{"type":2,"data":{list}{before}}},"opts":{{"rooms":{rooms},"except":{except},"flags":{{{flags}}}}}}}"#);
+        if let Some(event) = plain_broadcast(&data, &limits()) {
+            prop_assert_eq!(Ok(event), broadcast(&data, Vec::new(), &limits()));
+        }
     }
 
     #[test]
