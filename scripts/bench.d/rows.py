@@ -38,7 +38,7 @@ RECOVERY = Goal(1.25, "rill", "rill+")
 
 ROWS = [
     Row("echo-1", "echo, 1 in flight", "µs", load("echo"), WITH_RECOVERY, [Goal(0.85), RECOVERY]),
-    Row("echo-paced", "echo, 100 a second from each client, 99th percentile of latency", "µs", load("echo", "--pace", 0.01), WITH_RECOVERY, [], "p99"),
+    Row("echo-paced", "echo, 100/s from each: latency, 99th percentile", "µs", load("echo", "--pace", 0.01), WITH_RECOVERY, [], "p99"),
     Row("echo-16", "echo, 16 in flight", "µs", load("echo", "--flight", 16), WITH_RECOVERY, [Goal(0.25), RECOVERY]),
     Row("ack-16", "acknowledgement, 16 in flight", "µs", load("ack", "--flight", 16), WITH_RECOVERY, [Goal(0.25), RECOVERY]),
     Row("object-16", "echo of an object, 16 in flight", "µs", load("object", "--flight", 16), WITH_RECOVERY, [Goal(0.2), RECOVERY]),
