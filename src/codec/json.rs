@@ -1,12 +1,34 @@
 //! Walks JSON text that has been validated, without a tree: where an argument ends, where placeholders of attachments
-//! stand.
+//! stand. And single strings, to and fro.
 //!
 //! RFC 8259 for the text; Socket.IO protocol 5, "Packet encoding", for placeholders. A walk over the text, because a
 //! visitor of serde would refuse what must pass unchanged (lone surrogates, `1e999`) and one of raw values would read
 //! each level anew. Nothing here recurses. Text that is not JSON gives wrong answers, never a panic.
 
+use serde_json::Value;
+use std::borrow::Cow;
+
 /// JSON's white space, which is less than Unicode's.
 pub(super) const SPACE: [char; 4] = [' ', '\n', '\r', '\t'];
+
+/// What a JSON string says; most have no escapes. `None`: it is no string, or has half of a surrogate pair, which no text can hold.
+pub(crate) fn read_string(json: &str) -> Option<Cow<'_, str>> {
+    let quoted = json.strip_prefix('"')?.strip_suffix('"')?;
+    match quoted.contains('\\') {
+        true => serde_json::from_str(json).ok().map(Cow::Owned),
+        false => Some(Cow::Borrowed(quoted)),
+    }
+}
+
+/// Writes a JSON string, piece by piece; most need no escapes.
+pub(crate) fn write_string(text: &str, mut push: impl FnMut(&str)) {
+    if text.bytes().any(|b| b < b' ' || b == b'"' || b == b'\\') {
+        return push(&Value::from(text).to_string());
+    }
+    push("\"");
+    push(text);
+    push("\"");
+}
 
 /// The values of a list without its brackets, each without the space around it.
 pub(super) fn items(text: &str) -> impl Iterator<Item = &str> {

@@ -24,7 +24,7 @@ pub mod args;
 pub mod engine_packet;
 pub mod frame;
 pub mod http;
-mod json;
+pub(crate) mod json;
 pub mod msgpack;
 pub mod payload;
 pub mod query;

@@ -357,7 +357,7 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         if let Some(text) = self.string(tag)? {
-            push_string(&mut self.out, text);
+            json::write_string(text, |piece| self.out.push_str(piece));
             return Ok(());
         }
         match tag {
@@ -403,7 +403,7 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         let key = self.string(tag)?.ok_or(MsgpackError::Key)?;
-        push_string(&mut self.out, key);
+        json::write_string(key, |piece| self.out.push_str(piece));
         self.out.push(':');
         self.lookalike |= key == "_placeholder" && self.rest.first() == Some(&0xc3);
         Ok(())
@@ -523,16 +523,6 @@ fn date(ms: i64) -> String {
         0..=9999 => format!("\"{year:04}-{rest}\""),
         _ => format!("\"{year:+07}-{rest}\""),
     }
-}
-
-/// A JSON string; most need no escapes.
-fn push_string(out: &mut String, text: &str) {
-    if text.bytes().any(|b| b < b' ' || b == b'"' || b == b'\\') {
-        return out.push_str(&Value::from(text).to_string());
-    }
-    out.push('"');
-    out.push_str(text);
-    out.push('"');
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::frame::{Frame, FrameBuilder};
 use super::json;
 use super::validate;
 use crate::id::Offset;
-use serde_json::value::{RawValue, Value};
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -206,11 +206,10 @@ fn array(payload: &str) -> Result<(Option<&str>, &str), SocketError> {
 }
 
 /// A string, or a number; the official parser refuses its own events' names.
-fn event_name(json: &str) -> Result<Cow<'_, str>, SocketError> {
-    let name = match json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-        Some(plain) if !plain.contains('\\') => Cow::Borrowed(plain),
-        Some(_) => Cow::Owned(serde_json::from_str(json).map_err(|_| SocketError::EventName)?),
-        None if json.starts_with(|c: char| c.is_ascii_digit() || c == '-') => Cow::Borrowed(json),
+fn event_name(text: &str) -> Result<Cow<'_, str>, SocketError> {
+    let name = match json::read_string(text) {
+        Some(name) => name,
+        None if text.starts_with(|c: char| c.is_ascii_digit() || c == '-') => Cow::Borrowed(text),
         None => return Err(SocketError::EventName),
     };
     match &*name {
@@ -249,7 +248,7 @@ pub fn event(nsp: &str, id: Option<u64>, name: &str, args: &Args, offset: Option
 pub fn begin_event<'a>(nsp: &str, id: Option<u64>, name: &str, args: &'a Args) -> EventBuilder<'a> {
     let mut packet = start("42", "45", nsp, id, args, name.len());
     packet.push("[");
-    push_string(&mut packet, name);
+    json::write_string(name, |piece| packet.push(piece));
     if !args.is_empty() {
         packet.push(",");
         packet.push(args.text());
@@ -293,10 +292,10 @@ pub fn ack(nsp: &str, id: u64, args: &Args) -> Frames {
 pub fn connect(nsp: &str, sid: &str, pid: Option<&str>) -> Frame {
     let mut packet = start("40", "40", nsp, None, &Args::new(), sid.len());
     packet.push("{\"sid\":");
-    push_string(&mut packet, sid);
+    json::write_string(sid, |piece| packet.push(piece));
     if let Some(pid) = pid {
         packet.push(",\"pid\":");
-        push_string(&mut packet, pid);
+        json::write_string(pid, |piece| packet.push(piece));
     }
     packet.push("}");
     packet.finish()
@@ -307,7 +306,7 @@ pub fn connect(nsp: &str, sid: &str, pid: Option<&str>) -> Frame {
 pub fn connect_error(nsp: &str, message: &str, data: Option<&RawValue>) -> Frame {
     let mut packet = start("44", "44", nsp, None, &Args::new(), message.len());
     packet.push("{\"message\":");
-    push_string(&mut packet, message);
+    json::write_string(message, |piece| packet.push(piece));
     if let Some(data) = data {
         packet.push(",\"data\":");
         packet.push(data.get());
@@ -349,16 +348,6 @@ fn start(plain: &str, binary: &str, nsp: &str, id: Option<u64>, args: &Args, ext
 fn finish(mut packet: FrameBuilder, args: &Args) -> Frames {
     packet.push("]");
     Frames { first: packet.finish(), rest: args.attachments().iter().map(|data| Frame::binary(data)).collect() }
-}
-
-/// A JSON string; most need no escapes.
-fn push_string(packet: &mut FrameBuilder, text: &str) {
-    if text.bytes().any(|b| b < b' ' || b == b'"' || b == b'\\') {
-        return packet.push(&Value::from(text).to_string());
-    }
-    packet.push("\"");
-    packet.push(text);
-    packet.push("\"");
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use super::*;
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_core::de::IgnoredAny;
+use serde_json::Value;
 use std::time::Instant;
 
 fn connect_packet<'a>(nsp: &'a str, auth: Option<&'a str>) -> SocketPacket<'a> {

@@ -3,7 +3,7 @@
 //! RFC 8259, sections 2 to 7. What only passes through must pass unchanged, so it is as lenient as every parser is: an escape `\uXXXX` may be
 //! half of a pair, a number may be too large for any type. Nothing recurses, and nothing is deeper than receivers' parsers take.
 
-use std::borrow::Cow;
+use super::json;
 
 /// Levels of nesting, as many as serde_json gives a tree: a text that is deeper would fail in the receiver's parser.
 pub(super) const MAX_DEPTH: u32 = 127;
@@ -66,7 +66,8 @@ pub fn object<'a, const N: usize>(text: &'a str, keys: [&str; N]) -> Option<[Opt
     }
     loop {
         let quote = reader.at;
-        let name = plain_name(text.get(quote..reader.key()?)?);
+        // A name that no text can be is none that is looked for.
+        let name = json::read_string(text.get(quote..reader.key()?)?).unwrap_or_default();
         let start = reader.at;
         reader.value(u128::BITS)?;
         let value = text.get(start..reader.at)?;
@@ -79,14 +80,6 @@ pub fn object<'a, const N: usize>(text: &'a str, keys: [&str; N]) -> Option<[Opt
             b'}' => return reader.end().map(|()| found),
             _ => return None,
         }
-    }
-}
-
-/// A name without its quotes, nearly always as it stands. One that no text can be, such as half of a pair, is none that is looked for.
-fn plain_name(quoted: &str) -> Cow<'_, str> {
-    match quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
-        Some(plain) if !plain.contains('\\') => Cow::Borrowed(plain),
-        _ => Cow::Owned(serde_json::from_str(quoted).unwrap_or_default()),
     }
 }
 

@@ -18,6 +18,7 @@
 
 use super::entry::{Entry, Member, Posted, Record, RemoteSocket, RequestId, Stay, Target};
 use crate::codec::args::Args;
+use crate::codec::json;
 use crate::codec::msgpack::{self, MsgpackError};
 use crate::codec::socket_packet::{self, SocketError, SocketPacket};
 use crate::codec::validate;
@@ -88,12 +89,6 @@ impl From<MsgpackError> for WireError {
     }
 }
 
-impl From<serde_json::Error> for WireError {
-    fn from(_: serde_json::Error) -> WireError {
-        WireError::Json
-    }
-}
-
 impl From<SocketError> for WireError {
     fn from(error: SocketError) -> WireError {
         WireError::Event(error)
@@ -160,10 +155,10 @@ fn data(entry: &Entry) -> Result<Option<String>, WireError> {
             packet_text(name, args, &request, to, &format!(r#""timeout":{timeout_ms}"#))
         }
         Entry::Join { to, rooms } | Entry::Leave { to, rooms } => {
-            format!(r#"{{"opts":{},"rooms":{}}}"#, opts(to, ""), names(rooms))
+            format!(r#"{{"opts":{},"rooms":{}}}"#, opts(to), names(rooms))
         }
-        Entry::Disconnect { to, close } => format!(r#"{{"opts":{},"close":{close}}}"#, opts(to, "")),
-        Entry::Fetch { to, request } => format!(r#"{{"opts":{},"requestId":"{request:016x}"}}"#, opts(to, "")),
+        Entry::Disconnect { to, close } => format!(r#"{{"opts":{},"close":{close}}}"#, opts(to)),
+        Entry::Fetch { to, request } => format!(r#"{{"opts":{},"requestId":"{request:016x}"}}"#, opts(to)),
         Entry::Fetched { request, sockets, more } => {
             let sockets: Vec<String> = sockets.iter().map(socket_text).collect();
             let more = if *more { r#","more":true"# } else { "" };
@@ -211,7 +206,7 @@ fn packet_text(name: &str, args: &Args, request: &str, to: &Target, flags: &str)
 /// `["name",args…]`, the text of the arguments as it is.
 fn push_event(text: &mut String, name: &str, args: &Args) {
     text.push('[');
-    push_string(text, name);
+    json::write_string(name, |piece| text.push_str(piece));
     if !args.is_empty() {
         text.push(',');
         text.push_str(args.text());
@@ -219,9 +214,9 @@ fn push_event(text: &mut String, name: &str, args: &Args) {
     text.push(']');
 }
 
-fn opts(to: &Target, flags: &str) -> String {
+fn opts(to: &Target) -> String {
     let mut text = String::new();
-    push_opts(&mut text, to, flags);
+    push_opts(&mut text, to, "");
     text
 }
 
@@ -248,21 +243,9 @@ fn push_names(text: &mut String, rooms: &[Room]) {
         if i > 0 {
             text.push(',');
         }
-        push_string(text, room.as_str());
+        json::write_string(room.as_str(), |piece| text.push_str(piece));
     }
     text.push(']');
-}
-
-/// A JSON string; most need no escapes.
-fn push_string(text: &mut String, plain: &str) {
-    match plain.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
-        true => text.push_str(&Value::from(plain).to_string()),
-        false => {
-            text.push('"');
-            text.push_str(plain);
-            text.push('"');
-        }
-    }
 }
 
 /// The first argument in the key of the official adapter, the others in ours.
@@ -575,12 +558,8 @@ fn elements<'a>(value: &'a str, key: &'static str) -> Result<Vec<&'a str>, WireE
     validate::elements(value).ok_or(WireError::Key(key))
 }
 
-/// What a JSON string says; most have no escapes.
 fn text_of<'a>(value: &'a str, key: &'static str) -> Result<Cow<'a, str>, WireError> {
-    match value.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
-        Some(text) if !text.contains('\\') => Ok(Cow::Borrowed(text)),
-        _ => parse(value, key).map(Cow::Owned),
-    }
+    json::read_string(value).ok_or(WireError::Key(key))
 }
 
 fn string<'a>(value: Option<&'a str>, key: &'static str) -> Result<Cow<'a, str>, WireError> {
