@@ -128,15 +128,10 @@ enum Key {
 impl Key {
     /// A key may be written with escapes: `"n\u0075m"`.
     fn read(token: &str) -> Key {
-        match token {
-            "\"_placeholder\"" => Key::Placeholder,
-            "\"num\"" => Key::Num,
-            _ if !token.contains('\\') => Key::Other,
-            _ => match serde_json::from_str::<String>(token).as_deref() {
-                Ok("_placeholder") => Key::Placeholder,
-                Ok("num") => Key::Num,
-                _ => Key::Other,
-            },
+        match read_string(token).as_deref() {
+            Some("_placeholder") => Key::Placeholder,
+            Some("num") => Key::Num,
+            Some(_) | None => Key::Other,
         }
     }
 }
