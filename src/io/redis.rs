@@ -7,7 +7,7 @@
 use crate::codec::resp::{Bounds, Decoder, Value};
 use crate::id::{Clock, Offset, Time};
 use crate::limits::Limits;
-use crate::server::entry::{Entry, EventRef, Posted};
+use crate::server::entry::Entry;
 use crate::server::metrics::Metrics;
 use crate::server::pipeline::{Pipeline, Settled};
 use crate::server::redis::{self, Names, Page, Trouble};
@@ -183,18 +183,6 @@ impl Streams for RedisStreams {
 
     fn shared(&self) -> bool {
         true
-    }
-
-    fn append_here(&self, _: Time, _: &Key, _: &Arc<Posted>) -> Option<Offset> {
-        None
-    }
-
-    fn append_event(&self, _: Time, _: &Key, _: &Arc<str>, _: EventRef<'_>) -> Option<Offset> {
-        None
-    }
-
-    fn at_hand(&self, _: Time, _: &Key, _: Offset, _: usize) -> Vec<Item> {
-        Vec::new()
     }
 }
 

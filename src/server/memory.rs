@@ -188,6 +188,16 @@ impl MemoryStreams {
         self.shards.iter().for_each(|shard| lock(shard).streams.clear());
     }
 
+    /// XADD without a command: the stream is made if it is missing.
+    fn append(&self, now: Time, key: &Key, add: impl FnOnce(&mut Stream) -> Offset) -> Offset {
+        let mut shard = lock(self.shard(key));
+        shard.sweep(now);
+        match shard.get(now, key) {
+            Some(stream) => add(stream),
+            None => add(shard.make(key.clone())),
+        }
+    }
+
     /// Carries a command out at `now`.
     pub(super) fn carry_out(&self, now: Time, command: Command) -> Reply {
         let mut shard = lock(self.shard(command.key()));
@@ -227,21 +237,11 @@ impl Streams for MemoryStreams {
     }
 
     fn append_here(&self, now: Time, key: &Key, posted: &Arc<Posted>) -> Option<Offset> {
-        let mut shard = lock(self.shard(key));
-        shard.sweep(now);
-        if let Some(stream) = shard.get(now, key) {
-            return Some(stream.add(now, posted, &self.limits));
-        }
-        Some(shard.make(key.clone()).add(now, posted, &self.limits))
+        Some(self.append(now, key, |stream| stream.add(now, posted, &self.limits)))
     }
 
     fn append_event(&self, now: Time, key: &Key, uid: &Arc<str>, event: EventRef<'_>) -> Option<Offset> {
-        let mut shard = lock(self.shard(key));
-        shard.sweep(now);
-        if let Some(stream) = shard.get(now, key) {
-            return Some(stream.add_event(now, uid, event, &self.limits));
-        }
-        Some(shard.make(key.clone()).add_event(now, uid, event, &self.limits))
+        Some(self.append(now, key, |stream| stream.add_event(now, uid, event, &self.limits)))
     }
 
     fn at_hand(&self, now: Time, key: &Key, after: Offset, count: usize) -> Vec<Item> {

@@ -133,11 +133,17 @@ pub trait Streams: Send + Sync {
     fn shared(&self) -> bool;
 
     /// Appends to a log in this process, and tells the entry's id at once; `None`: the log is shared, and takes commands.
-    fn append_here(&self, now: Time, key: &Key, posted: &Arc<Posted>) -> Option<Offset>;
+    fn append_here(&self, _now: Time, _key: &Key, _posted: &Arc<Posted>) -> Option<Offset> {
+        None
+    }
 
     /// As `append_here`, for an event: the log makes its own copy.
-    fn append_event(&self, now: Time, key: &Key, uid: &Arc<str>, event: EventRef<'_>) -> Option<Offset>;
+    fn append_event(&self, _now: Time, _key: &Key, _uid: &Arc<str>, _event: EventRef<'_>) -> Option<Offset> {
+        None
+    }
 
     /// Up to `count` entries after `after` of a log in this process; a shared log has none at hand.
-    fn at_hand(&self, now: Time, key: &Key, after: Offset, count: usize) -> Vec<Item>;
+    fn at_hand(&self, _now: Time, _key: &Key, _after: Offset, _count: usize) -> Vec<Item> {
+        Vec::new()
+    }
 }

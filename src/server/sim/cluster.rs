@@ -11,7 +11,7 @@ use crate::proto::reason::Reason;
 use crate::proto::session::Input;
 use crate::server::broadcast::Broadcast;
 use crate::server::connection::Connection;
-use crate::server::entry::{Entry, EventRef, Posted, Target};
+use crate::server::entry::{Entry, Posted, Target};
 use crate::server::handler::{Event, Handler, ServerEvent};
 use crate::server::handshake::Handshake;
 use crate::server::memory::MemoryStreams;
@@ -61,18 +61,6 @@ impl Streams for Remote {
 
     fn shared(&self) -> bool {
         true
-    }
-
-    fn append_here(&self, _: Time, _: &Key, _: &Arc<Posted>) -> Option<Offset> {
-        None
-    }
-
-    fn append_event(&self, _: Time, _: &Key, _: &Arc<str>, _: EventRef<'_>) -> Option<Offset> {
-        None
-    }
-
-    fn at_hand(&self, _: Time, _: &Key, _: Offset, _: usize) -> Vec<Item> {
-        Vec::new()
     }
 }
 
