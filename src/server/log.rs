@@ -142,9 +142,9 @@ impl Reading {
             deferred.extend(self.held.pop_front().map(|(_, held)| Deferred::Held(held)));
         }
         if self.waiting.iter().any(|(at, _)| *at <= position) {
-            let (ready, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|(at, _)| *at <= position);
+            let waiting = std::mem::take(&mut self.waiting);
+            let (ready, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(at, _)| *at <= position);
             self.waiting = waiting;
-            let ready: Vec<(Offset, Action)> = ready;
             deferred.extend(ready.into_iter().map(|(_, action)| Deferred::Run(action)));
         }
     }
@@ -204,18 +204,7 @@ impl Namespace {
     /// Runs `action` once the log's position is known: at once, nearly always.
     pub(super) fn when_ready(self: &Arc<Self>, action: Action) {
         self.open();
-        let mut hub = lock(&self.hub);
-        match hub.reading.ready {
-            true => {
-                drop(hub);
-                action();
-            }
-            false => {
-                let refused = hub.reading.wait_for(Offset::ZERO, action);
-                drop(hub);
-                drop(refused);
-            }
-        }
+        self.when_read(Offset::ZERO, action);
     }
 
     /// Runs `action` once the log has been read up to a client's `offset`, if there is such an entry. A new session must not begin before the
