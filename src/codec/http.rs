@@ -256,7 +256,7 @@ fn content_length(headers: &Headers) -> Result<usize, HeadError> {
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// The headers, without `Content-Length` and `Connection: close`, which are added when it is written.
+    /// The headers, without `Content-Length` and `Connection`, which are added when it is written; only a 101 brings its own `Connection`.
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Bytes,
@@ -276,6 +276,12 @@ impl Response {
         value.retain(|c| !c.is_control());
         self.headers.push((name, value));
         self
+    }
+
+    /// Adds headers, each as [`Response::header`] does.
+    #[must_use]
+    pub fn headers(self, headers: Vec<(&'static str, String)>) -> Response {
+        headers.into_iter().fold(self, |response, (name, value)| response.header(name, value))
     }
 
     /// Sets the body.

@@ -175,8 +175,7 @@ async fn switch(
     session: Arc<Connection>,
     begin: Begin,
 ) -> Result<Flow, Gone> {
-    let response = more.into_iter().fold(switching(accept), |response, (name, value)| response.header(name, value));
-    if http.answer(&response, false, true).await.is_err() {
+    if http.answer(&switching(accept).headers(more), false, true).await.is_err() {
         session.handle(http.server.now(), Input::SocketClosed(begin.via()));
         return Err(Gone);
     }
@@ -217,15 +216,15 @@ async fn poll(
         session.handle(http.server.now(), Input::GetAborted);
         return Err(Gone);
     };
-    let frames = match answer {
+    let mut frames = match answer {
         GetAnswer::Packets(frames) => frames,
         GetAnswer::Refused(refusal) => return refuse(http, head, refusal, keep_alive).await,
     };
     let response = Response::new(200)
         .header("Content-Type", "text/plain; charset=UTF-8")
         .header("Cache-Control", "no-store")
-        .body(payload::encode(&Vec::from_iter(frames.iter().cloned())));
-    let response = more.into_iter().fold(response, |response, (name, value)| response.header(name, value));
+        .headers(more)
+        .body(payload::encode(frames.make_contiguous()));
     let flow = send(http, head, response, keep_alive).await;
     match flow {
         Ok(_) => session.sent(frames.iter().map(|frame| frame.websocket().len()).sum()),
