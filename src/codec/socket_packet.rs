@@ -237,6 +237,13 @@ pub struct Frames {
     pub rest: Vec<Frame>,
 }
 
+/// A packet without attachments.
+impl From<Frame> for Frames {
+    fn from(first: Frame) -> Frames {
+        Frames { first, rest: Vec::new() }
+    }
+}
+
 /// An event: `42["name",args…]`. The offset, for a client that may recover, is one more argument at the end.
 #[must_use]
 pub fn event(nsp: &str, id: Option<u64>, name: &str, args: &Args, offset: Option<Offset>) -> Frames {

@@ -150,11 +150,11 @@ impl Connection {
 
     /// Takes one input and runs the handlers that it calls for.
     pub fn handle(self: &Arc<Self>, now: Time, input: Input<'_>) -> Outcome {
-        if let Input::Timeout = input {
+        let timeout = matches!(input, Input::Timeout);
+        if timeout {
             self.note_positions(now);
         }
         let mut state = lock(&self.state);
-        let timeout = matches!(input, Input::Timeout);
         // An entry that fires before the soonest one is left over from an earlier deadline: it must not become a chain of its own.
         if timeout && state.scheduled <= now {
             state.scheduled = Time(u64::MAX);
@@ -260,7 +260,7 @@ impl Connection {
     }
 
     fn finish(&self, after: After) {
-        after.wake.into_iter().flatten().for_each(Waker::wake);
+        wake(after.wake);
         if let Some((reason, sockets)) = after.ended {
             for socket in sockets {
                 socket.left(reason);
@@ -314,9 +314,9 @@ impl Connection {
         if state.session.overflowed() && !was_cut {
             self.look_at(Time(0));
         }
-        let wake = state.ready();
+        let ready = state.ready();
         drop(state);
-        wake.into_iter().flatten().for_each(Waker::wake);
+        wake(ready);
         sent
     }
 
@@ -335,12 +335,12 @@ impl Connection {
 
     /// Sends an Engine.IO text message; for servers without Socket.IO.
     pub fn send_text(&self, text: &str) {
-        self.send(&Frames { first: Frame::text(&format!("4{text}")), rest: Vec::new() }, false);
+        self.send(&Frame::text(&format!("4{text}")).into(), false);
     }
 
     /// Sends an Engine.IO binary message; for servers without Socket.IO.
     pub fn send_binary(&self, data: &[u8]) {
-        self.send(&Frames { first: Frame::binary(data), rest: Vec::new() }, false);
+        self.send(&Frame::binary(data).into(), false);
     }
 
     /// A namespace has accepted the client: the answer to its CONNECT goes out, then what it missed. False if the client is gone or has
@@ -357,16 +357,16 @@ impl Connection {
         }
         client.connected(nsp.as_str());
         sockets.push(socket.clone());
-        session.send(&Frames { first: answer, rest: Vec::new() });
+        session.send(&answer.into());
         for frames in missed {
             session.send(frames);
         }
         if session.overflowed() {
             self.look_at(Time(0));
         }
-        let wake = state.ready();
+        let ready = state.ready();
         drop(state);
-        wake.into_iter().flatten().for_each(Waker::wake);
+        wake(ready);
         true
     }
 
@@ -375,7 +375,7 @@ impl Connection {
         if let Some(client) = &mut lock(&self.state).client {
             client.left(nsp);
         }
-        self.send(&Frames { first: answer, rest: Vec::new() }, false);
+        self.send(&answer.into(), false);
     }
 
     /// The server has removed the client from a namespace. False: this socket was not there any more, and nothing is said.
@@ -387,7 +387,7 @@ impl Connection {
             client.removed(socket.nsp_name().as_str());
         }
         drop(state);
-        self.send(&Frames { first: packet, rest: Vec::new() }, false);
+        self.send(&packet.into(), false);
         true
     }
 
@@ -484,6 +484,11 @@ impl Connection {
     pub fn pong_overdue(&self, now: Time) -> bool {
         lock(&self.state).session.pong_overdue(now)
     }
+}
+
+/// With the lock released: a task that another thread runs would wait for it at once.
+fn wake(ready: [Option<Waker>; 3]) {
+    ready.into_iter().flatten().for_each(Waker::wake);
 }
 
 impl Wakers {
