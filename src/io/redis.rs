@@ -4,7 +4,7 @@
 //! given up only when Redis has hung up, or has not answered for a long time: what is on its way in an old connection could arrive after a
 //! look-up in the new one.
 
-use crate::codec::resp::{Bounds, Decoder, Value};
+use crate::codec::resp::{Bounds, Decoder, RespError, Value};
 use crate::id::{Clock, Offset, Time};
 use crate::limits::Limits;
 use crate::server::entry::Entry;
@@ -132,6 +132,8 @@ pub struct RedisStreams(Arc<Shared>);
 /// Why a connection ended.
 enum Ended {
     Io(std::io::Error),
+    /// What came is no reply, or larger than a reply may be.
+    Resp(RespError),
     Redis(Trouble),
     Silent,
 }
@@ -139,6 +141,12 @@ enum Ended {
 impl From<std::io::Error> for Ended {
     fn from(error: std::io::Error) -> Ended {
         Ended::Io(error)
+    }
+}
+
+impl From<RespError> for Ended {
+    fn from(error: RespError) -> Ended {
+        Ended::Resp(error)
     }
 }
 
@@ -152,6 +160,7 @@ impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Ended::Io(error) => error.fmt(f),
+            Ended::Resp(error) => error.fmt(f),
             Ended::Redis(trouble) => trouble.fmt(f),
             Ended::Silent => f.write_str("it does not answer"),
         }
@@ -323,7 +332,7 @@ impl RedisStreams {
                         Err(trouble) => return trouble.into(),
                     },
                     Ok(None) => break,
-                    Err(error) => return std::io::Error::other(error.to_string()).into(),
+                    Err(error) => return error.into(),
                 }
             }
         }
@@ -366,20 +375,14 @@ impl RedisStreams {
             if let Err(error) = stream.write_all(&command).await {
                 return error.into();
             }
-            let value = loop {
-                let n = match hear_some(&mut stream, &mut bytes).await {
-                    Ok(n) => n,
-                    Err(ended) => return ended,
-                };
-                let chunk = Bytes::copy_from_slice(bytes.get(..n).unwrap_or_default());
-                match decoder.next(&chunk, &mut 0) {
-                    Ok(Some(value)) => break value,
-                    Ok(None) => {}
-                    Err(error) => {
+            let value = match hear_reply(&mut stream, &mut bytes, &mut decoder).await {
+                Ok(value) => value,
+                Err(ended) => {
+                    if let Ended::Resp(_) = ended {
                         // So many large entries at once are too much: fewer next time.
                         *count = (*count / 2).max(1);
-                        return std::io::Error::other(error.to_string()).into();
                     }
+                    return ended;
                 }
             };
             let pages = match redis::read_reply(value) {
@@ -429,6 +432,21 @@ impl RedisStreams {
     }
 }
 
+/// Reads the one reply that is awaited.
+async fn hear_reply(
+    stream: &mut (impl AsyncRead + Unpin),
+    bytes: &mut [u8],
+    decoder: &mut Decoder,
+) -> Result<Value, Ended> {
+    loop {
+        let n = hear_some(stream, bytes).await?;
+        let chunk = Bytes::copy_from_slice(bytes.get(..n).unwrap_or_default());
+        if let Some(value) = decoder.next(&chunk, &mut 0)? {
+            return Ok(value);
+        }
+    }
+}
+
 /// Reads what there is, at least a byte.
 async fn hear_some(stream: &mut (impl AsyncRead + Unpin), bytes: &mut [u8]) -> Result<usize, Ended> {
     match timeout(ANSWER, stream.read(bytes)).await {
@@ -473,19 +491,13 @@ impl Shared {
             let mut command = Vec::new();
             redis::encode_auth(&mut command, username, password);
             stream.write_all(&command).await?;
-            let answer = async {
-                let mut bytes = [0; 512];
-                loop {
-                    let n = hear_some(&mut stream, &mut bytes).await?;
-                    let chunk = Bytes::copy_from_slice(bytes.get(..n).unwrap_or_default());
-                    match decoder.next(&chunk, &mut 0) {
-                        Ok(Some(value)) => return redis::auth_reply(value).map_err(Ended::from),
-                        Ok(None) => {}
-                        Err(_) => return Err(Trouble::Nonsense.into()),
-                    }
-                }
-            };
-            timeout(CONNECT, answer).await.map_err(|_| Ended::Silent)??;
+            let mut bytes = [0; 512];
+            let answer = timeout(CONNECT, hear_reply(&mut stream, &mut bytes, &mut decoder)).await;
+            match answer.unwrap_or(Err(Ended::Silent)) {
+                Ok(value) => redis::auth_reply(value)?,
+                Err(Ended::Resp(_)) => return Err(Trouble::Nonsense.into()),
+                Err(ended) => return Err(ended),
+            }
         }
         Ok((stream, decoder))
     }
