@@ -1,7 +1,7 @@
 //! Checks that a text is JSON, in one pass and without a tree.
 //!
-//! RFC 8259, sections 2 to 7. What only passes through must pass unchanged, so it is as lenient as every parser is: an escape `\uXXXX` may be
-//! half of a pair, a number may be too large for any type. Nothing recurses, and nothing is deeper than receivers' parsers take.
+//! RFC 8259, sections 2 to 7. What passes through passes unchanged, and what the grammar allows passes: an escape `\uXXXX` may be half of a
+//! surrogate pair, a number may be too large for any type. Nothing recurses, and nothing may be deeper than receivers' parsers take.
 
 use super::json;
 

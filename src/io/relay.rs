@@ -1,8 +1,8 @@
 //! Wakes many tasks of a thread together, and not all at once.
 //!
-//! A broadcast wakes thousands of tasks while the namespace waits. A runtime hears of each that another thread wakes by a system call, and runs
-//! them in the order in which they were woken: whatever comes later waits for all of them. So they are put into a list of their thread, which
-//! is told once, and wakes some at a time: the oldest, and the newest, so that a small room does not wait behind a large one.
+//! A broadcast wakes thousands of tasks while the namespace waits. Each waking from another thread costs a system call, and a runtime runs its
+//! tasks in the order in which they were woken: whatever comes later waits for all of them. So they are put into a list of their thread. It is
+//! told once, and wakes some at a time: the oldest, and the newest, so that a small room does not wait behind a large one.
 
 use crate::server::lock;
 use std::cell::RefCell;
@@ -63,7 +63,7 @@ impl Relay {
     }
 }
 
-/// Wakes what stands in the list; when its runtime goes, nothing is put there any more.
+/// The task that wakes what stands in the list. When its runtime goes, it is dropped, and the list takes nothing any more.
 struct Carrier(Arc<Relay>);
 
 impl Carrier {
@@ -82,7 +82,7 @@ impl Carrier {
             }
             drop(list);
             portion.into_iter().for_each(Waker::wake);
-            // After those that have just been woken.
+            // The next portion comes after the tasks that have just been woken.
             if more {
                 cx.waker().wake_by_ref();
             }
@@ -102,6 +102,7 @@ impl Drop for Carrier {
     }
 }
 
+/// A task's waker that goes by the list.
 struct Relayed {
     task: Waker,
     relay: Arc<Relay>,
@@ -119,7 +120,8 @@ impl Wake for Relayed {
     }
 }
 
-/// Wakes the task that runs, as `task` does, together with others. Where tasks move between threads it is `task` itself.
+/// A waker for the task that runs, whose own is `task`: it wakes it together with others. In a runtime whose tasks move between threads it is
+/// `task` itself.
 pub(super) fn relayed(task: &Waker) -> Waker {
     match Handle::try_current() {
         Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::CurrentThread => {

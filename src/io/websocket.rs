@@ -24,12 +24,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Bytes read at once, and bytes of small frames written at once.
+/// Bytes read at once, and bytes of small frames that are written together.
 const SCRATCH: usize = 64 * 1024;
 /// For the last frames to go out.
 const LAST_WORDS: Duration = Duration::from_secs(30);
+/// Frames that wait when a pong is added: more than that only a client lets wait that pings and does not read.
+const MAX_QUEUED: usize = 10_000;
+
 thread_local! {
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// What one read returned.
+    static READ: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// Small frames side by side, for one write.
     static JOINED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -131,7 +136,7 @@ struct Socket {
     written: usize,
     /// After the queue comes the end.
     last: bool,
-    /// For the session, to wake this task: it is always the same.
+    /// What the session wakes this task with, made once.
     waker: Option<Waker>,
 }
 
@@ -227,7 +232,7 @@ impl Socket {
         self.end(1000)
     }
 
-    /// Writes once: small frames together. Copied side by side they cost the kernel less than a list of them.
+    /// Writes once. Small frames are copied side by side first, which costs less than handing the kernel a list of them.
     fn write_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
         let mut unsent = self.queue.iter().map(Queued::bytes);
         let first = unsent.next().and_then(|bytes| bytes.get(self.written..)).unwrap_or_default();
@@ -279,7 +284,7 @@ impl Socket {
 
     /// Reads once, and handles all that came.
     fn read(&mut self, cx: &mut Context<'_>) -> Step {
-        let mut buffer = BUFFER.take();
+        let mut buffer = READ.take();
         if buffer.is_empty() {
             buffer = vec![0; SCRATCH];
         }
@@ -292,7 +297,7 @@ impl Socket {
                 bytes => self.receive(bytes),
             },
         };
-        BUFFER.set(buffer);
+        READ.set(buffer);
         step
     }
 
@@ -313,8 +318,8 @@ impl Socket {
                 }
                 Ok(Some(Received::Pong)) => continue,
                 Ok(Some(Received::Ping(data))) => {
-                    let pong = websocket::pong(data);
-                    if !self.queue_control(pong) {
+                    self.queue.push_back(Queued::Control(websocket::pong(data)));
+                    if self.queue.len() >= MAX_QUEUED {
                         return Step::Gone;
                     }
                     continue;
@@ -334,12 +339,6 @@ impl Socket {
                 }
             }
         }
-    }
-
-    /// Pongs wait for a client that pings and does not read; only so many of them.
-    fn queue_control(&mut self, frame: Arc<[u8]>) -> bool {
-        self.queue.push_back(Queued::Control(frame));
-        self.queue.len() < 10_000
     }
 
     /// "The endpoint must send a Close frame in response", with the same code.

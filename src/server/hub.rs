@@ -1,6 +1,6 @@
 //! Who is in which room: the state behind a namespace's lock.
 //!
-//! Rooms hold small numbers, not names, so that a broadcast hashes no text for each receiver. A client's own room is not stored: its id is
+//! Rooms know their members by small numbers, not by ids, so that a broadcast hashes no text for each receiver. A client's own room is not stored: its id is
 //! looked up among the clients.
 
 use super::entry::Target;

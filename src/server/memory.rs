@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 const SHARDS: usize = 16;
 /// Milliseconds between two looks for expired keys, shard by shard, on the way of other commands.
 const SWEEP_EVERY: u64 = 5_000;
-/// Entries at the end of a log that are looked through one by one.
+/// Entries at the end of a log that a read looks through one by one.
 const TAIL: usize = 8;
 
 /// An entry as it is kept.
@@ -128,7 +128,7 @@ impl Shard {
         }
     }
 
-    /// One that is over is emptied, and swept away later.
+    /// The stream that lives under a key. One that has expired is emptied here, and swept away later.
     fn get(&mut self, now: Time, key: &Key) -> Option<&mut Stream> {
         let stream = self.streams.get_mut(key)?;
         if stream.dies.is_some_and(|dies| now >= dies) {

@@ -1,8 +1,8 @@
 //! Events at their smallest: how a log in this process keeps them.
 //!
-//! Nearly all entries are events of a few dozen bytes. One by one, with their own allocations, they cost three times the memory, and a log at
-//! its cap would spend more time on giving back memory that no cache knows any more than on everything else. So their texts stand one behind
-//! the other in segments, and a segment goes as a whole.
+//! Nearly all entries are events of a few dozen bytes. One by one, with their own allocations, they would take three times the memory; and a log
+//! at its cap would spend most of its time on freeing old entries, which no cache of the processor holds any more. So their texts stand one
+//! behind the other in segments, and a segment is freed, or used again, as a whole.
 
 use super::entry::{Entry, EventRef, Posted, Target};
 use crate::codec::args::Args;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// Bytes of a segment.
 const SEGMENT: usize = 64 * 1024;
-/// Bytes of an event that is too large to be copied.
+/// Bytes of arguments beyond which an event is kept whole; twice as many are the most that a packed event takes, with its name and rooms.
 const LARGE: usize = 4 * 1024;
 
 /// Where an event stands.
@@ -42,7 +42,7 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    /// Adds an event. `None`: this one is better kept as it is.
+    /// Adds an event. `None`: it is kept whole, because it is large, has attachments, or comes from another sender than the first.
     pub(super) fn add(&mut self, sender: &Arc<str>, seq: u64, event: EventRef<'_>) -> Option<Place> {
         let uid = self.uid.get_or_insert_with(|| sender.clone());
         if uid != sender || !event.args.attachments().is_empty() || event.args.text().len() > LARGE {
