@@ -93,6 +93,12 @@ impl Head {
         self.split_target().1
     }
 
+    /// RFC 6455 section 4.2.1, items 3 and 4: `Upgrade` and `Connection` say that the connection is to become a WebSocket.
+    #[must_use]
+    pub fn asks_for_websocket(&self) -> bool {
+        self.headers.has_token("upgrade", "websocket") && self.headers.has_token("connection", "upgrade")
+    }
+
     /// RFC 9112 section 3.2: `/path?query`, or as to a proxy `http://host/path?query`, which a server must accept too.
     fn split_target(&self) -> (&str, &str) {
         let absolute = if self.target.starts_with('/') { None } else { self.target.split_once("://") };

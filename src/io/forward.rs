@@ -1,4 +1,4 @@
-//! A request for a session of another server: passed on to it, and its answer back. DESIGN.md section 5: one hop, never a loop.
+//! A request for a session of another server: passed on to it, and its answer back. One hop, never a loop.
 //!
 //! The other server is asked over a plain connection of its own, which ends with the answer; a WebSocket stays on it. Whoever hangs up first
 //! ends both sides, as if there were one connection.
@@ -24,11 +24,9 @@ const HOP: &str = "rill-hop";
 /// Headers that concern one connection only. RFC 9110 section 7.6.1; `Upgrade` goes with a request for one.
 const OWN: [&str; 7] = ["connection", "keep-alive", "proxy-connection", "te", "trailer", "expect", HOP];
 
-/// Whether a WebSocket is asked for.
+/// Whether a WebSocket is asked for in the way that opens one.
 fn is_upgrade(head: &Head) -> bool {
-    head.method == Method::Get
-        && head.headers.has_token("upgrade", "websocket")
-        && head.headers.has_token("connection", "upgrade")
+    head.method == Method::Get && head.asks_for_websocket()
 }
 
 /// Whether the request comes from another server.
@@ -65,7 +63,7 @@ pub(super) async fn forward(http: &mut Http, head: &Head, address: &str) -> Opti
     }
     http.server.metrics().forwarded.one();
     // An end without an answer would look to a balancer as if it were this server that fails.
-    relay(http.stream(), other, websocket).await.then_some(Ok(Flow::Close))
+    copy_both(http.stream(), other, websocket).await.then_some(Ok(Flow::Close))
 }
 
 fn rewritten(method: &str, head: &Head, peer: &str) -> String {
@@ -78,9 +76,9 @@ fn rewritten(method: &str, head: &Head, peer: &str) -> String {
     text
 }
 
-/// Copies until one side ends; false: the other server ended before it said anything. Only a WebSocket's client may say more than its request:
+/// Copies in both directions until one side ends; false: the other server ended before it said anything. Only a WebSocket's client may say more than its request:
 /// else it could speak to the other server itself.
-async fn relay(client: &mut TcpStream, mut other: TcpStream, websocket: bool) -> bool {
+async fn copy_both(client: &mut TcpStream, mut other: TcpStream, websocket: bool) -> bool {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_other, mut to_other) = other.split();
     let mut up = pin!(async {

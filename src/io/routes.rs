@@ -34,13 +34,12 @@ pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Re
     if let Some(flow) = pass_on(http, &head, &query).await {
         return flow;
     }
-    let upgrade = head.headers.has_token("upgrade", "websocket") && head.headers.has_token("connection", "upgrade");
     let session = query.get("sid").and_then(|sid| http.server.find(sid));
     let request = Request {
         method: head.method,
         query: &query,
         origin: head.headers.get("origin"),
-        upgrade,
+        upgrade: head.asks_for_websocket(),
         known: session.is_some(),
     };
     match (handshake::verify(&request, http.server.options().offered), session) {
