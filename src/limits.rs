@@ -1,4 +1,4 @@
-//! Every bound in one place, each with the reason for its default (DESIGN.md section 7).
+//! Every bound in one place, each with the reason for its default.
 //!
 //! A limit is enforced where the bytes arrive; at the limit one client gets the answer that stands beside it, and nobody else notices.
 

@@ -1,4 +1,4 @@
-//! What waits for one client, in order, bounded (DESIGN.md section 7: unsent data for one client).
+//! What waits for one client, in order, bounded by [`Limits::unsent_bytes`](crate::limits::Limits::unsent_bytes).
 //!
 //! Frames leave in batches: [`Outbox::take`] hands out all that waits, and their bytes count until [`Outbox::sent`] says that the socket took them.
 

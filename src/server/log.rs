@@ -1,6 +1,6 @@
 //! A namespace's log: how an entry gets into it, and what happens when it is read back.
 //!
-//! Everything that a cluster does is an entry (DESIGN.md section 1). It is delivered when it is read back, by the server that sent it too, so
+//! Everything that a cluster does is an entry. It is delivered when it is read back, by the server that sent it too, so
 //! that all clients see the order of the log. From a log in this process it comes back in the same breath; a shared one is brought by `feed`.
 
 use super::connection::Sent;

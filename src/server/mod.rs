@@ -6,12 +6,13 @@
 //! |---|---|
 //! | [`connection`], [`handshake`], `sessions`, [`timers`] | Engine.IO sessions and their deadlines |
 //! | `joining` | a client's CONNECT: claim, middlewares, admission |
-//! | [`namespace`], `hub`, [`socket`], [`handler`], [`broadcast`] | clients, rooms, and what the application calls and hears |
+//! | [`namespace`], `hub`, `hash`, [`socket`], [`handler`], [`broadcast`] | clients, rooms, and what the application calls and hears |
 //! | `log`, `seen` | how an entry gets into a namespace's log, and what happens when it is read back |
 //! | `restore`, [`recovery`] | sessions in the log: the commands, and what is computed |
-//! | [`streams`], [`entry`], [`memory`] | the seam to the log, what stands in it, and the log in this process |
+//! | [`streams`], [`entry`], [`memory`], `packed` | the seam to the log, what stands in it, and the log in this process |
 //! | [`cluster`], `requests` | the servers that share a log, and questions to all of them |
 //! | [`wire`], [`redis`], `pipeline` | entries and commands as Redis has them, over connections that break |
+//! | [`options`], [`metrics`] | what is set, and what is counted |
 
 pub mod broadcast;
 pub mod cluster;

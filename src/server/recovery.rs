@@ -1,6 +1,6 @@
 //! Connection state recovery, the part that only computes: who owns a session, from where it goes on, what its client missed.
 //!
-//! The promise (DESIGN.md section 3): a client that comes back gets its id, rooms and data and exactly the packets it missed, once each and
+//! The promise: a client that comes back gets its id, rooms and data and exactly the packets it missed, once each and
 //! in order, or is told that it is new. Whatever can't be proved to be complete is refused, with a reason.
 
 use super::entry::{Entry, Record, Stay, Target};

@@ -1,4 +1,4 @@
-//! The one seam to the log: four commands as values, their replies as values (DESIGN.md section 1).
+//! The one seam to the log: four commands as values, their replies as values.
 //!
 //! A stream is an append-only list of entries with ascending ids under a key. [`MemoryStreams`](super::memory::MemoryStreams) keeps them in
 //! this process, `io::redis` in Redis; the commands map one to one to its XADD, XREAD, XTRIM and EXPIRE.
