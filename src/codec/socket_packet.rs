@@ -212,12 +212,15 @@ fn event_name(text: &str) -> Result<Cow<'_, str>, SocketError> {
         None if text.starts_with(|c: char| c.is_ascii_digit() || c == '-') => Cow::Borrowed(text),
         None => return Err(SocketError::EventName),
     };
-    match &*name {
-        "connect" | "connect_error" | "disconnect" | "disconnecting" | "newListener" | "removeListener" => {
-            Err(SocketError::EventName)
-        }
-        _ => Ok(name),
+    match is_reserved(&name) {
+        true => Err(SocketError::EventName),
+        false => Ok(name),
     }
+}
+
+/// Whether an event's name belongs to the protocol's own events, and so neither side may send it.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    matches!(name, "connect" | "connect_error" | "disconnect" | "disconnecting" | "newListener" | "removeListener")
 }
 
 /// In a plain packet what looks like a placeholder is an object like any other.

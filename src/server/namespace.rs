@@ -22,10 +22,6 @@ use crate::proto::reason::Reason;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
-/// Names that belong to the protocol's own events.
-const RESERVED: [&str; 6] =
-    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
-
 /// A namespace.
 pub struct Namespace {
     name: Nsp,
@@ -102,6 +98,9 @@ impl Namespace {
     // ---- what the application calls
 
     /// Sends an event to everybody.
+    ///
+    /// # Errors
+    /// As [`Broadcast::emit`].
     pub fn emit_all(self: &Arc<Self>, name: &str, args: impl Into<Args>) -> Result<(), EmitError> {
         self.all().emit(name, args)
     }
@@ -164,6 +163,9 @@ impl Namespace {
     }
 
     /// Sends an event to the other servers' handlers ([`Handler::server_event`]).
+    ///
+    /// # Errors
+    /// As [`Broadcast::emit`].
     pub fn server_side_emit(&self, name: &str, args: impl Into<Args>) -> Result<(), EmitError> {
         let args = args.into();
         self.check(name, &args)?;
@@ -171,6 +173,9 @@ impl Namespace {
     }
 
     /// Sends an event to the other servers' handlers and gathers their answers, for at most `timeout_ms` milliseconds.
+    ///
+    /// # Errors
+    /// As [`Broadcast::emit`].
     pub fn server_side_emit_with_ack(
         &self,
         name: &str,
@@ -192,7 +197,7 @@ impl Namespace {
 
     /// Refuses what clients would not accept.
     pub(super) fn check(&self, name: &str, args: &Args) -> Result<(), EmitError> {
-        if RESERVED.contains(&name) {
+        if socket_packet::is_reserved(name) {
             return Err(EmitError::ReservedName);
         }
         match args.attachments().len() > self.core.options.limits.attachments {
