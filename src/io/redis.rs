@@ -411,7 +411,7 @@ impl RedisStreams {
             let cursor = cursors.find(|(key, _)| self.0.options.names.of(key) == name);
             let (key, after) = cursor.ok_or(Trouble::Nonsense)?;
             let items = redis::items(key, entries, &self.0.limits)?;
-            self.0.count_unreadable(&items, server.metrics());
+            count_unreadable(&items, server.metrics());
             server.feed((self.0.clock)(), key, *after, items);
         }
         Ok(())
@@ -458,6 +458,11 @@ async fn hear_some(stream: &mut (impl AsyncRead + Unpin), bytes: &mut [u8]) -> R
 
 fn settle(settled: Settled) {
     settled.into_iter().for_each(|(done, reply)| done(reply));
+}
+
+fn count_unreadable(items: &[Item], metrics: &Metrics) {
+    let unreadable = items.iter().filter(|(_, posted)| redis::is_unreadable(posted)).count();
+    metrics.log_unreadable.add(unreadable);
 }
 
 impl Shared {
@@ -528,7 +533,7 @@ impl Shared {
         let Some((command, _)) = lock(&self.queue).awaited.pop_front() else { return Err(redis::unasked(value)) };
         let reply = redis::reply(&command, value, &self.limits)?;
         match &reply {
-            Reply::Entries(items) => self.count_unreadable(items, metrics),
+            Reply::Entries(items) => count_unreadable(items, metrics),
             Reply::Failed(_) => {
                 metrics.log_failures.one();
                 let key = match command.key() {
@@ -542,11 +547,6 @@ impl Shared {
         }
         let appended = matches!(reply, Reply::Added(_));
         Ok((lock(&self.queue).pipeline.answered(reply), appended))
-    }
-
-    fn count_unreadable(&self, items: &[Item], metrics: &Metrics) {
-        let unreadable = items.iter().filter(|(_, posted)| redis::is_unreadable(posted)).count();
-        metrics.log_unreadable.add(unreadable);
     }
 
     fn place(&self) -> String {
