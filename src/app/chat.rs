@@ -90,6 +90,9 @@ fn room(socket: &Socket, value: Option<Value>) -> Result<String, String> {
 }
 
 /// Also a room that nobody joins costs its name: a message to it is kept in the log, and lines name it.
+///
+/// # Errors
+/// [`EmitError::NameTooLong`].
 pub fn check_room(room: &str, limits: &Limits) -> Result<(), EmitError> {
     if room.len() > limits.name_bytes { Err(EmitError::NameTooLong) } else { Ok(()) }
 }
@@ -120,6 +123,9 @@ fn message(socket: &Socket, args: &Args) -> Result<Value, String> {
 }
 
 /// Sends a message to a room, or to everybody.
+///
+/// # Errors
+/// As [`Broadcast::emit`](crate::Broadcast::emit).
 pub fn say(namespace: &Arc<Namespace>, room: Option<&str>, from: &str, text: &str) -> Result<(), EmitError> {
     let message = json!({"room": room, "from": from, "text": text, "at": namespace.now().0});
     match room {

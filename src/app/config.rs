@@ -263,6 +263,9 @@ impl std::error::Error for ConfigError {}
 
 impl Config {
     /// Reads the environment through `get`; all bad values are reported, not the first alone. An empty value counts as unset.
+    ///
+    /// # Errors
+    /// One for each variable with a bad value.
     pub fn parse(get: impl Fn(&str) -> Option<String>) -> Result<Config, Vec<ConfigError>> {
         let given = |name: &str| get(name).filter(|value| !value.is_empty());
         let wrong = |variable: &Variable| {

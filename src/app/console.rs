@@ -81,6 +81,9 @@ pub const HELP: [(&str, &str); 11] = [
 ];
 
 /// The command in a line; `None` for an empty one.
+///
+/// # Errors
+/// See [`CommandError`].
 pub fn parse(line: &str) -> Result<Option<Command>, CommandError> {
     let line = line.trim();
     let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
@@ -125,6 +128,9 @@ pub enum Input {
 }
 
 /// Reads standard input on a thread of its own.
+///
+/// # Errors
+/// The operating system gives no thread.
 pub fn read_lines(inputs: Sender<Input>) -> std::io::Result<()> {
     std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
         let mut stdin = std::io::stdin().lock();

@@ -126,6 +126,9 @@ pub struct Terminal(Arc<Shared>);
 
 impl Terminal {
     /// Starts the thread that writes; `json`: lines are objects.
+    ///
+    /// # Errors
+    /// The operating system gives no thread.
     pub fn open(json: bool) -> std::io::Result<Terminal> {
         let (is_terminal, is_typed) = (std::io::stdout().is_terminal(), std::io::stdin().is_terminal());
         let (echoes, mute) = (is_terminal && is_typed, json && !is_typed);

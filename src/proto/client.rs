@@ -126,6 +126,9 @@ impl Client {
     }
 
     /// Takes a text message.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; the connection is to be closed.
     pub fn text<'a>(&mut self, now: Time, text: &'a str, limits: &Limits) -> Result<Action<'a>, ClientError> {
         if self.partial.is_some() {
             return Err(ClientError::TextForAttachment);
@@ -199,6 +202,9 @@ impl Client {
     }
 
     /// Takes a binary message.
+    ///
+    /// # Errors
+    /// [`ClientError::StrayBinary`], [`ClientError::AttachmentsTooLarge`]; the connection is to be closed.
     pub fn binary(&mut self, data: Bytes, limits: &Limits) -> Result<Action<'static>, ClientError> {
         let Some(mut partial) = self.partial.take() else {
             return Err(ClientError::StrayBinary);
@@ -225,9 +231,7 @@ impl Client {
     /// The CONNECT for `nsp` was answered.
     pub fn connected(&mut self, nsp: &str) {
         self.connect_by = None;
-        if let Some((_, membership)) = self.namespaces.iter_mut().find(|(name, _)| **name == *nsp) {
-            *membership = Membership::Connected;
-        }
+        self.change(nsp, Membership::Connected);
     }
 
     /// The client may not join `nsp`, or has left it.
@@ -237,8 +241,12 @@ impl Client {
 
     /// The server has removed the client from `nsp`.
     pub fn removed(&mut self, nsp: &str) {
+        self.change(nsp, Membership::Removed);
+    }
+
+    fn change(&mut self, nsp: &str, to: Membership) {
         if let Some((_, membership)) = self.namespaces.iter_mut().find(|(name, _)| **name == *nsp) {
-            *membership = Membership::Removed;
+            *membership = to;
         }
     }
 
@@ -264,6 +272,9 @@ impl Client {
     }
 
     /// Checks the client's deadlines.
+    ///
+    /// # Errors
+    /// [`ClientError::ConnectLate`], [`ClientError::AttachmentsLate`]; the connection is to be closed.
     pub fn timeout(&mut self, now: Time) -> Result<(), ClientError> {
         if self.connect_by.is_some_and(|by| now >= by) {
             return Err(ClientError::ConnectLate);

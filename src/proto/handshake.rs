@@ -137,6 +137,9 @@ pub struct Offered {
 ///
 /// The application's own check (`Forbidden`) comes between method and version in the official server; here it comes last, so that it
 /// never sees a request that would be refused anyway.
+///
+/// # Errors
+/// See [`Refusal`]; the first check that fails counts.
 pub fn verify(request: &Request<'_>, offered: Offered) -> Result<Intent, Refusal> {
     let transport = match request.query.get("transport") {
         Some("polling") if offered.polling => Transport::Polling,

@@ -27,6 +27,9 @@ impl Outbox {
     }
 
     /// Queues one frame. What is queued when the bound is reached stays; the caller closes the session.
+    ///
+    /// # Errors
+    /// [`Full`]: the frame is not queued.
     pub fn push(&mut self, frame: Frame) -> Result<(), Full> {
         let frame = match self.base64 && frame.is_binary() {
             true => frame.to_base64(),
@@ -43,6 +46,9 @@ impl Outbox {
     }
 
     /// Queues a Socket.IO packet: nothing comes between its header and its attachments.
+    ///
+    /// # Errors
+    /// [`Full`]: the frame that was too much and those after it are not queued.
     pub fn push_all(&mut self, frames: &Frames) -> Result<(), Full> {
         self.push(frames.first.clone())?;
         frames.rest.iter().try_for_each(|frame| self.push(frame.clone()))

@@ -73,6 +73,9 @@ impl Broadcast {
     }
 
     /// Sends an event.
+    ///
+    /// # Errors
+    /// [`EmitError::ReservedName`], [`EmitError::TooManyAttachments`]; [`EmitError::NamespaceGone`] and [`EmitError::Log`] where there is a log.
     pub fn emit(self, name: &str, args: impl Into<Args>) -> Result<(), EmitError> {
         match (self.local, self.volatile) {
             (true, volatile) => self.namespace.emit_here(&self.target, name, &args.into(), volatile),
@@ -83,6 +86,9 @@ impl Broadcast {
 
     /// Sends an event and collects the clients' answers; `on_acks` is called once, when all have answered, or the time is over
     /// (5 s unless [`Broadcast::timeout`] says otherwise). Never replayed to clients that are away.
+    ///
+    /// # Errors
+    /// As [`Broadcast::emit`].
     pub fn emit_with_ack(
         self,
         name: &str,
@@ -104,22 +110,34 @@ impl Broadcast {
     }
 
     /// Finds the clients that are meant, on all servers; `on_sockets` is called once, when all servers have answered or the time is over.
+    ///
+    /// # Errors
+    /// [`EmitError::NamespaceGone`] and [`EmitError::Log`], where other servers are asked.
     pub fn fetch_sockets(self, on_sockets: impl FnOnce(Gathered) + Send + 'static) -> Result<(), EmitError> {
         let (whom, patience, to) = (self.whom(), self.patience(), self.target);
         self.namespace.ask(whom, patience, Box::new(on_sockets), |request| Entry::Fetch { to, request })
     }
 
     /// Makes the clients join rooms; those who are away join when they come back.
+    ///
+    /// # Errors
+    /// [`EmitError::NamespaceGone`] and [`EmitError::Log`], where there is a log.
     pub fn sockets_join(self, rooms: Vec<Room>) -> Result<(), EmitError> {
         self.command(|to| Entry::Join { to, rooms })
     }
 
     /// Makes the clients leave rooms; those who are away leave when they come back.
+    ///
+    /// # Errors
+    /// [`EmitError::NamespaceGone`] and [`EmitError::Log`], where there is a log.
     pub fn sockets_leave(self, rooms: Vec<Room>) -> Result<(), EmitError> {
         self.command(|to| Entry::Leave { to, rooms })
     }
 
     /// Removes the clients from the namespace; with `close` their connections are closed too.
+    ///
+    /// # Errors
+    /// [`EmitError::NamespaceGone`] and [`EmitError::Log`], where there is a log.
     pub fn disconnect_sockets(self, close: bool) -> Result<(), EmitError> {
         self.command(|to| Entry::Disconnect { to, close })
     }

@@ -259,18 +259,27 @@ impl Socket {
     }
 
     /// Replaces the client's data. With recovery it goes into the session record; see [`Socket::when_saved`].
+    ///
+    /// # Errors
+    /// [`EmitError::Log`]: the log takes no more. The data is replaced even so, and lost if the client comes back before the next record.
     pub fn set_data(&self, data: Value) -> Result<(), EmitError> {
         lock(&self.0.state).data = Arc::new(data);
         self.0.namespace.save_data(self)
     }
 
     /// Sends an event.
+    ///
+    /// # Errors
+    /// [`EmitError::ReservedName`], [`EmitError::TooManyAttachments`]; [`EmitError::NamespaceGone`] and [`EmitError::Log`] where there is a log.
     pub fn emit(&self, name: &str, args: impl Into<Args>) -> Result<(), EmitError> {
         self.0.namespace.emit(self.only(), name, args.into(), Some(self))
     }
 
-    /// Sends an event that asks for an acknowledgement; `on_ack` hears it, or why it did not come within `timeout_ms` milliseconds.
-    /// It runs on the client's task, or on the timers'.
+    /// Sends an event that asks for an acknowledgement; `on_ack` hears it, or why it did not come within `timeout_ms` milliseconds, `None`: while
+    /// the client is here. It runs on the client's task, or on the timers'.
+    ///
+    /// # Errors
+    /// [`EmitError::ReservedName`], [`EmitError::TooManyAttachments`], [`EmitError::TooManyAcks`]; `on_ack` is not called then.
     pub fn emit_with_ack(
         &self,
         name: &str,
@@ -380,17 +389,23 @@ impl Socket {
     }
 
     /// Joins a room. With recovery the change goes into the session record; see [`Socket::when_saved`].
+    ///
+    /// # Errors
+    /// [`EmitError::NameTooLong`], [`EmitError::TooManyRooms`]; [`EmitError::NamespaceGone`] and [`EmitError::Log`] where there is a log.
     pub fn join(&self, room: impl Into<Room>) -> Result<(), EmitError> {
         self.0.namespace.join(self, room.into())
     }
 
     /// Leaves a room.
+    ///
+    /// # Errors
+    /// [`EmitError::NamespaceGone`] and [`EmitError::Log`], where there is a log.
     pub fn leave(&self, room: impl Into<Room>) -> Result<(), EmitError> {
         self.0.namespace.leave(self, &room.into())
     }
 
     /// Calls back once all changes so far of rooms and data are in the session record, so that they survive this server: at once with the
-    /// in-memory log or without recovery, within a round trip with Redis.
+    /// in-memory log or without recovery, within a round trip with Redis. [`EmitError::Moved`]: the client has come back elsewhere.
     pub fn when_saved(&self, saved: impl FnOnce(Result<(), EmitError>) + Send + 'static) {
         self.0.namespace.when_saved(self, Box::new(saved));
     }
