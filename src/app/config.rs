@@ -187,12 +187,7 @@ pub const VARIABLES: [Variable; 22] = [
     ),
     var("STREAM_PREFIX", "socket.io", Allowed::Name("-_.:"), "how the keys of logs and inboxes begin"),
     var("SESSION_PREFIX", "sio:session:", Allowed::Name("-_.:"), "how the keys of sessions begin"),
-    var(
-        "TRUSTED_PROXIES",
-        "",
-        Allowed::Networks,
-        "proxies whose `X-Forwarded-For` is believed: addresses or networks, separated by commas",
-    ),
+    var("TRUSTED_PROXIES", "", Allowed::Networks, "proxies whose `X-Forwarded-For` is believed"),
 ];
 
 /// What the environment asks for.
