@@ -42,7 +42,7 @@ fn list<'a>(text: &'a str, mut each: impl FnMut(&'a str)) -> Option<&'a str> {
             if reader.peek() != Some(b',') {
                 break;
             }
-            reader.at = reader.at.saturating_add(1);
+            reader.skip();
             reader.space();
         }
     }
@@ -61,7 +61,7 @@ pub fn object<'a, const N: usize>(text: &'a str, keys: [&str; N]) -> Option<[Opt
     reader.eat(b'{')?;
     reader.space();
     if reader.peek() == Some(b'}') {
-        reader.at = reader.at.saturating_add(1);
+        reader.skip();
         return reader.end().map(|()| found);
     }
     loop {
@@ -100,9 +100,13 @@ impl Reader<'_> {
         self.bytes.get(self.at).copied()
     }
 
+    fn skip(&mut self) {
+        self.at = self.at.saturating_add(1);
+    }
+
     fn next(&mut self) -> Option<u8> {
         let byte = self.peek()?;
-        self.at = self.at.saturating_add(1);
+        self.skip();
         Some(byte)
     }
 
@@ -112,7 +116,7 @@ impl Reader<'_> {
 
     fn space(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
-            self.at = self.at.saturating_add(1);
+            self.skip();
         }
     }
 
@@ -222,13 +226,13 @@ impl Reader<'_> {
             _ => return None,
         }
         if self.peek() == Some(b'.') {
-            self.at = self.at.saturating_add(1);
+            self.skip();
             self.some_digits()?;
         }
         if let Some(b'e' | b'E') = self.peek() {
-            self.at = self.at.saturating_add(1);
+            self.skip();
             if let Some(b'+' | b'-') = self.peek() {
-                self.at = self.at.saturating_add(1);
+                self.skip();
             }
             self.some_digits()?;
         }
@@ -237,7 +241,7 @@ impl Reader<'_> {
 
     fn digits(&mut self) {
         while let Some(b'0'..=b'9') = self.peek() {
-            self.at = self.at.saturating_add(1);
+            self.skip();
         }
     }
 

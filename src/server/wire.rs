@@ -408,8 +408,8 @@ fn entry(kind: &str, nsp: &Nsp, data: &str, attachments: Vec<Bytes>, limits: &Li
     }
 }
 
-/// An event as [`packet_text`] writes it, which nearly all are, in one pass. `None`: it may be one that was written in another way, or one with a
-/// brace or a colon where none is expected.
+/// An event as [`packet_text`] writes it, which nearly all are, in one pass. `None`: it is left to [`broadcast`], because it was written in
+/// another way, makes no sense, or goes to a room with a brace or a colon in its name.
 fn plain_broadcast(data: &str, limits: &Limits) -> Option<Entry> {
     let inner = data.strip_prefix(r#"{"packet":{"type":2,"data":"#)?.strip_suffix(r#","flags":{}}}"#)?;
     let (list, opts) = inner.rsplit_once('{')?;
