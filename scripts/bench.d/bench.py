@@ -248,10 +248,14 @@ def main() -> int:
     return 0 if complete else 1
 
 
-if __name__ == "__main__":
-    # Whoever ends this ends its servers too.
+def run(program) -> None:
+    """Ends with the program's result; whoever ends it ends its servers too."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        sys.exit(main())
+        sys.exit(program())
     except Failure as failure:
         sys.exit(f"{failure}")
+
+
+if __name__ == "__main__":
+    run(main)

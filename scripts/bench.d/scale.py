@@ -2,16 +2,14 @@
 
 import argparse
 import json
-import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import COLUMNS, COMMANDS, PEERS, WORKERS, Failure, Process, note, number
+from bench import COLUMNS, COMMANDS, PEERS, WORKERS, Failure, Process, note, number, run
 
 SECONDS = 1.0
 MOST_SECONDS = 90
@@ -148,8 +146,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        sys.exit(main())
-    except Failure as failure:
-        sys.exit(f"{failure}")
+    run(main)

@@ -117,8 +117,8 @@ fn server(mode: &str, recovery: bool, make: Make<'_>) -> Option<Server> {
     }
 }
 
-/// The benchmarks: echo, acknowledge, broadcast, to all or to a room; arguments come back byte for byte.
-/// The events that `scripts/bench` measures, in the main namespace and in any that begins with `/n`.
+/// What `scripts/bench` measures, in the main namespace and in any that begins with `/n`: echo, acknowledge, broadcast, to all or to a room;
+/// arguments come back byte for byte.
 fn bench(recovery: bool, make: Make<'_>) -> Server {
     let server = make(Options { recovery: recovery.then(Recovery::default), ..Options::default() });
     server.of("/").handle(bench_events());

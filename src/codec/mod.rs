@@ -30,5 +30,5 @@ pub mod payload;
 pub mod query;
 pub mod resp;
 pub mod socket_packet;
-pub mod validate;
+pub(crate) mod validate;
 pub mod websocket;

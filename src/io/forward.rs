@@ -76,8 +76,8 @@ fn rewritten(method: &str, head: &Head, peer: &str) -> String {
     text
 }
 
-/// Copies in both directions until one side ends; false: the other server ended before it said anything. Only a WebSocket's client may say more than its request:
-/// else it could speak to the other server itself.
+/// Copies in both directions until one side ends; false: the other server ended before it said anything. Only a WebSocket's client may say
+/// more than its request: else it could speak to the other server itself.
 async fn copy_both(client: &mut TcpStream, mut other: TcpStream, websocket: bool) -> bool {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_other, mut to_other) = other.split();

@@ -363,3 +363,67 @@ impl Socket {
         Step::End
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::codec::args::Args;
+    use crate::{Options, Server};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+    use tokio::runtime::Builder;
+
+    /// What the server sends, which it doesn't mask: the next frame's payload.
+    async fn payload(client: &mut TcpStream) -> String {
+        let mut head = [0; 2];
+        client.read_exact(&mut head).await.unwrap();
+        let size = match head[1] {
+            126 => usize::from(client.read_u16().await.unwrap()),
+            127 => usize::try_from(client.read_u64().await.unwrap()).unwrap(),
+            size => usize::from(size),
+        };
+        let mut bytes = vec![0; size];
+        client.read_exact(&mut bytes).await.unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// A client of the main namespace that takes little at once.
+    async fn connect(port: u16) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut client = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
+        let request = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(client.read_u8().await.unwrap());
+        }
+        assert!(payload(&mut client).await.starts_with('0'));
+        // `40`, masked with zeros.
+        client.write_all(&[0x81, 0x82, 0, 0, 0, 0, b'4', b'0']).await.unwrap();
+        assert!(payload(&mut client).await.starts_with("40"));
+        client
+    }
+
+    /// Frames of all sizes, small ones joined and large ones alone, in writes that the kernel takes in parts.
+    #[test]
+    fn a_client_that_takes_little_at_once_gets_every_byte() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let server = Server::in_memory(Options { recovery: None, ..Options::default() });
+            let main = server.of("/");
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let serving = tokio::spawn(crate::run(listener, server, std::future::pending()));
+            let mut client = connect(port).await;
+            let text = |n: usize| format!("\"{n} {}\"", "x".repeat([3, 90, 700, 7_000, 40_000, 130_000][n * 7 % 6]));
+            for n in 0..120 {
+                main.emit_all("n", Args::from_wire(text(n), Vec::new())).unwrap();
+            }
+            for n in 0..120 {
+                assert!(payload(&mut client).await == format!("42[\"n\",{}]", text(n)), "event {n}");
+            }
+            serving.abort();
+        });
+    }
+}
