@@ -367,7 +367,7 @@ impl Socket {
 #[cfg(test)]
 mod tests {
     use crate::codec::args::Args;
-    use crate::{Options, Server};
+    use crate::server::{Options, Server};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpSocket, TcpStream};
     use tokio::runtime::Builder;
@@ -414,7 +414,7 @@ mod tests {
             let main = server.of("/");
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let port = listener.local_addr().unwrap().port();
-            let serving = tokio::spawn(crate::run(listener, server, std::future::pending()));
+            let serving = tokio::spawn(crate::io::run(listener, server, std::future::pending()));
             let mut client = connect(port).await;
             let text = |n: usize| format!("\"{n} {}\"", "x".repeat([3, 90, 700, 7_000, 40_000, 130_000][n * 7 % 6]));
             for n in 0..120 {
