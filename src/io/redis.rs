@@ -13,7 +13,7 @@ use crate::server::pipeline::{Pipeline, Settled};
 use crate::server::redis::{self, Names, Page, Trouble};
 use crate::server::streams::{Command, Done, Item, Key, PAGE, Reply, StreamError, Streams};
 use crate::server::{Log, Server, lock};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -41,8 +41,10 @@ const BLOCK: u64 = 5_000;
 const LATE: u64 = 30_000;
 /// Bytes of commands that are written at once.
 const BATCH: usize = 256 * 1024;
-/// Bytes read at once.
+/// Bytes read at once, at most.
 const CHUNK: usize = 64 * 1024;
+/// Bytes that a buffer must have room for before it is read into.
+const FEW: usize = 8 * 1024;
 /// Between two attempts to connect, at first; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// And at most.
@@ -305,11 +307,11 @@ impl RedisStreams {
 
     async fn hear(&self, mut read: OwnedReadHalf, mut decoder: Decoder, server: &Server) -> Ended {
         let mut up = false;
-        let mut bytes = vec![0; CHUNK];
+        let mut bytes = BytesMut::new();
         let mut asked = false;
         loop {
-            let n = match hear_some(&mut read, &mut bytes).await {
-                Ok(n) => n,
+            let chunk = match hear_some(&mut read, &mut bytes).await {
+                Ok(chunk) => chunk,
                 // Silence is in order while nothing is asked; what was asked in one silence must be answered in the next.
                 Err(Ended::Silent) if !asked => {
                     asked = !lock(&self.0.queue).awaited.is_empty();
@@ -318,7 +320,7 @@ impl RedisStreams {
                 Err(ended) => return ended,
             };
             asked = false;
-            let (chunk, mut at) = (Bytes::copy_from_slice(bytes.get(..n).unwrap_or_default()), 0);
+            let mut at = 0;
             loop {
                 match decoder.next(&chunk, &mut at) {
                     Ok(Some(value)) => match self.0.answered(value, server.metrics()) {
@@ -357,7 +359,7 @@ impl RedisStreams {
     }
 
     async fn follow(&self, mut stream: TcpStream, mut decoder: Decoder, server: &Server, count: &mut usize) -> Ended {
-        let mut bytes = vec![0; CHUNK];
+        let mut bytes = BytesMut::new();
         let mut command = Vec::new();
         let mut up = false;
         // A reader that is late could jump over what was trimmed meanwhile: it first sees the last entry that it knows.
@@ -435,23 +437,25 @@ impl RedisStreams {
 /// Reads the one reply that is awaited.
 async fn hear_reply(
     stream: &mut (impl AsyncRead + Unpin),
-    bytes: &mut [u8],
+    bytes: &mut BytesMut,
     decoder: &mut Decoder,
 ) -> Result<Value, Ended> {
     loop {
-        let n = hear_some(stream, bytes).await?;
-        let chunk = Bytes::copy_from_slice(bytes.get(..n).unwrap_or_default());
+        let chunk = hear_some(stream, bytes).await?;
         if let Some(value) = decoder.next(&chunk, &mut 0)? {
             return Ok(value);
         }
     }
 }
 
-/// Reads what there is, at least a byte.
-async fn hear_some(stream: &mut (impl AsyncRead + Unpin), bytes: &mut [u8]) -> Result<usize, Ended> {
-    match timeout(ANSWER, stream.read(bytes)).await {
+/// Reads what there is, at least a byte. The memory of `bytes` is used again once nothing refers to what was read into it.
+async fn hear_some(stream: &mut (impl AsyncRead + Unpin), bytes: &mut BytesMut) -> Result<Bytes, Ended> {
+    if bytes.capacity() < FEW {
+        bytes.reserve(CHUNK);
+    }
+    match timeout(ANSWER, stream.read_buf(bytes)).await {
         Ok(Ok(0)) => Err(Ended::Io(std::io::ErrorKind::ConnectionReset.into())),
-        Ok(read) => Ok(read?),
+        Ok(read) => read.map(|_| bytes.split().freeze()).map_err(Ended::Io),
         Err(_) => Err(Ended::Silent),
     }
 }
@@ -496,7 +500,7 @@ impl Shared {
             let mut command = Vec::new();
             redis::encode_auth(&mut command, username, password);
             stream.write_all(&command).await?;
-            let mut bytes = [0; 512];
+            let mut bytes = BytesMut::new();
             let answer = timeout(CONNECT, hear_reply(&mut stream, &mut bytes, &mut decoder)).await;
             match answer.unwrap_or(Err(Ended::Silent)) {
                 Ok(value) => redis::auth_reply(value)?,

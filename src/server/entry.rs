@@ -56,8 +56,15 @@ impl PartialEq for Rooms {
 impl Eq for Rooms {}
 
 impl From<Vec<Room>> for Rooms {
-    fn from(rooms: Vec<Room>) -> Rooms {
-        Rooms::Many(rooms)
+    fn from(mut rooms: Vec<Room>) -> Rooms {
+        match (rooms.pop(), rooms.is_empty()) {
+            (None, _) => Rooms::None,
+            (Some(room), true) => Rooms::One(room),
+            (Some(room), false) => {
+                rooms.push(room);
+                Rooms::Many(rooms)
+            }
+        }
     }
 }
 

@@ -212,11 +212,17 @@ pub(crate) fn read_reply(value: Value) -> Result<Vec<Page>, Trouble> {
 /// The entries of one stream. One that can't be read still has its place, so that the reader moves past it: it says nothing.
 pub(crate) fn items(key: &Key, entries: Vec<Value>, limits: &Limits) -> Result<Vec<Item>, Trouble> {
     let nothing = || Posted { uid: "".into(), seq: 0, entry: Entry::Wake };
+    // Entries that follow one another are often from one server, and share its name.
+    let mut sender: Arc<str> = "".into();
     let item = |entry| {
         let Value::Array(pair) = entry else { return Err(Trouble::Nonsense) };
         let mut pair = pair.into_iter();
         let (Some(Value::Bulk(id)), fields) = (pair.next(), pair.next()) else { return Err(Trouble::Nonsense) };
-        let posted = fields.and_then(|fields| posted(key, &fields, limits)).unwrap_or_else(nothing);
+        let mut posted = fields.and_then(|fields| posted(key, &fields, limits)).unwrap_or_else(nothing);
+        match posted.uid == sender {
+            true => posted.uid = sender.clone(),
+            false => sender = posted.uid.clone(),
+        }
         Ok((offset(&id)?, Arc::new(posted)))
     };
     entries.into_iter().map(item).collect()
