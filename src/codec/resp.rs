@@ -201,29 +201,29 @@ impl Decoder {
         reply
     }
 
-    /// A string of less than 1,000 bytes that is here with both its line ends, as nearly all are, in one step. Whatever else is there is read
-    /// line by line.
+    /// A string of less than 1,000 bytes that is here with both its line ends, as nearly all are, in one step; on the way to it, arrays of
+    /// less than 1,000 elements are opened. Whatever else is there is read line by line.
     fn short(&mut self, bytes: &Bytes, at: &mut usize) -> Result<Option<Value>, RespError> {
         if self.bulk.is_some() || !self.line.is_empty() {
             return Ok(None);
         }
-        let here = bytes.get(*at..).unwrap_or_default();
-        let head = match here {
-            [b'$', b'0'..=b'9', b'\r', b'\n', ..] => 4,
-            [b'$', b'0'..=b'9', b'0'..=b'9', b'\r', b'\n', ..] => 5,
-            [b'$', b'0'..=b'9', b'0'..=b'9', b'0'..=b'9', b'\r', b'\n', ..] => 6,
-            _ => return Ok(None),
-        };
-        let (digits, rest) = here.split_at_checked(head).unwrap_or_default();
-        let digits = digits.iter().filter(|byte| byte.is_ascii_digit());
-        let size = digits.fold(0_usize, |size, digit| size.saturating_mul(10).saturating_add(usize::from(digit & 15)));
-        let Some((string, [b'\r', b'\n', ..])) = rest.split_at_checked(size) else { return Ok(None) };
-        if size > self.bounds.bulk {
-            return Ok(None);
+        loop {
+            let here = bytes.get(*at..).unwrap_or_default();
+            let Some((kind, size, head)) = short_head(here) else { return Ok(None) };
+            if kind == b'*' && size > 0 {
+                self.begin_array(size)?;
+                *at = at.saturating_add(head);
+                continue;
+            }
+            let (_, rest) = here.split_at_checked(head).unwrap_or_default();
+            let Some((string, [b'\r', b'\n', ..])) = rest.split_at_checked(size) else { return Ok(None) };
+            if kind != b'$' || size > self.bounds.bulk {
+                return Ok(None);
+            }
+            self.count_bytes(size)?;
+            *at = at.saturating_add(head).saturating_add(size).saturating_add(2);
+            return Ok(Some(Value::Bulk(bytes.slice_ref(string))));
         }
-        self.count_bytes(size)?;
-        *at = at.saturating_add(head).saturating_add(size).saturating_add(2);
-        Ok(Some(Value::Bulk(bytes.slice_ref(string))))
     }
 
     /// The next line without its CRLF. A piece without a line end is kept, and not searched again.
@@ -342,6 +342,22 @@ impl Bulk {
             (None, None) => Value::TooLarge(self.size),
         }
     }
+}
+
+/// A line of one to three digits after its type: the type, the number, and how long the line is with its end.
+fn short_head(bytes: &[u8]) -> Option<(u8, usize, usize)> {
+    let (kind, digits) = bytes.split_first()?;
+    let mut size = 0_usize;
+    for (count, byte) in digits.iter().take(4).enumerate() {
+        match byte {
+            b'0'..=b'9' if count < 3 => size = size.saturating_mul(10).saturating_add(usize::from(byte & 15)),
+            b'\r' if count > 0 && digits.get(count.saturating_add(1)) == Some(&b'\n') => {
+                return Some((*kind, size, count.saturating_add(3)));
+            }
+            _ => return None,
+        }
+    }
+    None
 }
 
 /// The size of a string or an array; `-1` is none.
