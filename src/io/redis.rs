@@ -43,8 +43,6 @@ const LATE: u64 = 30_000;
 const BATCH: usize = 256 * 1024;
 /// Bytes read at once, at most.
 const CHUNK: usize = 64 * 1024;
-/// Bytes that a buffer must have room for before it is read into.
-const FEW: usize = 8 * 1024;
 /// Between two attempts to connect, at first; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// And at most.
@@ -450,7 +448,7 @@ async fn hear_reply(
 
 /// Reads what there is, at least a byte. The memory of `bytes` is used again once nothing refers to what was read into it.
 async fn hear_some(stream: &mut (impl AsyncRead + Unpin), bytes: &mut BytesMut) -> Result<Bytes, Ended> {
-    if bytes.capacity() < FEW {
+    if bytes.capacity() < CHUNK / 8 {
         bytes.reserve(CHUNK);
     }
     match timeout(ANSWER, stream.read_buf(bytes)).await {
@@ -500,8 +498,7 @@ impl Shared {
             let mut command = Vec::new();
             redis::encode_auth(&mut command, username, password);
             stream.write_all(&command).await?;
-            let mut bytes = BytesMut::new();
-            let answer = timeout(CONNECT, hear_reply(&mut stream, &mut bytes, &mut decoder)).await;
+            let answer = timeout(CONNECT, hear_reply(&mut stream, &mut BytesMut::new(), &mut decoder)).await;
             match answer.unwrap_or(Err(Ended::Silent)) {
                 Ok(value) => redis::auth_reply(value)?,
                 Err(Ended::Resp(_)) => return Err(Trouble::Nonsense.into()),
@@ -550,7 +547,15 @@ impl Shared {
             _ => {}
         }
         let appended = matches!(reply, Reply::Added(_));
-        Ok((lock(&self.queue).pipeline.answered(reply), appended))
+        let mut queue = lock(&self.queue);
+        let looked = queue.pipeline.is_looking();
+        let settled = queue.pipeline.answered(reply);
+        drop(queue);
+        // What has waited for the look-up may go out now.
+        if looked {
+            self.notify.notify_one();
+        }
+        Ok((settled, appended))
     }
 
     fn place(&self) -> String {
@@ -605,3 +610,7 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "redis_tests.rs"]
+mod tests;

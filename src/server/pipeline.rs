@@ -114,6 +114,12 @@ impl Pipeline {
         Some(command)
     }
 
+    /// A look-up is under way: until its reply is here there is no next command.
+    #[must_use]
+    pub fn is_looking(&self) -> bool {
+        self.looking
+    }
+
     /// The reply to the oldest command under way.
     #[must_use]
     pub fn answered(&mut self, reply: Reply) -> Settled {
