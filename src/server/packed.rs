@@ -48,6 +48,10 @@ impl Packed {
         if uid != sender || !event.args.attachments().is_empty() || event.args.text().len() > LARGE {
             return None;
         }
+        // Before anything is written: a segment that grows does not shrink again.
+        if size(event) > 2 * LARGE {
+            return None;
+        }
         if self.segments.back().is_none_or(|segment| segment.len() + 2 * LARGE > SEGMENT) {
             let spare = self.spare.take();
             // A log that stays small does not need a whole one.
@@ -57,7 +61,7 @@ impl Packed {
         let segment = u32::try_from(self.segments.len() - 1).ok()?.wrapping_add(self.first);
         let bytes = self.segments.back_mut()?;
         let start = bytes.len();
-        if put(bytes, seq, event).is_none() || bytes.len() - start > 2 * LARGE {
+        if put(bytes, seq, event).is_none() {
             bytes.truncate(start);
             return None;
         }
@@ -91,6 +95,13 @@ impl Packed {
             self.first = self.first.wrapping_add(1);
         }
     }
+}
+
+/// How many bytes [`put`] writes.
+fn size(EventRef { to, name, args }: EventRef<'_>) -> usize {
+    let rooms = to.rooms.iter().chain(&to.except);
+    let texts = rooms.map(Room::as_str).chain([name, args.text()]);
+    texts.map(|text| size_of::<u32>() + text.len()).sum::<usize>() + size_of::<u64>() + 2 * size_of::<u32>()
 }
 
 fn put(out: &mut Vec<u8>, seq: u64, EventRef { to, name, args }: EventRef<'_>) -> Option<()> {
@@ -154,6 +165,8 @@ mod tests {
         assert!(packed.segments.len() > 2);
         for (event, place) in events.iter().zip(&places) {
             assert_eq!(packed.get(*place).as_ref(), Some(event));
+            let Entry::Broadcast { to, name, args } = &event.entry else { panic!("no event") };
+            assert_eq!(place.len(), size(EventRef { to, name, args }));
         }
         // What comes before is forgotten, segment by segment, and one of them is used again.
         packed.forget(Some(places[2_500]));
@@ -172,6 +185,9 @@ mod tests {
         assert!(add(&mut packed, &event("b", 1, &[], "1")).is_none());
         assert!(add(&mut packed, &event("a", 1, &[], &"1".repeat(LARGE + 1))).is_none());
         assert!(add(&mut packed, &event("a", 1, &[&"1".repeat(2 * LARGE)], "1")).is_none());
+        // What is refused for its rooms leaves the segment at its size.
+        assert!(add(&mut packed, &event("a", 1, &["1".repeat(1_000).as_str(); 1_000], "1")).is_none());
+        assert!(packed.segments[0].capacity() <= SEGMENT);
         let args = Args::new().with_binary(vec![1]);
         let entry = Entry::Broadcast { to: Target::default(), name: "x".into(), args };
         assert!(add(&mut packed, &Posted { uid: "a".into(), seq: 0, entry }).is_none());

@@ -204,7 +204,7 @@ impl Replay {
         let before = self.cursor;
         for (id, posted) in items.into_iter().take_while(|(id, _)| *id <= end) {
             self.cursor = id;
-            if self.seen.is_new(&posted) && !self.doubles.contains(&id) {
+            if !self.doubles.contains(&id) && self.seen.is_new_here(&posted) {
                 self.entry(id, &posted.entry)?;
             }
         }
@@ -294,4 +294,53 @@ pub(super) fn prune(stays: &mut Vec<Stay>, position: Offset, floor: Offset, most
         ended -= 1;
     }
     floor
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::SocketId;
+    use crate::server::entry::Posted;
+    use serde_json::Value;
+    use std::sync::Arc;
+
+    fn at(ms: u64) -> Offset {
+        Offset { ms, seq: 0 }
+    }
+
+    fn event(ms: u64, seq: u64) -> Item {
+        let entry = Entry::Broadcast { to: Target::default(), name: "x".into(), args: seq.into() };
+        (at(ms), Arc::new(Posted { uid: "a".into(), seq, entry }))
+    }
+
+    /// What a client missed that got everything up to `start`, by the numbers of its events.
+    fn missed(start: u64, items: Vec<Item>, doubles: &[u64]) -> Vec<String> {
+        let record = Record {
+            nsp: Nsp::new("/"),
+            sid: SocketId::from_record("sid"),
+            pid: Pid::from_wire("AAAAAAAAAAAAAAAAAAAA").unwrap(),
+            claim: Offset::ZERO,
+            since: at(1),
+            position: at(start),
+            applied: at(start),
+            floor: Offset::ZERO,
+            stays: Vec::new(),
+            data: Arc::new(Value::Null),
+        };
+        let mut replay = Replay::new(&record, at(start), 10_000);
+        replay.skip(&doubles.iter().map(|ms| at(*ms)).collect());
+        replay.page(items, END).unwrap();
+        let text = |frames: &Frames| String::from_utf8_lossy(frames.first.packet()).into_owned();
+        replay.finish().0.iter().map(text).collect()
+    }
+
+    #[test]
+    fn what_came_late_is_given_once() {
+        // The log refused 9 and took 10; 9 was appended again behind it, and later once more.
+        let late = vec![event(10, 10), event(11, 9), event(12, 9), event(13, 11), event(14, 10)];
+        let want = [r#"42["x",10,"10-0"]"#, r#"42["x",9,"11-0"]"#, r#"42["x",11,"13-0"]"#];
+        assert_eq!(missed(8, late, &[]), want);
+        // 9 was there before the client went.
+        assert_eq!(missed(9, vec![event(10, 10), event(11, 9)], &[11]), want[..1]);
+    }
 }

@@ -87,7 +87,10 @@ impl Requests {
         let reports = !matches!(entry, Entry::Answer { .. } | Entry::Fetched { more: true, .. });
         match entry {
             Entry::Fetched { sockets, .. } => pending.gathered.sockets.extend(sockets),
-            Entry::Asked { clients, .. } => pending.open += isize::try_from(clients).unwrap_or(0),
+            Entry::Asked { clients, .. } => {
+                // Any program may say any number.
+                pending.open = pending.open.saturating_add(isize::try_from(clients).unwrap_or(isize::MAX));
+            }
             Entry::Answer { args, .. } => {
                 pending.gathered.answers.push(args);
                 pending.open -= 1;
@@ -229,5 +232,25 @@ impl Asker {
             Err(_) if *self.uid == *core.uid => core.requests.gone(self.request),
             Err(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_that_nobody_can_have_do_no_harm() {
+        let requests = Requests::default();
+        let heard = Arc::new(Mutex::new(None));
+        let hears = heard.clone();
+        let request = requests.begin(vec!["a".into()], Box::new(move |gathered| *lock(&hears) = Some(gathered)));
+        for clients in [usize::MAX, isize::MAX.unsigned_abs(), 3] {
+            requests.heard("a", Entry::Asked { request, clients });
+            assert!(lock(&heard).is_none(), "not everybody has answered");
+        }
+        requests.heard("a", Entry::Answer { request, args: 1.into() });
+        requests.expire(request, str::to_owned);
+        assert_eq!(lock(&heard).take().unwrap().answers, [1.into()]);
     }
 }

@@ -19,8 +19,11 @@ pub(super) struct Numbers(HashMap<Arc<str>, Sender>);
 
 #[derive(Default)]
 struct Sender {
+    first: u64,
     last: u64,
     jumped: BTreeSet<u64>,
+    /// Numbers before the first that came behind it.
+    late: BTreeSet<u64>,
 }
 
 impl Numbers {
@@ -33,7 +36,7 @@ impl Numbers {
             self.0.clear();
         }
         let Some(sender) = self.0.get_mut(&posted.uid) else {
-            self.0.insert(posted.uid.clone(), Sender { last: posted.seq, jumped: BTreeSet::new() });
+            self.0.insert(posted.uid.clone(), Sender { first: posted.seq, last: posted.seq, ..Sender::default() });
             return true;
         };
         if posted.seq <= sender.last {
@@ -46,6 +49,20 @@ impl Numbers {
         }
         sender.last = posted.seq;
         true
+    }
+
+    /// The same for a reader that begins in the middle of the log and is told by others what repeats an entry from before: what comes behind
+    /// entries with higher numbers may be late.
+    pub(super) fn is_new_here(&mut self, posted: &Posted) -> bool {
+        if self.is_new(posted) {
+            return true;
+        }
+        match self.0.get_mut(&posted.uid) {
+            Some(sender) if posted.seq < sender.first && (sender.late.len() as u64) < JUMPED => {
+                sender.late.insert(posted.seq)
+            }
+            _ => false,
+        }
     }
 }
 
