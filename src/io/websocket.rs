@@ -181,7 +181,8 @@ impl Socket {
             match self.write_batch(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(())) => return Step::Gone,
-                // The client does not read. Its session may end meanwhile; then nobody waits for it.
+                // The client does not read. Its session may end meanwhile; then nobody waits for it. What comes last has its own time limit.
+                Poll::Pending if self.last => return Step::Wait,
                 Poll::Pending => {
                     let over = match self.via {
                         Via::WebSocket => self.connection.poll_blocked(cx.waker()),
@@ -423,6 +424,33 @@ mod tests {
             for n in 0..120 {
                 assert!(payload(&mut client).await == format!("42[\"n\",{}]", text(n)), "event {n}");
             }
+            serving.abort();
+        });
+    }
+
+    /// It says goodbye before it has read what waits for it.
+    #[test]
+    fn a_client_that_closes_while_much_waits_gets_the_close_frame() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let server = Server::in_memory(Options { recovery: None, ..Options::default() });
+            let main = server.of("/");
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let serving = tokio::spawn(crate::io::run(listener, server.clone(), std::future::pending()));
+            let mut client = connect(port).await;
+            let text = format!("\"{}\"", "x".repeat(30_000));
+            for _ in 0..130 {
+                main.emit_all("n", Args::from_wire(text.clone(), Vec::new())).unwrap();
+            }
+            // 1000, masked with zeros.
+            client.write_all(&[0x88, 0x82, 0, 0, 0, 0, 3, 0xe8]).await.unwrap();
+            while server.connection_count() > 0 {
+                tokio::task::yield_now().await;
+            }
+            let mut all = Vec::new();
+            client.read_to_end(&mut all).await.unwrap();
+            assert!(all.ends_with(&[0x88, 2, 3, 0xe8]), "{} bytes", all.len());
             serving.abort();
         });
     }
