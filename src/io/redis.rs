@@ -264,7 +264,7 @@ impl RedisStreams {
                 }
                 Err(ended) => ended,
             };
-            self.0.forget_awaited();
+            self.0.forget_awaited(&ended);
             if self.0.is_down(Role::Commands, &ended) {
                 pause = FIRST_PAUSE;
             }
@@ -520,11 +520,14 @@ impl Shared {
         }
     }
 
-    fn forget_awaited(&self) {
+    fn forget_awaited(&self, ended: &Ended) {
         let mut queue = lock(&self.queue);
+        let mut given_up = queue.pipeline.give_up((self.clock)());
+        if let Ended::Resp(_) = ended {
+            given_up.extend(queue.pipeline.too_large());
+        }
         queue.pipeline.broken();
         queue.awaited.clear();
-        let given_up = queue.pipeline.give_up((self.clock)());
         drop(queue);
         settle(given_up);
     }
@@ -548,14 +551,11 @@ impl Shared {
         }
         let appended = matches!(reply, Reply::Added(_));
         let mut queue = lock(&self.queue);
-        let looked = queue.pipeline.is_looking();
-        let settled = queue.pipeline.answered(reply);
-        drop(queue);
-        // What has waited for the look-up may go out now.
-        if looked {
+        // What waits for a look-up may go out then.
+        if queue.pipeline.is_looking() {
             self.notify.notify_one();
         }
-        Ok((settled, appended))
+        Ok((queue.pipeline.answered(reply), appended))
     }
 
     fn place(&self) -> String {

@@ -28,27 +28,43 @@ fn decoder() -> Decoder {
     Decoder::new(Bounds { bulk: 10_000, reply: 10_000, depth: 2, elements: 100 })
 }
 
+/// A log in a Redis that the test plays, and its server.
+async fn begin() -> (TcpListener, RedisStreams, Server) {
+    let redis = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let options = RedisOptions {
+        host: "127.0.0.1".into(),
+        port: redis.local_addr().unwrap().port(),
+        username: String::new(),
+        password: String::new(),
+        names: Names { streams: "socket.io".into(), sessions: "sio:session:".into() },
+    };
+    let random = Arc::new(|bytes: &mut [u8]| bytes.fill(7));
+    let streams = RedisStreams::new(options, &Limits::default(), clock(), None);
+    let server = Server::new(Options::default(), Arc::new(streams.clone()), clock(), random);
+    (redis, streams, server)
+}
+
+fn key(nsp: &str) -> Key {
+    Key::Log(crate::id::Nsp::new(nsp))
+}
+
+fn append(nsp: &str) -> Command {
+    let entry = Entry::Broadcast { to: Target::default(), name: "x".into(), args: 1.into() };
+    Command::XAdd { key: key(nsp), posted: Arc::new(Posted { uid: "me".into(), seq: 1, entry }), create: true }
+}
+
+async fn soon(stream: &mut TcpStream, decoder: &mut Decoder) -> Vec<String> {
+    timeout(CONNECT, words(stream, decoder)).await.expect("nothing is sent")
+}
+
 /// Nothing else is sent meanwhile that would wake the writer.
 #[test]
 fn what_was_under_way_goes_out_again_right_after_the_look_ups() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let redis = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let options = RedisOptions {
-            host: "127.0.0.1".into(),
-            port: redis.local_addr().unwrap().port(),
-            username: String::new(),
-            password: String::new(),
-            names: Names { streams: "socket.io".into(), sessions: "sio:session:".into() },
-        };
-        let random = Arc::new(|bytes: &mut [u8]| bytes.fill(7));
-        let streams = RedisStreams::new(options, &Limits::default(), clock(), None);
-        let server = Server::new(Options::default(), Arc::new(streams.clone()), clock(), random);
+        let (redis, streams, server) = begin().await;
         for nsp in ["/a", "/b"] {
-            let entry = Entry::Broadcast { to: Target::default(), name: "x".into(), args: 1.into() };
-            let posted = Arc::new(Posted { uid: "me".into(), seq: 1, entry });
-            let command = Command::XAdd { key: Key::Log(crate::id::Nsp::new(nsp)), posted, create: true };
-            streams.submit(Time(1), command, None).unwrap();
+            streams.submit(Time(1), append(nsp), None).unwrap();
         }
         let kept = tokio::spawn(streams.keep_commands(server, None));
         let (mut first, mut read) = (redis.accept().await.unwrap().0, decoder());
@@ -58,14 +74,55 @@ fn what_was_under_way_goes_out_again_right_after_the_look_ups() {
         drop(first);
         let (mut second, mut read) = (redis.accept().await.unwrap().0, decoder());
         for key in ["socket.io#/a#", "socket.io#/b#"] {
-            let look = timeout(CONNECT, words(&mut second, &mut read)).await.expect("nothing is sent");
+            let look = soon(&mut second, &mut read).await;
             assert_eq!((look[0].as_str(), look[4].as_str()), ("XREAD", key));
             second.write_all(b"*-1\r\n").await.unwrap();
         }
         for key in ["socket.io#/a#", "socket.io#/b#"] {
-            let again = timeout(CONNECT, words(&mut second, &mut read)).await.expect("nothing is sent");
+            let again = soon(&mut second, &mut read).await;
             assert_eq!(again[..2], ["XADD", key]);
         }
+        kept.abort();
+    });
+}
+
+/// The same reply would come to the same question for ever.
+#[test]
+fn a_read_whose_reply_is_too_large_is_given_up() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (redis, streams, server) = begin().await;
+        let heard = Arc::new(Mutex::new(None));
+        let hears = heard.clone();
+        let done: Done = Box::new(move |reply| *lock(&hears) = Some(format!("{reply:?}")));
+        let read = Command::XRead { key: key("/a"), after: Offset::ZERO, count: 9 };
+        streams.submit(Time(1), read, Some(done)).unwrap();
+        streams.submit(Time(1), append("/a"), None).unwrap();
+        let kept = tokio::spawn(streams.keep_commands(server, None));
+        let look = ["XREAD", "COUNT", "100", "STREAMS", "socket.io#/a#", "0-0"];
+        for (connection, want) in [
+            &[&["XREAD", "COUNT", "9"][..], &["XADD"]][..],
+            // The append is looked up, and its look-up is too large as well.
+            &[&look],
+            &[&["XREAD", "COUNT", "50"]],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let (mut stream, mut read) = (redis.accept().await.unwrap().0, decoder());
+            for words in want {
+                let got = soon(&mut stream, &mut read).await;
+                assert_eq!(&got[..words.len()], *words, "connection {connection}");
+            }
+            match connection {
+                2 => {
+                    stream.write_all(b"*-1\r\n").await.unwrap();
+                    assert_eq!(soon(&mut stream, &mut read).await[0], "XADD");
+                }
+                _ => stream.write_all(format!("*{}\r\n", ELEMENTS + 1).as_bytes()).await.unwrap(),
+            }
+        }
+        assert_eq!(lock(&heard).as_deref(), Some("Failed(Unavailable)"));
         kept.abort();
     });
 }

@@ -37,6 +37,8 @@ pub struct Pipeline {
     /// Look-ups to be made before anything else, the first perhaps under way.
     lookups: VecDeque<Lookup>,
     looking: bool,
+    /// Entries per look-up.
+    page: usize,
     /// Of the queue's first, how many were under way when the connection broke.
     doubtful: usize,
     last: HashMap<Key, Offset>,
@@ -60,6 +62,7 @@ impl Pipeline {
             sent: 0,
             lookups: VecDeque::new(),
             looking: false,
+            page: LARGE_PAGE,
             doubtful: 0,
             last: HashMap::new(),
             packets: 0,
@@ -106,7 +109,7 @@ impl Pipeline {
     /// The next command to be sent.
     pub fn next_command(&mut self) -> Option<Command> {
         if let Some(Lookup { key, after }) = self.lookups.front() {
-            let lookup = Command::XRead { key: key.clone(), after: *after, count: LARGE_PAGE };
+            let lookup = Command::XRead { key: key.clone(), after: *after, count: self.page };
             return (!std::mem::replace(&mut self.looking, true)).then_some(lookup);
         }
         let command = self.queue.get(self.sent)?.command.clone();
@@ -150,6 +153,22 @@ impl Pipeline {
             self.queue = VecDeque::new();
         }
         done.map(|done| (done, reply))
+    }
+
+    /// The reply to the oldest command under way can't be read, most likely because it is larger than a reply may be, and would be again: a
+    /// look-up asks for less next time, another read is given up. The connection can't be used any more.
+    #[must_use]
+    pub fn too_large(&mut self) -> Settled {
+        if self.looking {
+            self.page = (self.page / 2).max(1);
+            return Vec::new();
+        }
+        match self.queue.front() {
+            Some(Pending { command: Command::XRead { .. }, .. }) if self.sent > 0 => {
+                self.answered(Reply::Failed(StreamError::Unavailable))
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// The connection broke: all that was under way is in doubt.
@@ -196,11 +215,12 @@ impl Pipeline {
                 settled.extend(self.found(&key, posted, *id));
             }
         }
-        if let Some((last, _)) = items.last().filter(|_| items.len() >= LARGE_PAGE) {
+        if let Some((last, _)) = items.last().filter(|_| items.len() >= self.page) {
             self.lookups.push_front(Lookup { key, after: *last.max(&after) });
         }
         if self.lookups.is_empty() {
             self.doubtful = 0;
+            self.page = LARGE_PAGE;
         }
         settled
     }
