@@ -40,7 +40,7 @@ fuzz_target!(|data: &[u8]| {
             10 if choice < 16 => Input::Close(Reason::ServerShuttingDown),
             11 => {
                 sent += 1;
-                s.send(&Frames { first: Frame::text(&format!("4{sent}")), rest: Vec::new() });
+                s.send(Frames { first: Frame::text(&format!("4{sent}")), rest: Vec::new() });
                 frames = s.take_frames();
                 Input::Timeout
             }

@@ -179,7 +179,7 @@ mod tests {
 
     /// All that the client was sent.
     fn heard(connection: &Connection) -> Vec<String> {
-        match connection.take_frames() {
+        match connection.take_frames(0, None) {
             Write::Frames(frames) => {
                 frames.iter().map(|frame| String::from_utf8_lossy(frame.packet()).into_owned()).collect()
             }

@@ -69,6 +69,7 @@ pub async fn serve(stream: TcpStream, early: Vec<u8>, connection: Arc<Connection
         attached: true,
         queue: VecDeque::new(),
         written: 0,
+        sent: 0,
         last: false,
         waker: None,
     };
@@ -88,7 +89,8 @@ pub async fn serve(stream: TcpStream, early: Vec<u8>, connection: Arc<Connection
     // What is queued still goes out, to a client that reads.
     let _ = timeout(LAST_WORDS, poll_fn(|cx| if socket.last { socket.poll(cx) } else { Poll::Ready(()) })).await;
     // Also where the task ends otherwise: the session must not wait for a WebSocket that is gone.
-    let Socket { connection, via, attached, mut stream, last, .. } = socket;
+    let Socket { connection, via, attached, mut stream, last, sent, .. } = socket;
+    connection.sent(sent);
     if attached {
         connection.handle(connection.server().now(), Input::SocketClosed(via));
     }
@@ -134,6 +136,8 @@ struct Socket {
     queue: VecDeque<Queued>,
     /// Bytes of the queue's first entry that are written.
     written: usize,
+    /// Bytes of the session's packets that are written, and that it does not know of.
+    sent: usize,
     /// After the queue comes the end.
     last: bool,
     /// What the session wakes this task with, made once.
@@ -142,37 +146,31 @@ struct Socket {
 
 impl Socket {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Once there is nothing more to read the task will be woken when there is.
+        let mut reads = !self.last;
         loop {
-            let wrote = self.write(cx);
-            if wrote == Step::Gone {
-                return Poll::Ready(());
+            match if reads { self.read(cx) } else { Step::Wait } {
+                Step::Again => {}
+                Step::Wait => reads = false,
+                Step::End => {
+                    self.last = true;
+                    reads = false;
+                }
+                Step::Gone => return Poll::Ready(()),
             }
-            let read = if self.last { Step::Wait } else { self.read(cx) };
-            match (read, wrote) {
-                (Step::Gone, _) => return Poll::Ready(()),
-                (Step::End, _) => self.last = true,
-                (Step::Wait, Step::Wait) if self.may_sleep(cx) => return Poll::Pending,
-                (Step::Again | Step::Wait, _) => {}
+            match self.write(cx, !reads) {
+                Step::Gone => return Poll::Ready(()),
+                Step::Wait if !reads => return Poll::Pending,
+                Step::Wait | Step::Again | Step::End => {}
             }
         }
     }
 
-    /// Whether nothing has come meanwhile for the client; then the session wakes this task when something does. Not sooner: what the client's
-    /// own events send to it would wake the task that is about to look anyway.
-    fn may_sleep(&mut self, cx: &mut Context<'_>) -> bool {
-        match self.via {
-            Via::WebSocket if self.queue.is_empty() => {
-                let waker = self.waker.get_or_insert_with(|| relayed(cx.waker()));
-                self.connection.wait_for_frames(waker)
-            }
-            Via::WebSocket | Via::Probe | Via::Polling => true,
-        }
-    }
-
-    /// Writes what waits, as much as the socket takes.
-    fn write(&mut self, cx: &mut Context<'_>) -> Step {
+    /// Writes what waits, as much as the socket takes. `sleeps`: the task sleeps if nothing does, until the session wakes it. Not sooner: what
+    /// the client's own events send to it would wake the task that is about to look anyway.
+    fn write(&mut self, cx: &mut Context<'_>, sleeps: bool) -> Step {
         if self.queue.is_empty() && !self.last {
-            match self.refill(cx) {
+            match self.refill(cx, sleeps) {
                 Step::Again => {}
                 step => return step,
             }
@@ -185,7 +183,7 @@ impl Socket {
                 Poll::Pending if self.last => return Step::Wait,
                 Poll::Pending => {
                     let over = match self.via {
-                        Via::WebSocket => self.connection.poll_blocked(cx.waker()),
+                        Via::WebSocket => self.connection.poll_blocked(cx.waker(), std::mem::take(&mut self.sent)),
                         Via::Probe | Via::Polling => !self.connection.poll_probe(cx.waker()),
                     };
                     return if over { Step::Gone } else { Step::Wait };
@@ -196,14 +194,15 @@ impl Socket {
     }
 
     /// Takes from the session what waits for the client.
-    fn refill(&mut self, cx: &mut Context<'_>) -> Step {
+    fn refill(&mut self, cx: &mut Context<'_>, sleeps: bool) -> Step {
         if self.via == Via::Probe {
             return match self.connection.poll_probe(cx.waker()) {
                 true => Step::Wait,
                 false => self.detach(),
             };
         }
-        match self.connection.take_frames() {
+        let waker = sleeps.then(|| &*self.waker.get_or_insert_with(|| relayed(cx.waker())));
+        match self.connection.take_frames(std::mem::take(&mut self.sent), waker) {
             Write::Frames(frames) if frames.is_empty() => {
                 self.queue = VecDeque::new();
                 Step::Wait
@@ -267,7 +266,6 @@ impl Socket {
 
     fn advance(&mut self, n: usize) {
         self.written += n;
-        let mut sent = 0;
         while let Some(first) = self.queue.front() {
             let length = first.bytes().len();
             if self.written < length {
@@ -275,11 +273,8 @@ impl Socket {
             }
             self.written -= length;
             if let Some(Queued::Packet(_)) = self.queue.pop_front() {
-                sent += length;
+                self.sent += length;
             }
-        }
-        if sent > 0 {
-            self.connection.sent(sent);
         }
     }
 

@@ -49,9 +49,9 @@ impl Outbox {
     ///
     /// # Errors
     /// [`Full`]: the frame that was too much and those after it are not queued.
-    pub fn push_all(&mut self, frames: &Frames) -> Result<(), Full> {
-        self.push(frames.first.clone())?;
-        frames.rest.iter().try_for_each(|frame| self.push(frame.clone()))
+    pub fn push_all(&mut self, frames: Frames) -> Result<(), Full> {
+        self.push(frames.first)?;
+        frames.rest.into_iter().try_for_each(|frame| self.push(frame))
     }
 
     /// Nothing waits to be taken.

@@ -437,7 +437,7 @@ impl Session {
     }
 
     /// Queues a packet for the client. False: the session is closed, or is now because the client's bound is reached.
-    pub fn send(&mut self, frames: &Frames) -> bool {
+    pub fn send(&mut self, frames: Frames) -> bool {
         let open = self.is_open();
         if open && self.outbox.push_all(frames).is_err() {
             self.overflow();

@@ -66,10 +66,10 @@ fn a_get_waits_until_there_is_something() {
     let mut s = polling();
     assert_eq!(get(&mut s, 1), "-");
     assert!(!s.get_ready());
-    assert!(s.send(&message("4a")) && s.send(&message("4b")));
+    assert!(s.send(message("4a")) && s.send(message("4b")));
     assert!(s.get_ready());
     assert_eq!(answer(&mut s), "4a 4b");
-    s.send(&message("4c"));
+    s.send(message("4c"));
     assert_eq!(get(&mut s, 2), "4c");
 }
 
@@ -140,9 +140,9 @@ fn the_close_packet_travels_alone_unless_the_client_broke_the_protocol() {
         [(Reason::ServerShuttingDown, ["4a", "1"]), (Reason::ForcedClose, ["4a 1", "Session ID unknown"])]
     {
         let mut s = polling();
-        s.send(&message("4a"));
+        s.send(message("4a"));
         s.handle(t(2), Input::Close(reason));
-        assert!(!s.send(&message("4late")));
+        assert!(!s.send(message("4late")));
         assert_eq!([get(&mut s, 3), get(&mut s, 4)], answers);
     }
 }
@@ -232,9 +232,9 @@ fn upgrade() {
     assert_eq!(answer(&mut s), "-");
     s.handle(t(110), Input::Timeout);
     assert_eq!(answer(&mut s), "6");
-    s.send(&message("4buffered"));
+    s.send(message("4buffered"));
     assert_eq!(s.handle(t(120), packet(Via::Probe, "5")), Reaction::Upgraded);
-    s.send(&message("4after"));
+    s.send(message("4after"));
     assert_eq!(texts(s.take_frames()), "4buffered 4after");
     assert_eq!(get(&mut s, 130), "Bad request");
     assert_eq!(s.handle(t(131), Input::PostBegins), Reaction::Refused(Refusal::BadRequest));
@@ -255,7 +255,7 @@ fn a_get_gets_a_noop_every_hundred_milliseconds() {
 #[test]
 fn polling_goes_on_while_a_websocket_probes() {
     let mut s = probed();
-    s.send(&message("4a"));
+    s.send(message("4a"));
     assert_eq!(get(&mut s, 20), "4a");
     assert_eq!(texts(s.take_frames()), "");
     s.handle(t(20), Input::PostBegins);
@@ -322,7 +322,7 @@ fn a_probe_has_ten_seconds() {
 #[test]
 fn a_client_that_does_not_read_is_cut() {
     let mut s = session(Transport::WebSocket);
-    while s.send(&message("4aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")) {}
+    while s.send(message("4aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")) {}
     assert!(s.overflowed() && s.is_closed());
     assert_eq!(s.take_ended(), Some(Reason::TransportError));
     assert_eq!(s.take_frames().len(), 0);
@@ -403,7 +403,7 @@ proptest! {
                 Op::Gone(via) => drop(s.handle(t(now), Input::SocketClosed(via))),
                 Op::Send => {
                     sent += 1;
-                    s.send(&message(&format!("4{sent}")));
+                    s.send(message(&format!("4{sent}")));
                 }
                 Op::Take => frames = s.take_frames(),
                 Op::Close => drop(s.handle(t(now), Input::Close(Reason::ServerShuttingDown))),

@@ -80,7 +80,7 @@ impl Broadcast {
         match (self.local, self.volatile) {
             (true, volatile) => self.namespace.emit_here(&self.target, name, &args.into(), volatile),
             (false, true) => self.namespace.emit_volatile(self.target, name, args.into()),
-            (false, false) => self.namespace.emit(self.target, name, args.into(), None),
+            (false, false) => self.namespace.emit(self.target, name, args.into()),
         }
     }
 

@@ -301,7 +301,7 @@ impl Connection {
 
     /// Queues a packet; `volatile` ones only for a client that can take them now. Runs no handlers: a client that is cut by this is seen to
     /// by its timer, which is due at once.
-    pub(super) fn send(&self, frames: &Frames, volatile: bool) -> Sent {
+    pub(super) fn send(&self, frames: Frames, volatile: bool) -> Sent {
         let mut state = lock(&self.state);
         if volatile && !state.session.is_writable() {
             return if state.session.is_open() { Sent::Dropped } else { Sent::Closed };
@@ -335,12 +335,12 @@ impl Connection {
 
     /// Sends an Engine.IO text message; for servers without Socket.IO.
     pub fn send_text(&self, text: &str) {
-        self.send(&Frame::text(&format!("4{text}")).into(), false);
+        self.send(Frame::text(&format!("4{text}")).into(), false);
     }
 
     /// Sends an Engine.IO binary message; for servers without Socket.IO.
     pub fn send_binary(&self, data: &[u8]) {
-        self.send(&Frame::binary(data).into(), false);
+        self.send(Frame::binary(data).into(), false);
     }
 
     /// A namespace has accepted the client: the answer to its CONNECT goes out, then what it missed. False if the client is gone or has
@@ -348,7 +348,7 @@ impl Connection {
     ///
     /// The official server sends them the other way round. Its client keeps events that arrive before the CONNECT, also across a cut, and
     /// without moving its offset: a cut in the middle would make it handle them twice.
-    pub(super) fn admit(&self, socket: &Socket, missed: &[Frames], answer: Frame) -> bool {
+    pub(super) fn admit(&self, socket: &Socket, missed: Vec<Frames>, answer: Frame) -> bool {
         let mut state = lock(&self.state);
         let nsp = socket.nsp_name();
         let State { session, client: Some(client), sockets, .. } = &mut *state else { return false };
@@ -357,7 +357,7 @@ impl Connection {
         }
         client.connected(nsp.as_str());
         sockets.push(socket.clone());
-        session.send(&answer.into());
+        session.send(answer.into());
         for frames in missed {
             session.send(frames);
         }
@@ -375,7 +375,7 @@ impl Connection {
         if let Some(client) = &mut lock(&self.state).client {
             client.left(nsp);
         }
-        self.send(&answer.into(), false);
+        self.send(answer.into(), false);
     }
 
     /// The server has removed the client from a namespace. False: this socket was not there any more, and nothing is said.
@@ -387,7 +387,7 @@ impl Connection {
             client.removed(socket.nsp_name().as_str());
         }
         drop(state);
-        self.send(&packet.into(), false);
+        self.send(packet.into(), false);
         true
     }
 
@@ -414,10 +414,16 @@ impl Connection {
         answer
     }
 
-    /// What the WebSocket has to do. Its task is not woken until it waits again.
-    pub fn take_frames(&self) -> Write {
+    /// What the WebSocket has to do; its socket took `sent` bytes since it last asked. `waker` is woken when there is something to do, if there
+    /// is nothing now; without one the WebSocket's task will ask again by itself.
+    pub fn take_frames(&self, sent: usize, waker: Option<&Waker>) -> Write {
+        self.count_sent(sent);
         let mut state = lock(&self.state);
-        state.wakers.awaits = Awaits::Nothing;
+        state.session.sent(sent);
+        match waker {
+            Some(waker) if !state.session.websocket_ready() => state.wakers.wait(waker, Awaits::Frames),
+            Some(_) | None => state.wakers.awaits = Awaits::Nothing,
+        }
         let frames = state.session.take_frames();
         match (state.session.is_closed(), state.session.is_open()) {
             (true, _) => Write::Closed,
@@ -426,20 +432,12 @@ impl Connection {
         }
     }
 
-    /// `waker` is woken when the WebSocket has something to do. False: it has already.
-    #[must_use]
-    pub fn wait_for_frames(&self, waker: &Waker) -> bool {
+    /// Whether the session has ended, asked by a WebSocket whose socket takes no more, and took `sent` bytes since it last asked; `waker` is
+    /// woken when it does.
+    pub fn poll_blocked(&self, waker: &Waker, sent: usize) -> bool {
+        self.count_sent(sent);
         let mut state = lock(&self.state);
-        let waits = !state.session.websocket_ready();
-        if waits {
-            state.wakers.wait(waker, Awaits::Frames);
-        }
-        waits
-    }
-
-    /// Whether the session has ended, asked by a WebSocket whose socket takes no more; `waker` is woken when it does.
-    pub fn poll_blocked(&self, waker: &Waker) -> bool {
-        let mut state = lock(&self.state);
+        state.session.sent(sent);
         state.wakers.wait(waker, Awaits::End);
         state.session.is_closed()
     }
@@ -454,7 +452,13 @@ impl Connection {
     /// The client's socket took `bytes`.
     pub fn sent(&self, bytes: usize) {
         lock(&self.state).session.sent(bytes);
-        self.server.metrics().bytes_out.add(bytes);
+        self.count_sent(bytes);
+    }
+
+    fn count_sent(&self, bytes: usize) {
+        if bytes > 0 {
+            self.server.metrics().bytes_out.add(bytes);
+        }
     }
 
     /// Whether a GET or POST repeats the one before, by the mark that clients put on each: a proxy sends it again when its connection to

@@ -57,14 +57,23 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// This very socket is in; another one may have taken its id over.
+    /// This very socket is in; another one may have taken its id over. As written in the socket, so that an event for a single client looks
+    /// nothing up.
     pub(super) fn has(&self, socket: &Socket) -> bool {
-        self.sockets.get(socket.id()) == Some(socket)
+        socket.is_in()
+    }
+
+    /// Whether this very socket is in, and nobody has joined the room of its id: what is sent to that room is for it alone.
+    pub(super) fn is_alone(&self, socket: &Socket) -> bool {
+        self.has(socket) && !self.rooms.contains_key(socket.id().as_str())
     }
 
     /// Adds a client with the rooms of its session.
     pub(super) fn insert(&mut self, socket: &Socket) {
-        self.sockets.insert(socket.id().clone(), socket.clone());
+        if let Some(former) = self.sockets.insert(socket.id().clone(), socket.clone()) {
+            former.set_in(false);
+        }
+        socket.set_in(true);
         for room in socket.rooms().into_iter().skip(1) {
             self.rooms.entry(room).or_default().insert(socket.number(), socket.clone());
         }
@@ -72,7 +81,9 @@ impl Hub {
 
     /// Takes a client out of everything; what it was in stays written in the socket.
     pub(super) fn remove(&mut self, socket: &Socket) {
-        self.sockets.remove(socket.id());
+        if let Some(removed) = self.sockets.remove(socket.id()) {
+            removed.set_in(false);
+        }
         for room in socket.rooms().into_iter().skip(1) {
             self.expel(socket, &room);
         }

@@ -317,7 +317,7 @@ impl Namespace {
             };
         }
         // As `publish_here`, without an entry. All events of the namespace wait for the hub, so what can be done before is done before.
-        let now = self.now();
+        let now = self.core.recently();
         let event = EventRef { to: &to, name, args: &args };
         let packet = socket_packet::begin_event(self.name().as_str(), None, name, &args);
         let mut hub = lock(&self.hub);
@@ -327,7 +327,11 @@ impl Namespace {
         let appended = self.core.streams.append_event(now, &self.key, &self.core.uid, event);
         let Some(id) = appended else { return Ok(()) };
         hub.position = id;
-        self.send(&hub, &to, &packet.finish(self.recovery_ms().map(|_| id)), false);
+        let frames = packet.finish(self.recovery_ms().map(|_| id));
+        match only {
+            Some(socket) if hub.is_alone(socket) => socket.send_now(frames),
+            Some(_) | None => self.send(&hub, &to, &frames, false),
+        }
         drop(hub);
         self.core.metrics.log_appends.one();
         Ok(())
@@ -466,7 +470,7 @@ impl Namespace {
                 Deferred::Ask(posted, sockets) => self.ask_clients(&posted, sockets),
                 Deferred::Fetch(uid, request, sockets) => self.core.answer_fetch(&uid, request, &sockets),
                 Deferred::Tidy(socket) => socket.namespace().tidy(&socket, UNTIDY),
-                Deferred::Held(Held::Packet(socket, frames)) => socket.send_now(&frames),
+                Deferred::Held(Held::Packet(socket, frames)) => socket.send_now(frames),
                 Deferred::Held(Held::Disconnect(socket, close)) => socket.farewell(close),
                 Deferred::Present => {
                     let posted = self.core.post(0, Entry::Present);
@@ -591,7 +595,7 @@ impl Namespace {
     /// Sends one packet, encoded once, to all that are meant.
     pub(super) fn send(&self, hub: &Hub, to: &Target, frames: &Frames, volatile: bool) {
         let (mut queued, mut dropped) = (0, 0);
-        hub.each(to, |socket| match socket.connection().send(frames, volatile) {
+        hub.each(to, |socket| match socket.connection().send(frames.clone(), volatile) {
             Sent::Queued => queued += 1,
             Sent::Dropped => dropped += 1,
             Sent::Closed => {}

@@ -5,7 +5,6 @@
 //! an exact position. Handlers run with the hub released.
 
 use super::broadcast::Broadcast;
-use super::connection::Sent;
 use super::entry::{Entry, Target};
 use super::handler::{Handler, Middleware, Next};
 use super::hub::Hub;
@@ -206,23 +205,25 @@ impl Namespace {
         }
     }
 
-    /// Sends an event that clients who are away get later; `only` is the receiver, where it is known to be a single one.
-    pub(super) fn emit(&self, to: Target, name: &str, args: Args, only: Option<&Socket>) -> Result<(), EmitError> {
+    /// Sends an event that clients who are away get later.
+    pub(super) fn emit(&self, to: Target, name: &str, args: Args) -> Result<(), EmitError> {
         self.check(name, &args)?;
-        match (self.recovery_ms(), only) {
-            (None, Some(socket)) => {
-                if socket.connected() {
-                    let frames = socket_packet::event(self.name.as_str(), None, name, &args, None);
-                    self.count_out(usize::from(socket.connection().send(&frames, false) == Sent::Queued));
-                }
-                Ok(())
-            }
-            // A client that has left for good gets nothing.
-            (Some(_), Some(socket)) if !socket.may_return() => Ok(()),
-            (Some(_), Some(socket)) => self.publish_event(to, name, args, Some(socket)),
-            (None, None) if !self.core.logged => self.emit_here(&to, name, &args, false),
-            (_, None) => self.publish_event(to, name, args, None),
+        match self.core.logged {
+            true => self.publish_event(to, name, args, None),
+            false => self.emit_here(&to, name, &args, false),
         }
+    }
+
+    /// As `emit`, to a single client.
+    pub(super) fn emit_to(&self, socket: &Socket, name: &str, args: Args) -> Result<(), EmitError> {
+        self.check(name, &args)?;
+        match self.recovery_ms() {
+            None => socket.send_now(socket_packet::event(self.name.as_str(), None, name, &args, None)),
+            Some(_) if socket.may_return() => return self.publish_event(socket.only(), name, args, Some(socket)),
+            // A client that has left for good gets nothing.
+            Some(_) => {}
+        }
+        Ok(())
     }
 
     /// Sends an event to the clients that are here, and keeps nothing.

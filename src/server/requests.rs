@@ -208,7 +208,7 @@ impl Namespace {
             if socket.expect_ack(id, Some(*timeout_ms), on_ack).is_err() {
                 continue;
             }
-            match socket.connection().send(&frames, false) {
+            match socket.connection().send(frames.clone(), false) {
                 Sent::Queued => self.count_out(1),
                 Sent::Dropped | Sent::Closed => socket.acked(id, Err(AckError::Disconnected)),
             }

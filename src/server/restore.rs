@@ -291,13 +291,14 @@ impl Namespace {
         let (missed, stays) = replay.map(Replay::finish).unwrap_or_default();
         let pid = socket.pid().map(|pid| pid.as_str());
         let answer = socket_packet::connect(self.name().as_str(), socket.id().as_str(), pid);
-        if !socket.connection().admit(socket, &missed, answer) {
+        let count = missed.len();
+        if !socket.connection().admit(socket, missed, answer) {
             return false;
         }
         socket.admitted(position, stays);
         hub.insert(socket);
         let _ = self.write_record(hub, socket);
-        self.count_out(missed.len());
+        self.count_out(count);
         true
     }
 }

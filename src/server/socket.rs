@@ -4,7 +4,7 @@
 //! that it is put into, wait for its return.
 
 use super::broadcast::Broadcast;
-use super::connection::Connection;
+use super::connection::{Connection, Sent};
 use super::entry::{Entry, Record, RemoteSocket, Rooms, Stay, Target};
 use super::handler::{Ack, AckError, Event};
 use super::lock;
@@ -21,7 +21,7 @@ use crate::proto::session::Input;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 /// Why a packet was not sent, or a room not joined.
@@ -71,11 +71,27 @@ enum Life {
     Joining,
     /// In the namespace; the handler does not know it yet.
     Admitted,
+    /// In the namespace; the handler's `connect` runs.
+    Announced,
     /// In the namespace.
     Live,
     /// Cut off; its session may come back.
     Away,
     Gone,
+}
+
+/// A [`Life`] that every packet may look at without the lock. It is changed with the lock held.
+struct LifeCell(AtomicU8);
+
+impl LifeCell {
+    fn get(&self) -> Life {
+        let all = [Life::Joining, Life::Admitted, Life::Announced, Life::Live, Life::Away];
+        all.get(usize::from(self.0.load(Ordering::Acquire))).copied().unwrap_or(Life::Gone)
+    }
+
+    fn set(&self, life: Life) {
+        self.0.store(life as u8, Ordering::Release);
+    }
 }
 
 /// What recovery has to know. Positions are ids in the namespace's log.
@@ -104,13 +120,10 @@ enum Early {
 }
 
 struct State {
-    life: Life,
     stays: Vec<Stay>,
     data: Arc<Value>,
     position: Position,
     acks: HashMap<u64, OnAck>,
-    /// The number of this server's last entry that was sent to this client.
-    own: u64,
     /// The handler's `connect` runs, perhaps on another thread; what comes meanwhile waits here.
     announcing: bool,
     early: Vec<Early>,
@@ -127,6 +140,11 @@ struct Inner {
     joined: Time,
     namespace: Arc<Namespace>,
     connection: Arc<Connection>,
+    life: LifeCell,
+    /// Among the clients of its namespace's hub, which alone writes this.
+    is_in: AtomicBool,
+    /// The number of this server's last entry that was sent to this client.
+    own: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -180,12 +198,10 @@ impl Socket {
             }
         };
         let state = State {
-            life: Life::Joining,
             stays: Vec::new(),
             data,
             position: Position::default(),
             acks: HashMap::new(),
-            own: 0,
             announcing: false,
             refreshing: false,
             early: Vec::new(),
@@ -200,6 +216,9 @@ impl Socket {
             joined: server.now(),
             namespace: namespace.clone(),
             connection: connection.clone(),
+            life: LifeCell(AtomicU8::new(Life::Joining as u8)),
+            is_in: AtomicBool::new(false),
+            own: AtomicU64::new(0),
             state: Mutex::new(state),
         }))
     }
@@ -219,7 +238,7 @@ impl Socket {
     /// The client is in the namespace.
     #[must_use]
     pub fn connected(&self) -> bool {
-        matches!(lock(&self.0.state).life, Life::Admitted | Life::Live)
+        matches!(self.0.life.get(), Life::Admitted | Life::Announced | Life::Live)
     }
 
     /// The namespace.
@@ -272,7 +291,7 @@ impl Socket {
     /// # Errors
     /// [`EmitError::ReservedName`], [`EmitError::TooManyAttachments`]; [`EmitError::NamespaceGone`] and [`EmitError::Log`] where there is a log.
     pub fn emit(&self, name: &str, args: impl Into<Args>) -> Result<(), EmitError> {
-        self.0.namespace.emit(self.only(), name, args.into(), Some(self))
+        self.0.namespace.emit_to(self, name, args.into())
     }
 
     /// Sends an event that asks for an acknowledgement; `on_ack` hears it, or why it did not come within `timeout_ms` milliseconds, `None`: while
@@ -292,15 +311,14 @@ impl Socket {
         let id = self.0.namespace.next_ack();
         self.expect_ack(id, timeout_ms, Box::new(on_ack))?;
         let frames = socket_packet::event(self.nsp_name().as_str(), Some(id), name, &args, None);
-        let own = lock(&self.0.state).own;
-        self.send_after(own, frames);
+        self.send_after(self.own(), frames);
         Ok(())
     }
 
     pub(super) fn expect_ack(&self, id: u64, timeout_ms: Option<u64>, on_ack: OnAck) -> Result<(), EmitError> {
         let server = self.0.connection.server();
         let mut state = lock(&self.0.state);
-        if matches!(state.life, Life::Away | Life::Gone) {
+        if matches!(self.0.life.get(), Life::Away | Life::Gone) {
             drop(state);
             on_ack(Err(AckError::Disconnected));
             return Ok(());
@@ -326,13 +344,9 @@ impl Socket {
 
     /// `since`: the namespace's last entry before the handler ran. An acknowledgement must not overtake what its handler has sent.
     pub(super) fn send_ack(&self, id: u64, args: &Args, since: u64) {
-        let state = lock(&self.0.state);
-        let own = state.own;
-        let connected = matches!(state.life, Life::Admitted | Life::Live);
-        drop(state);
-        if connected {
+        if self.connected() {
             let sent = self.0.namespace.sent.load(Ordering::Acquire);
-            let after = if sent > since { sent } else { own };
+            let after = if sent > since { sent } else { self.own() };
             self.send_after(after, socket_packet::ack(self.nsp_name().as_str(), id, args));
         }
     }
@@ -340,23 +354,25 @@ impl Socket {
     /// Sends a packet once this server's entry number `own` has come back from the log; nearly always it has.
     fn send_after(&self, own: u64, frames: Frames) {
         match own <= self.0.namespace.returned.load(Ordering::Acquire) {
-            true => self.send_now(&frames),
+            true => self.send_now(frames),
             false => self.0.namespace.hold(own, Held::Packet(self.clone(), frames)),
         }
     }
 
-    pub(super) fn send_now(&self, frames: &Frames) {
-        // It may have been removed while this waited.
-        if self.connected() {
-            self.0.connection.send(frames, false);
+    /// Sends a packet to a client that is in the namespace; it may have been removed while the packet waited.
+    pub(super) fn send_now(&self, frames: Frames) {
+        if self.connected() && self.0.connection.send(frames, false) == Sent::Queued {
             self.0.namespace.count_out(1);
         }
     }
 
     /// What is sent to this client besides the log waits for entry number `own`.
     pub(super) fn expect_own(&self, own: u64) {
-        let mut state = lock(&self.0.state);
-        state.own = state.own.max(own);
+        self.0.own.fetch_max(own, Ordering::AcqRel);
+    }
+
+    fn own(&self) -> u64 {
+        self.0.own.load(Ordering::Acquire)
     }
 
     /// This client alone, wherever it is.
@@ -420,7 +436,7 @@ impl Socket {
 
     /// Removes the client from the namespace; with `close` from all of them, and its connection is closed.
     pub fn disconnect(&self, close: bool) {
-        let own = lock(&self.0.state).own;
+        let own = self.own();
         match own <= self.0.namespace.returned.load(Ordering::Acquire) {
             true => self.farewell(close),
             false => self.0.namespace.hold(own, Held::Disconnect(self.clone(), close)),
@@ -448,7 +464,16 @@ impl Socket {
 
     /// The client is here, or may come back and get what is sent to it meanwhile.
     pub(super) fn may_return(&self) -> bool {
-        matches!(lock(&self.0.state).life, Life::Admitted | Life::Live | Life::Away)
+        self.connected() || self.0.life.get() == Life::Away
+    }
+
+    /// See [`Hub::has`](super::hub::Hub::has).
+    pub(super) fn is_in(&self) -> bool {
+        self.0.is_in.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_in(&self, is_in: bool) {
+        self.0.is_in.store(is_in, Ordering::Release);
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -465,8 +490,11 @@ impl Socket {
 
     /// Runs the application's handler for an event of the client.
     pub(super) fn event(&self, name: &str, args: Args, id: Option<u64>) {
+        if self.0.life.get() == Life::Live {
+            return self.handle_event(name, args, id);
+        }
         let mut state = lock(&self.0.state);
-        if state.announcing || state.life == Life::Admitted {
+        if state.announcing || self.0.life.get() == Life::Admitted {
             state.early.push(Early::Event(name.into(), args, id));
             let many = state.early.len() > EARLY;
             drop(state);
@@ -490,17 +518,17 @@ impl Socket {
         self.0.namespace.remove(self, reason);
         let mut state = lock(&self.0.state);
         let next = if reason.recoverable() { Life::Away } else { Life::Gone };
-        let was = std::mem::replace(&mut state.life, next);
+        let was = self.0.life.get();
+        self.0.life.set(next);
         let acks = std::mem::take(&mut state.acks);
-        let later = was == Life::Live && state.announcing;
-        if later {
+        if was == Life::Announced {
             state.early.push(Early::Left(reason));
         }
         drop(state);
         for on_ack in acks.into_values() {
             on_ack(Err(AckError::Disconnected));
         }
-        if was == Life::Live && !later {
+        if was == Life::Live {
             self.0.namespace.handler().disconnect(self, reason);
         }
     }
@@ -523,7 +551,7 @@ impl Socket {
     /// The namespace lets the client in at `position`.
     pub(super) fn admitted(&self, position: Position, stays: Vec<Stay>) {
         let mut state = lock(&self.0.state);
-        state.life = Life::Admitted;
+        self.0.life.set(Life::Admitted);
         state.position = position;
         state.stays = stays;
     }
@@ -531,21 +559,24 @@ impl Socket {
     /// Tells the handler of a client that was let in, unless it has left again; then what has come from the client meanwhile.
     pub(super) fn announce(&self) {
         let mut state = lock(&self.0.state);
-        if state.life != Life::Admitted {
+        if self.0.life.get() != Life::Admitted {
             return;
         }
-        state.life = Life::Live;
+        self.0.life.set(Life::Announced);
         state.announcing = true;
         drop(state);
         self.0.namespace.handler().connect(self);
         loop {
             let mut state = lock(&self.0.state);
             let early = std::mem::take(&mut state.early);
-            state.announcing = !early.is_empty();
-            drop(state);
             if early.is_empty() {
+                state.announcing = false;
+                if self.0.life.get() == Life::Announced {
+                    self.0.life.set(Life::Live);
+                }
                 return;
             }
+            drop(state);
             for came in early {
                 match came {
                     Early::Event(name, args, id) => self.handle_event(&name, args, id),

@@ -56,7 +56,7 @@ impl Line {
                         None => return true,
                     }
                 }
-                false => match self.connection.take_frames() {
+                false => match self.connection.take_frames(0, None) {
                     Write::Frames(frames) if frames.is_empty() => return true,
                     Write::Frames(frames) => (frames, true),
                     Write::Last(frames) => (frames, false),
