@@ -38,7 +38,8 @@ impl Kept {
 #[derive(Debug, Default)]
 struct Stream {
     entries: VecDeque<(Offset, Kept)>,
-    packed: Packed,
+    /// Apart, because most streams are sessions, and those keep no events.
+    packed: Option<Box<Packed>>,
     bytes: usize,
     last: Offset,
     dies: Option<Time>,
@@ -47,9 +48,7 @@ struct Stream {
 impl Stream {
     fn add(&mut self, now: Time, posted: &Arc<Posted>, limits: &Limits) -> Offset {
         let packed = match &posted.entry {
-            Entry::Broadcast { to, name, args } => {
-                self.packed.add(&posted.uid, posted.seq, EventRef { to, name, args })
-            }
+            Entry::Broadcast { to, name, args } => self.pack(&posted.uid, posted.seq, EventRef { to, name, args }),
             _ => None,
         };
         self.keep(now, packed.map_or_else(|| Kept::Whole(posted.clone()), Kept::Packed), limits)
@@ -57,8 +56,12 @@ impl Stream {
 
     fn add_event(&mut self, now: Time, uid: &Arc<str>, event: EventRef<'_>, limits: &Limits) -> Offset {
         let whole = || Kept::Whole(Arc::new(Posted { uid: uid.clone(), seq: 0, entry: event.entry() }));
-        let kept = self.packed.add(uid, 0, event).map_or_else(whole, Kept::Packed);
+        let kept = self.pack(uid, 0, event).map_or_else(whole, Kept::Packed);
         self.keep(now, kept, limits)
+    }
+
+    fn pack(&mut self, uid: &Arc<str>, seq: u64, event: EventRef<'_>) -> Option<Place> {
+        self.packed.get_or_insert_default().add(uid, seq, event)
     }
 
     fn keep(&mut self, now: Time, kept: Kept, limits: &Limits) -> Offset {
@@ -78,16 +81,17 @@ impl Stream {
     fn drop_oldest(&mut self) {
         let Some((_, kept)) = self.entries.pop_front() else { return };
         self.bytes -= kept.weight();
+        let Some(packed) = &mut self.packed else { return };
         match self.entries.front() {
-            Some((_, Kept::Packed(place))) => self.packed.forget(Some(*place)),
+            Some((_, Kept::Packed(place))) => packed.forget(Some(*place)),
             Some((_, Kept::Whole(_))) => {}
-            None => self.packed.forget(None),
+            None => packed.forget(None),
         }
     }
 
     fn item(&self, (id, kept): &(Offset, Kept)) -> Option<Item> {
         match kept {
-            Kept::Packed(place) => self.packed.get(*place).map(|posted| (*id, Arc::new(posted))),
+            Kept::Packed(place) => self.packed.as_ref()?.get(*place).map(|posted| (*id, Arc::new(posted))),
             Kept::Whole(posted) => Some((*id, posted.clone())),
         }
     }

@@ -99,9 +99,12 @@ impl Packed {
 
 /// How many bytes [`put`] writes.
 fn size(EventRef { to, name, args }: EventRef<'_>) -> usize {
-    let rooms = to.rooms.iter().chain(&to.except);
-    let texts = rooms.map(Room::as_str).chain([name, args.text()]);
-    texts.map(|text| size_of::<u32>() + text.len()).sum::<usize>() + size_of::<u64>() + 2 * size_of::<u32>()
+    let text = |text: &str| size_of::<u32>() + text.len();
+    let mut size = size_of::<u64>() + text(name) + text(args.text());
+    for rooms in [&to.rooms[..], &to.except] {
+        size += size_of::<u32>() + rooms.iter().map(|room| text(room.as_str())).sum::<usize>();
+    }
+    size
 }
 
 fn put(out: &mut Vec<u8>, seq: u64, EventRef { to, name, args }: EventRef<'_>) -> Option<()> {
