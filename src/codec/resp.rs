@@ -19,29 +19,39 @@ const MAX_LINE: usize = 64 * 1024;
 /// Elements of an array that room is made for before they have come: the fields of an entry.
 const SOME: usize = 10;
 
-/// Bytes around an argument, about.
-const AROUND: usize = 12;
-
 /// Appends a command: an array of bulk strings.
 pub fn command(out: &mut Vec<u8>, args: &[&[u8]]) {
-    out.reserve(args.iter().map(|arg| arg.len().saturating_add(AROUND)).sum());
-    out.push(b'*');
-    push_size(out, args.len());
-    out.extend_from_slice(b"\r\n");
-    for arg in args {
-        out.push(b'$');
-        push_size(out, arg.len());
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(arg);
-        out.extend_from_slice(b"\r\n");
-    }
+    begin(out, args.len());
+    args.iter().for_each(|arg| word(out, &[arg]));
 }
 
-fn push_size(out: &mut Vec<u8>, size: usize) {
-    if size >= 10 {
-        push_size(out, size / 10);
+/// Appends the beginning of a command that has so many words, which are to follow.
+pub fn begin(out: &mut Vec<u8>, words: usize) {
+    push_size(out, b'*', words);
+}
+
+/// Appends a word of a command, given in pieces.
+pub fn word(out: &mut Vec<u8>, pieces: &[&[u8]]) {
+    push_size(out, b'$', pieces.iter().map(|piece| piece.len()).sum());
+    pieces.iter().for_each(|piece| out.extend_from_slice(piece));
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a word that is a number.
+pub fn number(out: &mut Vec<u8>, n: u64) {
+    word(out, &[itoa::Buffer::new().format(n).as_bytes()]);
+}
+
+fn push_size(out: &mut Vec<u8>, kind: u8, size: usize) {
+    match u8::try_from(size) {
+        // Most words have a digit.
+        Ok(digit @ 0..10) => out.extend_from_slice(&[kind, b'0'.wrapping_add(digit), b'\r', b'\n']),
+        _ => {
+            out.push(kind);
+            out.extend_from_slice(itoa::Buffer::new().format(size).as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
     }
-    out.push(b'0'.wrapping_add(u8::try_from(size % 10).unwrap_or(0)));
 }
 
 /// A reply, or a part of one.

@@ -408,7 +408,7 @@ impl RedisStreams {
         // Redis keeps to the order in which it was asked.
         let mut cursors = cursors.iter();
         for (name, entries) in pages {
-            let cursor = cursors.find(|(key, _)| self.0.options.names.of(key) == name);
+            let cursor = cursors.find(|(key, _)| self.0.options.names.is(key, &name));
             let (key, after) = cursor.ok_or(Trouble::Nonsense)?;
             let items = redis::items(key, entries, &self.0.limits)?;
             count_unreadable(&items, server.metrics());

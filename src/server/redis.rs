@@ -24,12 +24,28 @@ impl Names {
     /// The key in Redis.
     #[must_use]
     pub fn of(&self, key: &Key) -> String {
+        self.pieces(key).concat()
+    }
+
+    /// The key in pieces.
+    fn pieces<'a>(&'a self, key: &'a Key) -> [&'a str; 4] {
         match key {
-            Key::Log(nsp) => format!("{}#{nsp}#", self.streams),
-            Key::Inbox(uid) => format!("{}#{uid}#", self.streams),
-            Key::Control => format!("{}#", self.streams),
-            Key::Session(pid) => format!("{}{}", self.sessions, pid.as_str()),
+            Key::Log(nsp) => [&self.streams, "#", nsp.as_str(), "#"],
+            Key::Inbox(uid) => [&self.streams, "#", uid, "#"],
+            Key::Control => [&self.streams, "#", "", ""],
+            Key::Session(pid) => [&self.sessions, pid.as_str(), "", ""],
         }
+    }
+
+    /// Whether this is the key's name in Redis.
+    pub(crate) fn is(&self, key: &Key, name: &str) -> bool {
+        let rest = self.pieces(key).iter().try_fold(name, |rest, piece| rest.strip_prefix(piece));
+        rest == Some("")
+    }
+
+    /// Appends the key as a word of a command.
+    fn push(&self, out: &mut Vec<u8>, key: &Key) {
+        resp::word(out, &self.pieces(key).map(str::as_bytes));
     }
 }
 
@@ -64,48 +80,71 @@ impl fmt::Display for Trouble {
 /// # Errors
 /// [`StreamError::Refused`]: no entry can be made of this one, and nothing is appended.
 pub(crate) fn encode(out: &mut Vec<u8>, names: &Names, limits: &Limits, command: &Command) -> Result<(), StreamError> {
-    let key = names.of(command.key());
     match command {
-        Command::XAdd { key: kind, posted, create } => {
-            let nsp = nsp_of(kind);
+        Command::XAdd { key, posted, create } => {
+            let nsp = nsp_of(key);
             let fields = wire::encode(&nsp, posted).map_err(|_| StreamError::Refused)?;
-            let cap = limits.log_entries.to_string();
-            let mut args: Vec<&[u8]> = vec![b"XADD", key.as_bytes()];
+            let capped = matches!(key, Key::Log(_));
+            resp::begin(out, 3 + usize::from(!create) + 3 * usize::from(capped) + 2 * fields.len());
+            resp::word(out, &[b"XADD"]);
+            names.push(out, key);
             if !create {
-                args.push(b"NOMKSTREAM");
+                resp::word(out, &[b"NOMKSTREAM"]);
             }
-            if let Key::Log(_) = kind {
-                args.extend([&b"MAXLEN"[..], b"~", cap.as_bytes()]);
+            if capped {
+                resp::word(out, &[b"MAXLEN"]);
+                resp::word(out, &[b"~"]);
+                resp::number(out, limits.log_entries as u64);
             }
-            args.push(b"*");
-            args.extend(fields.iter().flat_map(|(field, value)| [field.as_bytes(), value.as_bytes()]));
-            resp::command(out, &args);
+            resp::word(out, &[b"*"]);
+            for (field, value) in &fields {
+                resp::word(out, &[field.as_bytes()]);
+                resp::word(out, &[value.as_bytes()]);
+            }
         }
-        Command::XRead { after, count, .. } => {
-            let (count, after) = (count.to_string(), after.to_string());
-            let words: [&[u8]; 6] =
-                [b"XREAD", b"COUNT", count.as_bytes(), b"STREAMS", key.as_bytes(), after.as_bytes()];
-            resp::command(out, &words);
+        Command::XRead { key, after, count } => {
+            resp::begin(out, 6);
+            resp::word(out, &[b"XREAD"]);
+            resp::word(out, &[b"COUNT"]);
+            resp::number(out, *count as u64);
+            resp::word(out, &[b"STREAMS"]);
+            names.push(out, key);
+            push_offset(out, *after);
         }
-        Command::XTrim { min, .. } => {
-            resp::command(out, &[b"XTRIM", key.as_bytes(), b"MINID", min.to_string().as_bytes()]);
+        Command::XTrim { key, min } => {
+            resp::begin(out, 4);
+            resp::word(out, &[b"XTRIM"]);
+            names.push(out, key);
+            resp::word(out, &[b"MINID"]);
+            push_offset(out, *min);
         }
-        // Whole seconds, rounded up: a session must not die early. 0 deletes.
-        Command::Expire { ms, .. } => {
-            resp::command(out, &[b"EXPIRE", key.as_bytes(), ms.div_ceil(1_000).to_string().as_bytes()]);
+        Command::Expire { key, ms } => {
+            resp::begin(out, 3);
+            resp::word(out, &[b"EXPIRE"]);
+            names.push(out, key);
+            // Whole seconds, rounded up: a session must not die early. 0 deletes.
+            resp::number(out, ms.div_ceil(1_000));
         }
     }
     Ok(())
 }
 
+fn push_offset(out: &mut Vec<u8>, Offset { ms, seq }: Offset) {
+    let (mut first, mut second) = (itoa::Buffer::new(), itoa::Buffer::new());
+    resp::word(out, &[first.format(ms).as_bytes(), b"-", second.format(seq).as_bytes()]);
+}
+
 /// A blocking read of several streams, for the reader's own connection.
 pub(crate) fn encode_read(out: &mut Vec<u8>, names: &Names, cursors: &[(Key, Offset)], count: usize, block_ms: u64) {
-    let keys = cursors.iter().map(|(key, _)| names.of(key));
-    let after = cursors.iter().map(|(_, after)| after.to_string());
-    let head = ["XREAD", "COUNT", &count.to_string(), "BLOCK", &block_ms.to_string(), "STREAMS"].map(str::to_owned);
-    let words: Vec<String> = head.into_iter().chain(keys).chain(after).collect();
-    let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
-    resp::command(out, &words);
+    resp::begin(out, 6 + 2 * cursors.len());
+    resp::word(out, &[b"XREAD"]);
+    resp::word(out, &[b"COUNT"]);
+    resp::number(out, count as u64);
+    resp::word(out, &[b"BLOCK"]);
+    resp::number(out, block_ms);
+    resp::word(out, &[b"STREAMS"]);
+    cursors.iter().for_each(|(key, _)| names.push(out, key));
+    cursors.iter().for_each(|(_, after)| push_offset(out, *after));
 }
 
 /// Appends what begins a connection, where a password is set.
@@ -213,15 +252,15 @@ pub(crate) fn read_reply(value: Value) -> Result<Vec<Page>, Trouble> {
 pub(crate) fn items(key: &Key, entries: Vec<Value>, limits: &Limits) -> Result<Vec<Item>, Trouble> {
     let nothing = || Posted { uid: "".into(), seq: 0, entry: Entry::Wake };
     // Entries that follow one another are often from one server, and share its name.
-    let mut sender: Arc<str> = "".into();
+    let mut sender: Arc<str> = Arc::default();
+    let nsp = nsp_of(key);
     let item = |entry| {
         let Value::Array(pair) = entry else { return Err(Trouble::Nonsense) };
         let mut pair = pair.into_iter();
         let (Some(Value::Bulk(id)), fields) = (pair.next(), pair.next()) else { return Err(Trouble::Nonsense) };
-        let mut posted = fields.and_then(|fields| posted(key, &fields, limits)).unwrap_or_else(nothing);
-        match posted.uid == sender {
-            true => posted.uid = sender.clone(),
-            false => sender = posted.uid.clone(),
+        let posted = fields.and_then(|fields| posted(key, &fields, &nsp, &sender, limits)).unwrap_or_else(nothing);
+        if !Arc::ptr_eq(&posted.uid, &sender) {
+            sender = posted.uid.clone();
         }
         Ok((offset(&id)?, Arc::new(posted)))
     };
@@ -241,13 +280,13 @@ fn pair(two: &[Value; 2]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-fn posted(key: &Key, fields: &Value, limits: &Limits) -> Option<Posted> {
+fn posted(key: &Key, fields: &Value, nsp: &Nsp, sender: &Arc<str>, limits: &Limits) -> Option<Posted> {
     let Value::Array(fields) = fields else { return None };
     let (pairs, rest) = fields.as_chunks::<2>();
     if !rest.is_empty() || pairs.iter().any(|two| pair(two).is_none()) {
         return None;
     }
-    let (nsp, posted) = wire::decode(pairs.iter().filter_map(pair), limits).ok()?;
+    let (nsp, posted) = wire::decode_next(pairs.iter().filter_map(pair), nsp, sender, limits).ok()?;
     match key {
         // An entry of another namespace has nothing to say here.
         Key::Log(own) if *own != nsp => None,

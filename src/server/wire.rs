@@ -109,11 +109,10 @@ pub fn encode<'a>(nsp: &'a Nsp, posted: &'a Posted) -> Result<Vec<(&'static str,
         _ => nsp,
     };
     let data = data(&posted.entry)?;
-    let mut fields = vec![
-        ("uid", Cow::Borrowed(&*posted.uid)),
-        ("nsp", Cow::Borrowed(nsp.as_str())),
-        ("type", Cow::Borrowed(kind(&posted.entry))),
-    ];
+    let mut fields = Vec::with_capacity(5);
+    fields.push(("uid", Cow::Borrowed(&*posted.uid)));
+    fields.push(("nsp", Cow::Borrowed(nsp.as_str())));
+    fields.push(("type", Cow::Borrowed(kind(&posted.entry))));
     fields.extend(data.map(|data| ("data", Cow::Owned(data))));
     if posted.seq != 0 {
         fields.push(("seq", Cow::Owned(posted.seq.to_string())));
@@ -287,7 +286,21 @@ pub fn decode<'a>(
     fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
     limits: &Limits,
 ) -> Result<(Nsp, Posted), WireError> {
-    let (mut uid, mut nsp, mut kind, mut data, mut seq) = (None, None, None, None, None);
+    decode_next(fields, &Nsp::new("/"), &Arc::default(), limits)
+}
+
+/// As [`decode`]. The entry's namespace is probably `nsp`, and it comes from `sender` like the one before it: then it shares their names.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_next<'a>(
+    fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+    nsp: &Nsp,
+    sender: &Arc<str>,
+    limits: &Limits,
+) -> Result<(Nsp, Posted), WireError> {
+    let (likely, mut uid, mut kind, mut data, mut seq) = (nsp, None, None, None, None);
+    let mut nsp = None;
     for (field, value) in fields {
         match field {
             b"uid" => uid = Some(value),
@@ -300,11 +313,15 @@ pub fn decode<'a>(
     }
     let nsp = match text(nsp, "nsp")? {
         "" => return Err(WireError::Field("nsp")),
+        name if name == likely.as_str() => likely.clone(),
         name => Nsp::new(short(name, limits)?),
     };
     let uid = match uid {
-        None => "emitter",
-        uid => short(text(uid, "uid")?, limits)?,
+        None => "emitter".into(),
+        uid => match text(uid, "uid")? {
+            uid if *uid == **sender => sender.clone(),
+            uid => short(uid, limits)?.into(),
+        },
     };
     let seq = match seq {
         None => 0,
@@ -321,7 +338,7 @@ pub fn decode<'a>(
             entry(kind, &nsp, &text, attachments, limits)?
         }
     };
-    Ok((nsp, Posted { uid: uid.into(), seq, entry }))
+    Ok((nsp, Posted { uid, seq, entry }))
 }
 
 fn text<'a>(field: Option<&'a [u8]>, name: &'static str) -> Result<&'a str, WireError> {
@@ -457,6 +474,9 @@ fn target_and_flags<'a>(opts: &'a str, limits: &Limits) -> Result<(Target, Optio
 
 /// A list of rooms. In JavaScript a room may be a number; ours is its text.
 fn rooms_in(list: &str, key: &'static str, limits: &Limits, most: usize) -> Result<Vec<Room>, WireError> {
+    if list == "[]" {
+        return Ok(Vec::new());
+    }
     let list = elements(list, key)?;
     if list.len() > most {
         return Err(WireError::TooManyRooms);
