@@ -1,5 +1,5 @@
-//! What the work costs at the least in a tokio server that frames with tungstenite: `floor --port N`. A WebSocket, the two answers of the
-//! protocol written down, no JSON read, no rooms, no heartbeat, no limits.
+//! What the work costs at the least in a tokio server that frames with tungstenite: `floor --port N`. A WebSocket or long-polling, the two
+//! answers of the protocol written down, no JSON read, no rooms, no heartbeat, no limits; of a request only the first line and the body count.
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use std::error::Error;
@@ -15,6 +15,8 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 const OPEN: &str =
     r#"0{"sid":"aaaaaaaaaaaaaaaaaaaa","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
+/// The part of it that is another one for each client on polling.
+const SID: &str = "aaaaaaaaaaaaaaaaaaaa";
 const CONNECT: &str = r#"40{"sid":"bbbbbbbbbbbbbbbbbbbb"}"#;
 /// A message that the load generator sends fits many times.
 const READ_BUFFER: usize = 8 * 1024;
@@ -42,6 +44,9 @@ impl Outbox {
 
 type All = Arc<Mutex<Vec<Arc<Outbox>>>>;
 
+/// Clients on polling: the session id of each is its place in the list.
+static POLLING: Mutex<Vec<Arc<Outbox>>> = Mutex::new(Vec::new());
+
 /// The answer to one message, if it is for its sender alone.
 fn answer(message: Message, all: &All) -> Option<Message> {
     let Message::Text(text) = message else { return message.is_binary().then_some(message) };
@@ -60,24 +65,46 @@ fn answer(message: Message, all: &All) -> Option<Message> {
     }
 }
 
-/// The opening request is over when its head is; returns its key.
-async fn opening(stream: &mut TcpStream) -> Option<String> {
-    let mut head = [0; 2048];
-    let mut length = 0;
+/// Answers requests until one asks for a WebSocket; returns its key. A request arrives in one piece, as the load generator sends it.
+async fn opening(stream: &mut TcpStream, all: &All) -> Option<String> {
+    let mut bytes = [0; 2048];
     loop {
-        let count = stream.read(head.get_mut(length..)?).await.ok().filter(|count| *count > 0)?;
-        length += count;
-        let text = std::str::from_utf8(head.get(..length)?).ok()?;
-        if text.ends_with("\r\n\r\n") {
-            let mut lines = text.lines().filter_map(|line| line.split_once(": "));
-            return lines.find(|(name, _)| *name == "Sec-WebSocket-Key").map(|(_, key)| key.to_owned());
+        let length = stream.read(&mut bytes).await.ok().filter(|length| *length > 0)?;
+        let (head, body) = std::str::from_utf8(bytes.get(..length)?).ok()?.split_once("\r\n\r\n")?;
+        if let Some((_, rest)) = head.split_once("Sec-WebSocket-Key: ") {
+            return rest.lines().next().map(str::to_owned);
         }
+        let answer = exchange(head, body, all).await?;
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: {}\r\n\r\n{answer}",
+            answer.len()
+        );
+        stream.write_all(answer.as_bytes()).await.ok()?;
     }
+}
+
+/// The body that answers a request of long-polling.
+async fn exchange(head: &str, body: &str, all: &All) -> Option<String> {
+    let Some((_, sid)) = head.lines().next()?.split_once("sid=") else {
+        let mut clients = POLLING.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.push(Arc::default());
+        return Some(OPEN.replace(SID, &format!("{:020}", clients.len() - 1)));
+    };
+    let place: usize = sid.get(..SID.len())?.parse().ok()?;
+    let outbox = POLLING.lock().unwrap_or_else(PoisonError::into_inner).get(place)?.clone();
+    if head.starts_with("POST") {
+        if let Some(Message::Text(text)) = answer(Message::text(body), all) {
+            outbox.push(text);
+        }
+        return Some("ok".to_owned());
+    }
+    outbox.bell.notified().await;
+    Some(outbox.take().iter().map(Utf8Bytes::as_str).collect::<Vec<_>>().join("\x1e"))
 }
 
 async fn client(mut stream: TcpStream, all: All) -> Result<(), Box<dyn Error + Send + Sync>> {
     stream.set_nodelay(true)?;
-    let key = Box::pin(opening(&mut stream)).await.ok_or("no opening request")?;
+    let Some(key) = Box::pin(opening(&mut stream, &all)).await else { return Ok(()) };
     let accept = derive_accept_key(key.as_bytes());
     let head = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
