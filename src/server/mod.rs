@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`connection`], [`handshake`], `sessions`, [`timers`] | Engine.IO sessions and their deadlines |
 //! | `joining` | a client's CONNECT: claim, middlewares, admission |
-//! | [`namespace`], `hub`, `hash`, [`socket`], [`handler`], [`broadcast`] | clients, rooms, and what the application calls and hears |
+//! | [`namespace`], `hub`, `hash`, [`socket`], `life`, [`handler`], [`broadcast`] | clients, rooms, and what the application calls and hears |
 //! | `log`, `seen` | how an entry gets into a namespace's log, and what happens when it is read back |
 //! | `restore`, [`recovery`] | sessions in the log: the commands, and what is computed |
 //! | [`streams`], [`entry`], [`memory`], `packed` | the seam to the log, what stands in it, and the log in this process |
@@ -23,6 +23,7 @@ pub mod handshake;
 mod hash;
 mod hub;
 mod joining;
+mod life;
 mod log;
 pub mod memory;
 pub mod metrics;

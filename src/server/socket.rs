@@ -7,6 +7,7 @@ use super::broadcast::Broadcast;
 use super::connection::{Connection, Sent};
 use super::entry::{Entry, Record, RemoteSocket, Rooms, Stay, Target};
 use super::handler::{Ack, AckError, Event};
+use super::life::{Life, LifeCell};
 use super::lock;
 use super::log::Held;
 use super::namespace::Namespace;
@@ -21,7 +22,7 @@ use crate::proto::session::Input;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 /// Why a packet was not sent, or a room not joined.
@@ -63,36 +64,6 @@ impl fmt::Display for EmitError {
 impl std::error::Error for EmitError {}
 
 type OnAck = Box<dyn FnOnce(Result<Args, AckError>) + Send>;
-
-/// Where a socket is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    /// The middlewares have not decided.
-    Joining,
-    /// In the namespace; the handler does not know it yet.
-    Admitted,
-    /// In the namespace; the handler's `connect` runs.
-    Announced,
-    /// In the namespace.
-    Live,
-    /// Cut off; its session may come back.
-    Away,
-    Gone,
-}
-
-/// A [`Life`] that every packet may look at without the lock. It is changed with the lock held.
-struct LifeCell(AtomicU8);
-
-impl LifeCell {
-    fn get(&self) -> Life {
-        let all = [Life::Joining, Life::Admitted, Life::Announced, Life::Live, Life::Away];
-        all.get(usize::from(self.0.load(Ordering::Acquire))).copied().unwrap_or(Life::Gone)
-    }
-
-    fn set(&self, life: Life) {
-        self.0.store(life as u8, Ordering::Release);
-    }
-}
 
 /// What recovery has to know. Positions are ids in the namespace's log.
 #[derive(Clone, Debug, Default)]
@@ -216,7 +187,7 @@ impl Socket {
             joined: server.now(),
             namespace: namespace.clone(),
             connection: connection.clone(),
-            life: LifeCell(AtomicU8::new(Life::Joining as u8)),
+            life: LifeCell::default(),
             is_in: AtomicBool::new(false),
             own: AtomicU64::new(0),
             state: Mutex::new(state),
