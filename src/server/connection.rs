@@ -1,6 +1,6 @@
 //! One client's connection: the Engine.IO session, the Socket.IO client on it and its sockets, behind one lock.
 //!
-//! The io floor feeds [`Connection::handle`] and waits on [`Connection::poll_get`] and [`Connection::wait_for_frames`]; everybody else
+//! The io floor feeds [`Connection::handle`] and waits on [`Connection::poll_get`] and [`Connection::take_frames`]; everybody else
 //! sends with `Connection::send`. Handlers run with the lock released. Order of locks: a namespace's hub, a socket's state, this one.
 
 use super::handshake::{self, Handshake};
