@@ -1,7 +1,7 @@
 //! The receiving side of a WebSocket: bytes in, messages out.
 //!
-//! RFC 6455 sections 5 (framing) and 7.4 (close codes), without extensions. tungstenite reads the heads of frames;
-//! fragments, limits and the rules of the protocol are here, each quoted beside its check.
+//! RFC 6455 sections 5 (framing) and 7.4 (close codes), without extensions. tungstenite knows opcodes and close
+//! codes; heads, fragments, limits and the rules of the protocol are here, each quoted beside its check.
 //!
 //! ```text
 //!           head complete            payload complete: control frame, or last frame of a message
@@ -17,8 +17,6 @@
 //! given back with the message.
 
 use std::fmt;
-use std::io::Cursor;
-use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
 /// A message from a client.
@@ -74,6 +72,8 @@ impl fmt::Display for WebSocketError {
 
 impl std::error::Error for WebSocketError {}
 
+/// Bytes of a long payload that are unmasked together.
+const BLOCK: usize = 128;
 /// Head: 2 bytes, 8 of length, 4 of mask.
 const LONGEST_HEAD: usize = 14;
 
@@ -101,6 +101,43 @@ enum State {
 }
 
 const START: State = State::Head { bytes: [0; LONGEST_HEAD], arrived: 0 };
+
+/// The head of a frame (5.2).
+struct Head {
+    /// FIN, the reserved bits and the opcode.
+    first: u8,
+    length: u64,
+    /// Whether the length is written in as few bytes as it can be.
+    shortest: bool,
+    mask: Option<[u8; 4]>,
+    /// How many bytes the head has.
+    size: usize,
+}
+
+impl Head {
+    /// Nothing as long as it isn't complete.
+    fn parse(bytes: &[u8]) -> Option<Head> {
+        let (&[first, second], rest) = bytes.split_first_chunk()?;
+        let (length, shortest, rest) = match second & 0x7f {
+            126 => {
+                let (length, rest) = rest.split_first_chunk()?;
+                let length = u64::from(u16::from_be_bytes(*length));
+                (length, length > 125, rest)
+            }
+            127 => {
+                let (length, rest) = rest.split_first_chunk()?;
+                let length = u64::from_be_bytes(*length);
+                (length, length > u64::from(u16::MAX), rest)
+            }
+            length => (u64::from(length), true, rest),
+        };
+        let (mask, rest) = match second & 0x80 {
+            0 => (None, rest),
+            _ => rest.split_first_chunk().map(|(mask, rest)| (Some(*mask), rest))?,
+        };
+        Some(Head { first, length, shortest, mask, size: bytes.len().saturating_sub(rest.len()) })
+    }
+}
 
 /// A frame of which `left` bytes are still to come; the mask begins with the byte for the next of them.
 #[derive(Clone, Copy, Debug)]
@@ -214,60 +251,72 @@ impl Receiver {
         }
     }
 
-    /// Completes the head of a frame, which may have been cut anywhere.
+    /// Completes the head of a frame, which may have been cut anywhere, and goes on with its payload.
     fn head(
         &mut self,
         mut bytes: [u8; LONGEST_HEAD],
         arrived: usize,
-        input: &[u8],
+        input: &mut [u8],
         at: &mut usize,
     ) -> Result<Step, WebSocketError> {
         let rest = input.get(*at..).unwrap_or_default();
-        let room = bytes.iter_mut().skip(arrived);
-        let taken = room.zip(rest).map(|(place, byte)| *place = *byte).count();
-        let filled = arrived.saturating_add(taken);
-        let mut cursor = Cursor::new(bytes.get(..filled).unwrap_or_default());
-        // 5.2: "If an unknown opcode is received, the receiving endpoint MUST _Fail the WebSocket Connection_."
-        let parsed = FrameHeader::parse(&mut cursor).map_err(|_| WebSocketError::Protocol("reserved opcode"))?;
-        let Some((head, length)) = parsed else {
-            *at = at.saturating_add(taken);
-            self.state = State::Head { bytes, arrived: filled };
-            return Ok(Step::More);
+        // Most heads lie whole in the input.
+        let whole = if arrived == 0 { Head::parse(rest) } else { None };
+        let head = match whole {
+            Some(head) => head,
+            None => {
+                let room = bytes.iter_mut().skip(arrived);
+                let taken = room.zip(rest).map(|(place, byte)| *place = *byte).count();
+                let filled = arrived.saturating_add(taken);
+                let Some(head) = Head::parse(bytes.get(..filled).unwrap_or_default()) else {
+                    *at = at.saturating_add(taken);
+                    self.state = State::Head { bytes, arrived: filled };
+                    return Ok(Step::More);
+                };
+                head
+            }
         };
-        let size = usize::try_from(cursor.position()).unwrap_or(LONGEST_HEAD);
-        *at = at.saturating_add(size.saturating_sub(arrived));
-        // 5.2: "the minimal number of bytes MUST be used to encode the length".
-        if head.len(length) != size {
-            return Err(WebSocketError::Protocol("length not in its shortest form"));
-        }
-        self.state = State::Payload(self.check(&head, length)?);
-        Ok(Step::Again)
+        *at = at.saturating_add(head.size.saturating_sub(arrived));
+        let payload = self.check(&head)?;
+        Ok(self.payload(payload, input, at))
     }
 
     /// The rules that a head must keep.
-    fn check(&mut self, head: &FrameHeader, length: u64) -> Result<Payload, WebSocketError> {
+    fn check(&mut self, head: &Head) -> Result<Payload, WebSocketError> {
         use WebSocketError::{Protocol, TooLarge};
+        let kind = match OpCode::from(head.first & 0x0f) {
+            // 5.2: "If an unknown opcode is received, the receiving endpoint MUST _Fail the WebSocket Connection_."
+            OpCode::Control(Control::Reserved(_)) | OpCode::Data(Data::Reserved(_)) => {
+                return Err(Protocol("reserved opcode"));
+            }
+            kind => kind,
+        };
+        // 5.2: "the minimal number of bytes MUST be used to encode the length".
+        if !head.shortest {
+            return Err(Protocol("length not in its shortest form"));
+        }
         // 5.2: reserved bits "MUST be 0 unless an extension is negotiated".
-        if head.rsv1 || head.rsv2 || head.rsv3 {
+        if head.first & 0x70 != 0 {
             return Err(Protocol("reserved bits"));
         }
         // 5.1: "The server MUST close the connection upon receiving a frame that is not masked."
         let mask = head.mask.ok_or(Protocol("frame not masked"))?;
-        let length = usize::try_from(length).map_err(|_| TooLarge)?;
-        let kind = match head.opcode {
+        let length = usize::try_from(head.length).map_err(|_| TooLarge)?;
+        let is_final = head.first & 0x80 != 0;
+        let kind = match kind {
             OpCode::Control(control) => {
                 // 5.5: "All control frames MUST have a payload length of 125 bytes or less and MUST NOT be fragmented."
                 if length > 125 {
                     return Err(Protocol("control frame too long"));
                 }
-                if !head.is_final {
+                if !is_final {
                     return Err(Protocol("control frame fragmented"));
                 }
                 Kind::Control(control)
             }
             OpCode::Data(data) => {
                 self.message = Some(self.fragment(data, length)?);
-                Kind::Data { last: head.is_final }
+                Kind::Data { last: is_final }
             }
         };
         Ok(Payload { kind, mask, left: length, fresh: true })
@@ -365,16 +414,24 @@ fn close<'a>(payload: &[u8]) -> Result<Received<'a>, WebSocketError> {
 }
 
 /// 5.3: "octet i of the transformed data is the XOR of octet i of the original data with octet at index i modulo 4 of
-/// the masking key"; 8 of them at a time.
+/// the masking key". The compiler takes the words of a block all at once.
 fn unmask(data: &mut [u8], mask: [u8; 4]) {
-    let [a, b, c, d] = mask;
-    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-    let (words, rest) = data.as_chunks_mut();
-    for word in words {
-        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+    let mask = u64::from(u32::from_ne_bytes(mask));
+    let mask = mask << 32 | mask;
+    let (blocks, rest) = data.as_chunks_mut::<BLOCK>();
+    for block in blocks {
+        unmask_words(block.as_chunks_mut().0, mask);
     }
-    for (byte, mask) in rest.iter_mut().zip(mask.iter().cycle()) {
+    let (words, rest) = rest.as_chunks_mut();
+    unmask_words(words, mask);
+    for (byte, mask) in rest.iter_mut().zip(mask.to_ne_bytes()) {
         *byte ^= mask;
+    }
+}
+
+fn unmask_words(words: &mut [[u8; 8]], mask: u64) {
+    for word in words {
+        *word = (u64::from_ne_bytes(*word) ^ mask).to_ne_bytes();
     }
 }
 
