@@ -1,7 +1,7 @@
 //! The receiving side of a WebSocket: bytes in, messages out.
 //!
-//! RFC 6455 sections 5 (framing) and 7.4 (close codes), without extensions. tungstenite knows opcodes and close
-//! codes; heads, fragments, limits and the rules of the protocol are here, each quoted beside its check.
+//! RFC 6455 sections 5 (framing) and 7.4 (close codes), without extensions. tungstenite reads the heads of frames;
+//! fragments, limits and the rules of the protocol are here, each quoted beside its check.
 //!
 //! ```text
 //!           head complete            payload complete: control frame, or last frame of a message
@@ -17,6 +17,8 @@
 //! given back with the message.
 
 use std::fmt;
+use std::io::Cursor;
+use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
 /// A message from a client.
@@ -101,43 +103,6 @@ enum State {
 }
 
 const START: State = State::Head { bytes: [0; LONGEST_HEAD], arrived: 0 };
-
-/// The head of a frame (5.2).
-struct Head {
-    /// FIN, the reserved bits and the opcode.
-    first: u8,
-    length: u64,
-    /// Whether the length is written in as few bytes as it can be.
-    shortest: bool,
-    mask: Option<[u8; 4]>,
-    /// How many bytes the head has.
-    size: usize,
-}
-
-impl Head {
-    /// Nothing as long as it isn't complete.
-    fn parse(bytes: &[u8]) -> Option<Head> {
-        let (&[first, second], rest) = bytes.split_first_chunk()?;
-        let (length, shortest, rest) = match second & 0x7f {
-            126 => {
-                let (length, rest) = rest.split_first_chunk()?;
-                let length = u64::from(u16::from_be_bytes(*length));
-                (length, length > 125, rest)
-            }
-            127 => {
-                let (length, rest) = rest.split_first_chunk()?;
-                let length = u64::from_be_bytes(*length);
-                (length, length > u64::from(u16::MAX), rest)
-            }
-            length => (u64::from(length), true, rest),
-        };
-        let (mask, rest) = match second & 0x80 {
-            0 => (None, rest),
-            _ => rest.split_first_chunk().map(|(mask, rest)| (Some(*mask), rest))?,
-        };
-        Some(Head { first, length, shortest, mask, size: bytes.len().saturating_sub(rest.len()) })
-    }
-}
 
 /// A frame of which `left` bytes are still to come; the mask begins with the byte for the next of them.
 #[derive(Clone, Copy, Debug)]
@@ -261,14 +226,14 @@ impl Receiver {
     ) -> Result<Step, WebSocketError> {
         let rest = input.get(*at..).unwrap_or_default();
         // Most heads lie whole in the input.
-        let whole = if arrived == 0 { Head::parse(rest) } else { None };
-        let head = match whole {
+        let whole = if arrived == 0 { parse_head(rest)? } else { None };
+        let (head, length, size) = match whole {
             Some(head) => head,
             None => {
                 let room = bytes.iter_mut().skip(arrived);
                 let taken = room.zip(rest).map(|(place, byte)| *place = *byte).count();
                 let filled = arrived.saturating_add(taken);
-                let Some(head) = Head::parse(bytes.get(..filled).unwrap_or_default()) else {
+                let Some(head) = parse_head(bytes.get(..filled).unwrap_or_default())? else {
                     *at = at.saturating_add(taken);
                     self.state = State::Head { bytes, arrived: filled };
                     return Ok(Step::More);
@@ -276,47 +241,35 @@ impl Receiver {
                 head
             }
         };
-        *at = at.saturating_add(head.size.saturating_sub(arrived));
-        let payload = self.check(&head)?;
+        *at = at.saturating_add(size.saturating_sub(arrived));
+        let payload = self.check(&head, length)?;
         Ok(self.payload(payload, input, at))
     }
 
     /// The rules that a head must keep.
-    fn check(&mut self, head: &Head) -> Result<Payload, WebSocketError> {
+    fn check(&mut self, head: &FrameHeader, length: u64) -> Result<Payload, WebSocketError> {
         use WebSocketError::{Protocol, TooLarge};
-        let kind = match OpCode::from(head.first & 0x0f) {
-            // 5.2: "If an unknown opcode is received, the receiving endpoint MUST _Fail the WebSocket Connection_."
-            OpCode::Control(Control::Reserved(_)) | OpCode::Data(Data::Reserved(_)) => {
-                return Err(Protocol("reserved opcode"));
-            }
-            kind => kind,
-        };
-        // 5.2: "the minimal number of bytes MUST be used to encode the length".
-        if !head.shortest {
-            return Err(Protocol("length not in its shortest form"));
-        }
         // 5.2: reserved bits "MUST be 0 unless an extension is negotiated".
-        if head.first & 0x70 != 0 {
+        if head.rsv1 || head.rsv2 || head.rsv3 {
             return Err(Protocol("reserved bits"));
         }
         // 5.1: "The server MUST close the connection upon receiving a frame that is not masked."
         let mask = head.mask.ok_or(Protocol("frame not masked"))?;
-        let length = usize::try_from(head.length).map_err(|_| TooLarge)?;
-        let is_final = head.first & 0x80 != 0;
-        let kind = match kind {
+        let length = usize::try_from(length).map_err(|_| TooLarge)?;
+        let kind = match head.opcode {
             OpCode::Control(control) => {
                 // 5.5: "All control frames MUST have a payload length of 125 bytes or less and MUST NOT be fragmented."
                 if length > 125 {
                     return Err(Protocol("control frame too long"));
                 }
-                if !is_final {
+                if !head.is_final {
                     return Err(Protocol("control frame fragmented"));
                 }
                 Kind::Control(control)
             }
             OpCode::Data(data) => {
                 self.message = Some(self.fragment(data, length)?);
-                Kind::Data { last: is_final }
+                Kind::Data { last: head.is_final }
             }
         };
         Ok(Payload { kind, mask, left: length, fresh: true })
@@ -410,6 +363,20 @@ fn close<'a>(payload: &[u8]) -> Result<Received<'a>, WebSocketError> {
     match std::str::from_utf8(reason) {
         Ok(_) => Ok(Received::Close { code: Some(code) }),
         Err(_) => Err(WebSocketError::Utf8),
+    }
+}
+
+/// The head of a frame, the length of its payload, and how many bytes the head has; nothing as long as it isn't complete.
+fn parse_head(bytes: &[u8]) -> Result<Option<(FrameHeader, u64, usize)>, WebSocketError> {
+    let mut cursor = Cursor::new(bytes);
+    // 5.2: "If an unknown opcode is received, the receiving endpoint MUST _Fail the WebSocket Connection_."
+    let parsed = FrameHeader::parse(&mut cursor).map_err(|_| WebSocketError::Protocol("reserved opcode"))?;
+    let Some((head, length)) = parsed else { return Ok(None) };
+    let size = usize::try_from(cursor.position()).unwrap_or(LONGEST_HEAD);
+    // 5.2: "the minimal number of bytes MUST be used to encode the length".
+    match head.len(length) == size {
+        true => Ok(Some((head, length, size))),
+        false => Err(WebSocketError::Protocol("length not in its shortest form")),
     }
 }
 
