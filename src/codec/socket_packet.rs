@@ -103,19 +103,16 @@ impl std::error::Error for SocketError {}
 /// # Errors
 /// See [`SocketError`]; the official server closes the connection on each of them.
 pub fn decode(text: &str, max_attachments: usize) -> Result<SocketPacket<'_>, SocketError> {
-    let mut chars = text.chars();
-    let kind = chars.next();
-    let rest = chars.as_str();
-    match kind {
-        Some('0') => decode_connect(rest),
-        Some('1') => match namespace(rest) {
+    match text.split_at_checked(1) {
+        Some(("0", rest)) => decode_connect(rest),
+        Some(("1", rest)) => match namespace(rest) {
             (nsp, "") => Ok(SocketPacket::Disconnect { nsp }),
             _ => Err(SocketError::Payload),
         },
-        Some('2') => decode_event(rest, 0),
-        Some('3') => decode_ack(rest, 0),
-        Some('5') => attachments(rest, max_attachments).and_then(|(count, rest)| decode_event(rest, count)),
-        Some('6') => attachments(rest, max_attachments).and_then(|(count, rest)| decode_ack(rest, count)),
+        Some(("2", rest)) => decode_event(rest, 0),
+        Some(("3", rest)) => decode_ack(rest, 0),
+        Some(("5", rest)) => attachments(rest, max_attachments).and_then(|(count, rest)| decode_event(rest, count)),
+        Some(("6", rest)) => attachments(rest, max_attachments).and_then(|(count, rest)| decode_ack(rest, count)),
         _ => Err(SocketError::UnknownType),
     }
 }
@@ -141,11 +138,8 @@ fn decode_connect(text: &str) -> Result<SocketPacket<'_>, SocketError> {
 pub fn decode_event(text: &str, attachments: usize) -> Result<SocketPacket<'_>, SocketError> {
     let (nsp, text) = namespace(text);
     let (id, payload) = id(text)?;
-    let (first, list) = array(payload)?;
-    let first = first.ok_or(SocketError::EventName)?;
-    let name = event_name(first)?;
-    let args = list.strip_prefix(first).ok_or(SocketError::Json)?.trim_start_matches(json::SPACE);
-    let args = args.strip_prefix(',').unwrap_or(args).trim_start_matches(json::SPACE);
+    let (first, args) = validate::first_and_others(payload).ok_or_else(|| not_an_array(payload))?;
+    let name = event_name(first.ok_or(SocketError::EventName)?)?;
     check_placeholders(args, attachments)?;
     Ok(SocketPacket::Event { nsp, id, name, args, attachments })
 }
@@ -154,7 +148,7 @@ fn decode_ack(text: &str, attachments: usize) -> Result<SocketPacket<'_>, Socket
     let (nsp, text) = namespace(text);
     let (id, payload) = id(text)?;
     let id = id.ok_or(SocketError::Id)?;
-    let (_, args) = array(payload)?;
+    let args = validate::array(payload).ok_or_else(|| not_an_array(payload))?;
     check_placeholders(args, attachments)?;
     Ok(SocketPacket::Ack { nsp, id, args, attachments })
 }
@@ -178,13 +172,13 @@ fn namespace(text: &str) -> (&str, &str) {
 
 /// The digits of an acknowledgement id, if any.
 fn id(text: &str) -> Result<(Option<u64>, &str), SocketError> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let end = text.bytes().take_while(u8::is_ascii_digit).count();
     let (digits, rest) = text.split_at_checked(end).unwrap_or((text, ""));
     if digits.is_empty() {
         return Ok((None, rest));
     }
-    match number(digits) {
-        Some(id) if id <= MAX_ID => Ok((Some(id), rest)),
+    match digits.parse() {
+        Ok(id) if id <= MAX_ID => Ok((Some(id), rest)),
         _ => Err(SocketError::Id),
     }
 }
@@ -197,12 +191,12 @@ fn number(digits: &str) -> Option<u64> {
     }
 }
 
-/// Checks that the payload is a JSON array; gives its first element and its text without brackets and outer space.
-fn array(payload: &str) -> Result<(Option<&str>, &str), SocketError> {
-    validate::array(payload).ok_or_else(|| match payload.trim_start_matches(json::SPACE).starts_with('[') {
+/// Why a payload is no JSON array.
+fn not_an_array(payload: &str) -> SocketError {
+    match payload.trim_start_matches(json::SPACE).starts_with('[') {
         true => SocketError::Json,
         false => SocketError::Payload,
-    })
+    }
 }
 
 /// A string, or a number; the official parser refuses its own events' names.
@@ -332,6 +326,8 @@ pub fn disconnect(nsp: &str) -> Frame {
 }
 
 /// Everything before the payload, with room for all of the packet: `extra` is what comes beside the arguments.
+// To hand the buffer over costs about as much as what is done with it.
+#[inline(always)]
 fn start(plain: &str, binary: &str, nsp: &str, id: Option<u64>, args: &Args, extra: usize) -> FrameBuilder {
     // Type, id, brackets, quotes and an offset.
     const AROUND: usize = 64;
@@ -355,9 +351,16 @@ fn start(plain: &str, binary: &str, nsp: &str, id: Option<u64>, args: &Args, ext
     packet
 }
 
+/// The end of the payload, and what must follow.
+// As `start`.
+#[inline(always)]
 fn finish(mut packet: FrameBuilder, args: &Args) -> Frames {
     packet.push("]");
-    Frames { first: packet.finish(), rest: args.attachments().iter().map(|data| Frame::binary(data)).collect() }
+    let first = packet.finish();
+    match args.attachments() {
+        [] => first.into(),
+        some => Frames { first, rest: some.iter().map(|data| Frame::binary(data)).collect() },
+    }
 }
 
 #[cfg(test)]

@@ -183,6 +183,19 @@ fn broken_rules() {
             b"\x81\xff\0\0\0\0\0\0\0\x051234aaaaa".into(),
             Protocol("length not in its shortest form"),
         ),
+        (
+            "length of 125 in 2 bytes",
+            [&b"\x81\xfe\0\x7d1234"[..], &[0; 125]].concat(),
+            Protocol("length not in its shortest form"),
+        ),
+        (
+            "length of 65,535 in 8 bytes",
+            b"\x81\xff\0\0\0\0\0\0\xff\xff1234".into(),
+            Protocol("length not in its shortest form"),
+        ),
+        ("reserved bits and opcode", frame(0xf3, b"a"), Protocol("reserved opcode")),
+        ("reserved bits and length", b"\xc1\xfe\0\x051234aaaaa".into(), Protocol("length not in its shortest form")),
+        ("reserved bits and not masked", unmasked(frame(0xc1, b"a")), Protocol("reserved bits")),
         ("text not UTF-8", frame(0x81, b"a\xff"), Utf8),
         ("text cut in a character", frame(0x81, b"\xe2\x82"), Utf8),
         ("surrogate in text", frame(0x81, b"\xed\xa0\x80"), Utf8),
@@ -277,11 +290,26 @@ fn whole_frames_are_not_copied() {
 
 #[test]
 fn masks() {
-    for len in 0..40 {
-        let plain: Vec<u8> = (0..len).collect();
+    for len in 0..300 {
+        let plain: Vec<u8> = (0..=u8::MAX).cycle().take(len).collect();
         let mut data: Vec<u8> = plain.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
         unmask(&mut data, MASK);
         assert_eq!(data, plain);
+    }
+}
+
+/// Cut where the mask goes on with each of its bytes, and at each place in memory.
+#[test]
+fn masks_go_on() {
+    let plain: Vec<u8> = (0..=u8::MAX).cycle().take(700).collect();
+    let stream = [frame(0x82, &plain), frame(0x82, &plain)].concat();
+    for cut in 0..300 {
+        let mut receiver = Receiver::new(1000, 5);
+        let got = feed(&mut receiver, [&stream[..cut], &stream[cut..]].into_iter());
+        assert_eq!(got, [Got::Binary(plain.clone()), Got::Binary(plain.clone())], "cut at {cut}");
+        let (before, frame) = (frame(0x89, &plain[..cut % 125]), &stream[..stream.len() / 2]);
+        let got = feed(&mut receiver, [&[&before[..], frame].concat()[..]].into_iter());
+        assert_eq!(got.last(), Some(&Got::Binary(plain.clone())), "behind a ping of {} bytes", cut % 125);
     }
 }
 
