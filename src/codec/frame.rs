@@ -128,18 +128,7 @@ impl FrameBuilder {
 
     /// Adds a number in decimal digits.
     pub fn push_number(&mut self, n: u64) {
-        let (mut digits, mut at, mut rest) = ([b'0'; 20], 20_usize, n);
-        // Two at a time: half the divisions.
-        for pair in digits.as_chunks_mut::<2>().0.iter_mut().rev() {
-            let two = u8::try_from(rest % 100).unwrap_or(0);
-            *pair = [b'0'.wrapping_add(two / 10), b'0'.wrapping_add(two % 10)];
-            at = at.saturating_sub(if rest < 10 { 1 } else { 2 });
-            rest /= 100;
-            if rest == 0 {
-                break;
-            }
-        }
-        self.bytes.extend_from_slice(digits.get(at..).unwrap_or_default());
+        self.push(itoa::Buffer::new().format(n));
     }
 
     /// The packet, as a text frame.

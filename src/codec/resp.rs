@@ -19,8 +19,12 @@ const MAX_LINE: usize = 64 * 1024;
 /// Elements of an array that room is made for before they have come: the fields of an entry.
 const SOME: usize = 10;
 
+/// Bytes around a word, about.
+pub const AROUND: usize = 12;
+
 /// Appends a command: an array of bulk strings.
 pub fn command(out: &mut Vec<u8>, args: &[&[u8]]) {
+    out.reserve(args.iter().map(|arg| arg.len().saturating_add(AROUND)).sum());
     begin(out, args.len());
     args.iter().for_each(|arg| word(out, &[arg]));
 }
