@@ -16,6 +16,8 @@ use bytes::Bytes;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::io::IoSlice;
+use std::iter;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -26,6 +28,10 @@ use tokio::time::timeout;
 
 /// Bytes read at once, and bytes of small frames that are written together.
 const SCRATCH: usize = 64 * 1024;
+/// A frame of so many bytes is not copied to be written with others.
+const LARGE: usize = 4 * 1024;
+/// Frames that are written together where the first is large.
+const SLICES: usize = 16;
 /// For the last frames to go out.
 const LAST_WORDS: Duration = Duration::from_secs(30);
 /// Frames that wait when a pong is added: more than that only a client lets wait that pings and does not read.
@@ -232,12 +238,19 @@ impl Socket {
         self.end(1000)
     }
 
-    /// Writes once. Small frames are copied side by side first, which costs less than handing the kernel a list of them.
+    /// Writes once. Small frames are copied side by side first, which costs less than handing the kernel a list of them; large ones are not.
     fn write_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
         let mut unsent = self.queue.iter().map(Queued::bytes);
         let first = unsent.next().and_then(|bytes| bytes.get(self.written..)).unwrap_or_default();
         let wrote = match self.queue.len() {
-            2.. if first.len() < SCRATCH / 2 => {
+            2.. if first.len() >= LARGE => {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                for (slice, bytes) in slices.iter_mut().zip(iter::once(first).chain(unsent)) {
+                    *slice = IoSlice::new(bytes);
+                }
+                Pin::new(&mut self.stream).poll_write_vectored(cx, &slices)
+            }
+            2.. => {
                 let mut joined = JOINED.take();
                 joined.clear();
                 joined.reserve(SCRATCH);
