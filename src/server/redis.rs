@@ -289,7 +289,7 @@ fn posted(key: &Key, fields: Value<'_>, nsp: &Nsp, sender: &Arc<str>, limits: &L
     let (nsp, posted) = decoded.ok().filter(|_| missing == 0)?;
     match key {
         // An entry of another namespace has nothing to say here.
-        Key::Log(own) if *own != nsp => None,
+        Key::Log(own) if *own != *nsp => None,
         _ => Some(posted),
     }
 }

@@ -464,6 +464,15 @@ proptest! {
         }
     }
 
+    /// What needs no list says the same with one.
+    #[test]
+    fn one_room_is_a_list_of_one(list in "\\[\"([a€\"\\\\,\n\u{7f}\\[\\]]|\\PC){0,4}\"\\]") {
+        if let Some(name) = one_room(&list) {
+            let items = elements(&list, "rooms").unwrap();
+            prop_assert_eq!(items.iter().map(|item| text_of(item, "rooms").unwrap()).collect::<Vec<_>>(), [name]);
+        }
+    }
+
     #[test]
     fn any_data_is_survived(kind in "[0-9]{1,2}", data in r#"\{([\[\]{},:"\\ 0-9a]|"(packet|data|opts|rooms|more|requestId|hi)":?|0000000000000001|null|\[|\{|\}|€){0,40}"#) {
         let _ = read_data(&kind, &data);
