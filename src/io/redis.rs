@@ -290,7 +290,8 @@ impl RedisStreams {
             bytes.clear();
             self.0.gather(&mut bytes);
             if bytes.is_empty() {
-                bytes = Vec::new();
+                // Room stays for the next few.
+                bytes.shrink_to(CHUNK);
                 self.0.notify.notified().await;
                 continue;
             }

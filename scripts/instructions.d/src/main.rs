@@ -158,7 +158,8 @@ fn receive(frame: &[u8]) -> bool {
 }
 
 fn xadd(nsp: &Nsp, posted: &Posted) -> Vec<u8> {
-    let mut out = Vec::new();
+    // There is room: the buffer of a connection is used again.
+    let mut out = Vec::with_capacity(1_024);
     let fields = wire::encode(nsp, black_box(posted)).unwrap_or_default();
     let words: Vec<&[u8]> = fields.iter().flat_map(|(field, value)| [field.as_bytes(), value.as_bytes()]).collect();
     resp::command(&mut out, &words);
