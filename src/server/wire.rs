@@ -16,10 +16,12 @@
 //! What is read comes from any program that may write to the stream. An event goes through the same door as a client's: it is checked to be
 //! JSON, at most 127 levels deep, under no reserved name, and its arguments are passed on byte for byte.
 
+pub use super::wire_error::WireError;
+
 use super::entry::{Entry, Member, Posted, Record, RemoteSocket, RequestId, Rooms, Stay, Target};
 use crate::codec::args::Args;
 use crate::codec::json;
-use crate::codec::msgpack::{self, MsgpackError};
+use crate::codec::msgpack;
 use crate::codec::socket_packet::{self, SocketError, SocketPacket};
 use crate::codec::validate;
 use crate::id::{Nsp, Offset, Pid, Room, SocketId};
@@ -29,7 +31,6 @@ use bytes::Bytes;
 use serde_core::de::DeserializeOwned;
 use serde_json::value::{RawValue, Value};
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 /// Attachments of one entry. A server may send more than a client; each costs more memory than the two bytes that announce an empty one.
@@ -38,62 +39,6 @@ const MAX_ATTACHMENTS: usize = 10_000;
 const MAX_ROOMS: usize = 100_000;
 /// Milliseconds that clients may take to answer a question that does not say: as long as official servers wait for one another.
 const DEFAULT_TIMEOUT: u64 = 5_000;
-
-/// Why an entry can't be written or read: one variant per rule. A reader skips the entry and counts it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WireError {
-    /// This field is missing, or makes no sense.
-    Field(&'static str),
-    /// The type is none that we know.
-    UnknownType,
-    /// The data is larger than [`Limits::entry_bytes`].
-    TooLarge,
-    /// The data is not a JSON object, or a part of it that should be one is not.
-    Json,
-    /// The data is neither JSON nor base64.
-    Base64,
-    /// The data, base64 of MessagePack, can't be read or written.
-    Msgpack(MsgpackError),
-    /// This key of the data is missing, or its value makes no sense.
-    Key(&'static str),
-    /// The event or answer is none.
-    Event(SocketError),
-    /// A name is longer than [`Limits::name_bytes`].
-    NameTooLong,
-    /// More rooms than a client may be in, or than a target may name.
-    TooManyRooms,
-}
-
-impl fmt::Display for WireError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            WireError::Field(field) => write!(f, "field {field} is missing or illegal"),
-            WireError::UnknownType => f.write_str("unknown type"),
-            WireError::TooLarge => f.write_str("data too large"),
-            WireError::Json => f.write_str("data is not a JSON object"),
-            WireError::Base64 => f.write_str("data is neither JSON nor base64"),
-            WireError::Msgpack(error) => write!(f, "data: {error}"),
-            WireError::Key(key) => write!(f, "data: {key} is missing or illegal"),
-            WireError::Event(error) => write!(f, "data: {error}"),
-            WireError::NameTooLong => f.write_str("name too long"),
-            WireError::TooManyRooms => f.write_str("too many rooms"),
-        }
-    }
-}
-
-impl std::error::Error for WireError {}
-
-impl From<MsgpackError> for WireError {
-    fn from(error: MsgpackError) -> WireError {
-        WireError::Msgpack(error)
-    }
-}
-
-impl From<SocketError> for WireError {
-    fn from(error: SocketError) -> WireError {
-        WireError::Event(error)
-    }
-}
 
 // ---- writing
 

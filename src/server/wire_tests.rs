@@ -1,6 +1,7 @@
 //! Vectors and properties of entries in Redis.
 
 use super::*;
+use crate::codec::msgpack::MsgpackError;
 use crate::id::Random;
 use proptest::prelude::*;
 use serde_json::json;
