@@ -1,7 +1,6 @@
 //! A stream gives the same replies and the same error however it is cut, no error is taken back, and no reply is beyond its bounds.
 #![no_main]
 
-use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use rill::codec::resp::{Bounds, Decoder, RespError, Value, command};
 
@@ -29,21 +28,50 @@ fuzz_target!(|data: &[u8]| {
     let args: Vec<&[u8]> = stream.chunks(BOUNDS.bulk).take(10).collect();
     let mut out = Vec::new();
     command(&mut out, &args);
-    let want = Value::Array(args.iter().map(|arg| Value::Bulk(arg.to_vec().into())).collect());
+    let want = Tree::Array(args.iter().map(|arg| Tree::Bulk(arg.to_vec())).collect());
     assert_eq!(replies([&out[..]].into_iter()), (vec![want], None));
 });
 
-fn replies<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Value>, Option<RespError>) {
+/// A reply that stands for itself.
+#[derive(Debug, PartialEq)]
+enum Tree {
+    Simple(Vec<u8>),
+    Error(Vec<u8>),
+    Integer(i64),
+    Bulk(Vec<u8>),
+    Null,
+    Array(Vec<Tree>),
+    TooLarge(usize),
+}
+
+fn tree(value: Value<'_>) -> Tree {
+    match value {
+        Value::Simple(words) => Tree::Simple(words.to_vec()),
+        Value::Error(words) => Tree::Error(words.to_vec()),
+        Value::Integer(number) => Tree::Integer(number),
+        Value::Bulk(bytes) => Tree::Bulk(bytes.to_vec()),
+        Value::Null => Tree::Null,
+        Value::TooLarge(size) => Tree::TooLarge(size),
+        Value::Array(items) => {
+            let len = items.len();
+            let items: Vec<_> = items.map(tree).collect();
+            assert_eq!(items.len(), len);
+            Tree::Array(items)
+        }
+    }
+}
+
+fn replies<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Tree>, Option<RespError>) {
     let mut decoder = Decoder::new(BOUNDS);
     let mut got = Vec::new();
-    for piece in pieces.map(Bytes::copy_from_slice) {
+    for piece in pieces {
         let mut at = 0;
         loop {
-            match decoder.next(&piece, &mut at) {
-                Ok(Some(value)) => got.push(value),
-                Ok(None) => break,
+            match decoder.next(piece, &mut at) {
+                Ok(true) => got.push(tree(decoder.reply())),
+                Ok(false) => break,
                 Err(error) => {
-                    assert_eq!(decoder.next(&Bytes::from_static(b"+OK\r\n"), &mut 0), Err(error));
+                    assert_eq!(decoder.next(b"+OK\r\n", &mut 0), Err(error));
                     return (got, Some(error));
                 }
             }
@@ -54,20 +82,20 @@ fn replies<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Value>, Option<Re
 }
 
 /// Bytes of strings, elements of arrays and arrays in one another.
-fn cost(value: &Value) -> (usize, usize, usize) {
+fn cost(value: &Tree) -> (usize, usize, usize) {
     match value {
-        Value::Bulk(bytes) => {
+        Tree::Bulk(bytes) => {
             assert!(bytes.len() <= BOUNDS.bulk);
             (bytes.len(), 0, 0)
         }
-        Value::TooLarge(size) => {
+        Tree::TooLarge(size) => {
             assert!(*size > BOUNDS.bulk);
             (0, 0, 0)
         }
-        Value::Array(items) => items
+        Tree::Array(items) => items
             .iter()
             .map(cost)
             .fold((0, items.len(), 1), |sum, item| (sum.0 + item.0, sum.1 + item.1, sum.2.max(item.2 + 1))),
-        Value::Simple(_) | Value::Error(_) | Value::Integer(_) | Value::Null => (0, 0, 0),
+        Tree::Simple(_) | Tree::Error(_) | Tree::Integer(_) | Tree::Null => (0, 0, 0),
     }
 }

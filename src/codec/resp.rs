@@ -9,15 +9,17 @@
 //!
 //! A size or count of -1 is no value. A reply may arrive in any pieces: the [`Decoder`] keeps what is half read, and reads each byte once.
 
-use bytes::Bytes;
 use std::borrow::Cow;
 use std::fmt;
 
 /// A line is a status, an error or a number; none of Redis's comes near this.
 const MAX_LINE: usize = 64 * 1024;
 
-/// Elements of an array that room is made for before they have come: the fields of an entry.
-const SOME: usize = 10;
+/// Bytes of text for which room stays when a reply was larger: as many as are read at once. There is a decoder for each connection, and
+/// after one huge reply most are small again.
+const KEPT_BYTES: usize = 64 * 1024;
+/// Values for which room stays: about as many as that text has, if entries are short.
+const KEPT_NODES: usize = 4_096;
 
 /// Bytes around a word, about.
 pub const AROUND: usize = 12;
@@ -58,23 +60,86 @@ fn push_size(out: &mut Vec<u8>, kind: u8, size: usize) {
     }
 }
 
-/// A reply, or a part of one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
+/// A reply, or a part of one, as it stands in its [`Decoder`].
+#[derive(Clone, Debug)]
+pub enum Value<'a> {
     /// A status, such as `OK`.
-    Simple(String),
+    Simple(&'a [u8]),
     /// What Redis refuses, in its words.
-    Error(String),
+    Error(&'a [u8]),
     /// A number.
     Integer(i64),
     /// A string of any bytes.
-    Bulk(Bytes),
+    Bulk(&'a [u8]),
     /// No value.
     Null,
     /// A list.
-    Array(Vec<Value>),
+    Array(Items<'a>),
     /// In place of a string of so many bytes, more than are kept of one: it can be passed over like an entry that makes no sense.
     TooLarge(usize),
+}
+
+/// The elements of an array, one after the other.
+#[derive(Clone, Debug)]
+pub struct Items<'a> {
+    /// The nodes of those that are still to come, and of all that is inside them.
+    nodes: &'a [Node],
+    text: &'a [u8],
+    len: usize,
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Value<'a>;
+
+    fn next(&mut self) -> Option<Value<'a>> {
+        let (node, mut rest) = self.nodes.split_first()?;
+        let text = |place: &Place| self.text.get(place.start..place.end).unwrap_or_default();
+        let value = match node {
+            Node::Simple(place) => Value::Simple(text(place)),
+            Node::Error(place) => Value::Error(text(place)),
+            Node::Integer(number) => Value::Integer(*number),
+            Node::Bulk(place) => Value::Bulk(text(place)),
+            Node::Null => Value::Null,
+            Node::TooLarge(size) => Value::TooLarge(*size),
+            Node::Array { len, inside } => {
+                let (nodes, after) = rest.split_at_checked(*inside).unwrap_or_default();
+                rest = after;
+                Value::Array(Items { nodes, text: self.text, len: *len })
+            }
+        };
+        self.nodes = rest;
+        self.len = self.len.saturating_sub(1);
+        Some(value)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.len, Some(self.len))
+    }
+}
+
+impl ExactSizeIterator for Items<'_> {}
+
+/// A value of a reply. They are kept in the order in which they came: those inside an array follow it.
+#[derive(Clone, Copy, Debug)]
+enum Node {
+    Simple(Place),
+    Error(Place),
+    Integer(i64),
+    Bulk(Place),
+    Null,
+    /// So many elements, which make so many nodes with all that is inside them.
+    Array {
+        len: usize,
+        inside: usize,
+    },
+    TooLarge(usize),
+}
+
+/// Where a string stands in the text of its reply.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    start: usize,
+    end: usize,
 }
 
 /// What a reply may cost.
@@ -131,25 +196,41 @@ impl fmt::Display for RespError {
 impl std::error::Error for RespError {}
 
 /// Reads replies from bytes that arrive in any pieces.
+///
+/// A reply is kept flat: one text of all its strings, and one list of what it consists of. So neither a string nor an array needs memory of
+/// its own, and the next reply takes the place of the one before.
 #[derive(Debug)]
 pub struct Decoder {
     bounds: Bounds,
+    state: State,
+    /// The strings of this reply so far, one behind the other, and some of what stands between them.
+    text: Vec<u8>,
+    nodes: Vec<Node>,
+    /// Bytes of its strings and lines that were read or announced, and elements that were announced.
+    bytes: usize,
+    elements: usize,
     /// The arrays that are not complete, the outermost first.
     open: Vec<Open>,
     /// The string that is not complete.
     bulk: Option<Bulk>,
     /// The beginning of a line whose end has not arrived.
     line: Vec<u8>,
-    /// Bytes and elements of this reply so far.
-    bytes: usize,
-    elements: usize,
-    failed: Option<RespError>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// The next reply is not complete.
+    Reading,
+    /// It is, and can be looked at.
+    Whole,
+    Failed(RespError),
 }
 
 /// An array that still lacks elements. Its size was announced, so space is taken only as they come.
 #[derive(Debug)]
 struct Open {
-    items: Vec<Value>,
+    /// Which node it is.
+    node: usize,
     missing: usize,
 }
 
@@ -158,85 +239,123 @@ struct Open {
 struct Bulk {
     size: usize,
     missing: usize,
-    /// `None`: too large to be kept.
-    kept: Option<Vec<u8>>,
-    /// All of it, where it has arrived in one piece.
-    whole: Option<Bytes>,
+    /// False: too large to be kept.
+    kept: bool,
 }
 
 impl Decoder {
     /// A decoder for a new connection.
     #[must_use]
     pub fn new(bounds: Bounds) -> Decoder {
-        Decoder { bounds, open: Vec::new(), bulk: None, line: Vec::new(), bytes: 0, elements: 0, failed: None }
+        Decoder {
+            bounds,
+            state: State::Reading,
+            text: Vec::new(),
+            nodes: Vec::new(),
+            bytes: 0,
+            elements: 0,
+            open: Vec::new(),
+            bulk: None,
+            line: Vec::new(),
+        }
     }
 
-    /// Reads on in `bytes` from `at`, which moves on. `None`: all is read, and the next reply is not complete. Strings that are whole in
-    /// `bytes` share them: who keeps one keeps all.
+    /// Reads on in `bytes` from `at`, which moves on. True: a [`reply`](Decoder::reply) is there, until the next call. False: all is read,
+    /// and the next reply is not complete.
     ///
     /// # Errors
     /// See [`RespError`]; every later call gives the same.
-    pub fn next(&mut self, bytes: &Bytes, at: &mut usize) -> Result<Option<Value>, RespError> {
-        if let Some(error) = self.failed {
-            return Err(error);
+    pub fn next(&mut self, bytes: &[u8], at: &mut usize) -> Result<bool, RespError> {
+        match self.state {
+            State::Failed(error) => return Err(error),
+            State::Whole => self.forget(),
+            State::Reading => {}
         }
-        self.read(bytes, at).inspect_err(|error| self.failed = Some(*error))
+        let read = self.read(bytes, at);
+        self.state = match read {
+            Ok(true) => State::Whole,
+            Ok(false) => State::Reading,
+            Err(error) => State::Failed(error),
+        };
+        read
     }
 
-    fn read(&mut self, bytes: &Bytes, at: &mut usize) -> Result<Option<Value>, RespError> {
-        loop {
-            if let Some(string) = self.short(bytes, at)? {
-                match self.place(string) {
-                    Some(reply) => return Ok(Some(self.complete(reply))),
-                    None => continue,
-                }
-            }
-            if let Some(bulk) = &mut self.bulk {
-                bulk.take(bytes, at);
-                if bulk.missing > 0 {
-                    return Ok(None);
-                }
-            }
-            let Some(line) = self.line(bytes, at)? else { return Ok(None) };
-            let value = match self.bulk.take() {
-                // What stands between a string and its line end must be nothing.
-                Some(bulk) if line.is_empty() => Some(bulk.value()),
-                Some(_) => return Err(RespError::LineEnd),
-                None => self.begin(&line)?,
-            };
-            if let Some(reply) = value.and_then(|value| self.place(value)) {
-                return Ok(Some(self.complete(reply)));
-            }
+    /// The reply that is there; while none is, no value.
+    #[must_use]
+    pub fn reply(&self) -> Value<'_> {
+        let mut whole = Items { nodes: &self.nodes, text: &self.text, len: 1 };
+        match self.state {
+            State::Whole => whole.next().unwrap_or(Value::Null),
+            State::Reading | State::Failed(_) => Value::Null,
         }
     }
 
-    fn complete(&mut self, reply: Value) -> Value {
+    fn forget(&mut self) {
+        self.text.clear();
+        self.text.shrink_to(KEPT_BYTES);
+        self.nodes.clear();
+        self.nodes.shrink_to(KEPT_NODES);
         (self.bytes, self.elements) = (0, 0);
-        reply
     }
 
-    /// A string of less than 1,000 bytes that is here with both its line ends, as nearly all are, in one step; on the way to it, arrays of
-    /// less than 1,000 elements are opened. Whatever else is there is read line by line.
-    fn short(&mut self, bytes: &Bytes, at: &mut usize) -> Result<Option<Value>, RespError> {
-        if self.bulk.is_some() || !self.line.is_empty() {
-            return Ok(None);
-        }
+    fn read(&mut self, bytes: &[u8], at: &mut usize) -> Result<bool, RespError> {
         loop {
-            let here = bytes.get(*at..).unwrap_or_default();
-            let Some((kind, size, head)) = short_head(here) else { return Ok(None) };
+            if self.short(bytes, at)? || self.long(bytes, at)? {
+                return Ok(true);
+            }
+            if *at >= bytes.len() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Strings of less than 1,000 bytes that are here with both their line ends, as nearly all are, each in one step; and on the way to them,
+    /// arrays of less than 1,000 elements. Whatever else is there is read line by line. True: that was the rest of the reply.
+    ///
+    /// The whole stretch is copied at once, with the lines that are in it.
+    fn short(&mut self, bytes: &[u8], at: &mut usize) -> Result<bool, RespError> {
+        if self.bulk.is_some() || !self.line.is_empty() {
+            return Ok(false);
+        }
+        let here = bytes.get(*at..).unwrap_or_default();
+        // Where the text will end when the stretch is in it.
+        let end = self.text.len().saturating_add(here.len());
+        let (mut rest, mut whole) = (here, false);
+        while !whole && let Some((kind, size, after)) = short_head(rest) {
             if kind == b'*' && size > 0 {
                 self.begin_array(size)?;
-                *at = at.saturating_add(head);
+                rest = after;
                 continue;
             }
-            let (_, rest) = here.split_at_checked(head).unwrap_or_default();
-            let Some((string, [b'\r', b'\n', ..])) = rest.split_at_checked(size) else { return Ok(None) };
+            let Some((_, [b'\r', b'\n', behind @ ..])) = after.split_at_checked(size) else { break };
             if kind != b'$' || size > self.bounds.bulk {
-                return Ok(None);
+                break;
             }
-            self.count_bytes(size)?;
-            *at = at.saturating_add(head).saturating_add(size).saturating_add(2);
-            return Ok(Some(Value::Bulk(bytes.slice_ref(string))));
+            self.count(size)?;
+            let start = end.saturating_sub(after.len());
+            whole = self.place(Node::Bulk(Place { start, end: start.saturating_add(size) }));
+            rest = behind;
+        }
+        let (read, _) = here.split_at_checked(here.len().saturating_sub(rest.len())).unwrap_or_default();
+        self.text.extend_from_slice(read);
+        *at = at.saturating_add(read.len());
+        Ok(whole)
+    }
+
+    /// The next line and what it completes, or a part of it; and before it, what is missing of a string. True: that was the rest of the reply.
+    fn long(&mut self, bytes: &[u8], at: &mut usize) -> Result<bool, RespError> {
+        if let Some(bulk) = &mut self.bulk {
+            bulk.take(bytes, at, &mut self.text);
+            if bulk.missing > 0 {
+                return Ok(false);
+            }
+        }
+        let Some(line) = self.line(bytes, at)? else { return Ok(false) };
+        match self.bulk.take() {
+            // What stands between a string and its line end must be nothing.
+            Some(bulk) if line.is_empty() => Ok(self.place(bulk.node(self.text.len()))),
+            Some(_) => Err(RespError::LineEnd),
+            None => self.begin(&line),
         }
     }
 
@@ -270,108 +389,119 @@ impl Decoder {
         Ok(Some(line))
     }
 
-    /// What a line begins. `None`: a string or an array, of which all or more is to come.
-    fn begin(&mut self, line: &[u8]) -> Result<Option<Value>, RespError> {
+    /// What a line begins. True: it was the rest of the reply. False: more is to come, of a string, of an array or after it.
+    fn begin(&mut self, line: &[u8]) -> Result<bool, RespError> {
         let (kind, rest) = line.split_first().ok_or(RespError::LineEnd)?;
-        let text = || String::from_utf8_lossy(rest).into_owned();
         match kind {
-            b'+' | b'-' => {
-                self.count_bytes(rest.len())?;
-                Ok(Some(if *kind == b'+' { Value::Simple(text()) } else { Value::Error(text()) }))
+            b'+' => self.keep(rest, Node::Simple),
+            b'-' => self.keep(rest, Node::Error),
+            b':' => {
+                let number = std::str::from_utf8(rest).ok().and_then(|text| text.parse().ok());
+                Ok(self.place(Node::Integer(number.ok_or(RespError::Number)?)))
             }
-            b':' => Ok(Some(Value::Integer(text().parse().map_err(|_| RespError::Number)?))),
             b'$' => match size(rest)? {
-                None => Ok(Some(Value::Null)),
+                None => Ok(self.place(Node::Null)),
                 Some(size) => {
-                    let keep = size <= self.bounds.bulk;
-                    self.count_bytes(if keep { size } else { 0 })?;
-                    self.bulk = Some(Bulk { size, missing: size, kept: keep.then(Vec::new), whole: None });
-                    Ok(None)
+                    let kept = size <= self.bounds.bulk;
+                    self.count(if kept { size } else { 0 })?;
+                    self.bulk = Some(Bulk { size, missing: size, kept });
+                    Ok(false)
                 }
             },
             b'*' => match size(rest)? {
-                None => Ok(Some(Value::Null)),
+                None => Ok(self.place(Node::Null)),
                 Some(size) => self.begin_array(size),
             },
             other => Err(RespError::UnknownType(*other)),
         }
     }
 
-    fn begin_array(&mut self, size: usize) -> Result<Option<Value>, RespError> {
-        self.elements = self.elements.saturating_add(size);
+    fn begin_array(&mut self, len: usize) -> Result<bool, RespError> {
+        self.elements = self.elements.saturating_add(len);
         if self.elements > self.bounds.elements {
             return Err(RespError::TooMany);
         }
         if self.open.len() >= self.bounds.depth {
             return Err(RespError::TooDeep);
         }
-        if size == 0 {
-            return Ok(Some(Value::Array(Vec::new())));
+        let array = Node::Array { len, inside: 0 };
+        if len == 0 {
+            return Ok(self.place(array));
         }
-        self.open.push(Open { items: Vec::with_capacity(size.min(SOME)), missing: size });
-        Ok(None)
+        self.open.push(Open { node: self.nodes.len(), missing: len });
+        self.nodes.push(array);
+        Ok(false)
     }
 
-    fn count_bytes(&mut self, size: usize) -> Result<(), RespError> {
-        self.bytes = self.bytes.saturating_add(size);
+    fn count(&mut self, bytes: usize) -> Result<(), RespError> {
+        self.bytes = self.bytes.saturating_add(bytes);
         match self.bytes > self.bounds.reply {
             true => Err(RespError::TooLarge),
             false => Ok(()),
         }
     }
 
-    /// Puts a value into the innermost open array, and an array that it completes into the next one. Gives what is in no array.
-    fn place(&mut self, mut value: Value) -> Option<Value> {
+    /// Keeps a line that is a value.
+    fn keep(&mut self, line: &[u8], node: fn(Place) -> Node) -> Result<bool, RespError> {
+        self.count(line.len())?;
+        let start = self.text.len();
+        self.text.extend_from_slice(line);
+        Ok(self.place(node(Place { start, end: self.text.len() })))
+    }
+
+    /// Takes a value that is complete, which may complete the arrays around it. True: the reply is whole.
+    fn place(&mut self, node: Node) -> bool {
+        self.nodes.push(node);
         while let Some(open) = self.open.last_mut() {
-            open.items.push(value);
             open.missing = open.missing.saturating_sub(1);
             if open.missing > 0 {
-                return None;
+                return false;
             }
-            value = Value::Array(std::mem::take(&mut open.items));
+            if let Some((Node::Array { inside, .. }, items)) =
+                self.nodes.get_mut(open.node..).and_then(<[_]>::split_first_mut)
+            {
+                *inside = items.len();
+            }
             self.open.pop();
         }
-        Some(value)
+        true
     }
 }
 
 impl Bulk {
-    fn take(&mut self, bytes: &Bytes, at: &mut usize) {
+    fn take(&mut self, bytes: &[u8], at: &mut usize, text: &mut Vec<u8>) {
         let rest = bytes.get(*at..).unwrap_or_default();
         let (piece, _) = rest.split_at_checked(self.missing).unwrap_or((rest, &[]));
-        match &mut self.kept {
-            // Nothing of it came before, and nothing of it will.
-            Some(_) if piece.len() == self.size => self.whole = Some(bytes.slice_ref(piece)),
-            Some(kept) => kept.extend_from_slice(piece),
-            None => {}
+        if self.kept {
+            text.extend_from_slice(piece);
         }
         self.missing = self.missing.saturating_sub(piece.len());
         *at = at.saturating_add(piece.len());
     }
 
-    fn value(self) -> Value {
-        match (self.whole, self.kept) {
-            (Some(whole), _) => Value::Bulk(whole),
-            (None, Some(kept)) => Value::Bulk(kept.into()),
-            (None, None) => Value::TooLarge(self.size),
+    /// What it is in a text that ends with it.
+    fn node(&self, end: usize) -> Node {
+        match self.kept {
+            true => Node::Bulk(Place { start: end.saturating_sub(self.size), end }),
+            false => Node::TooLarge(self.size),
         }
     }
 }
 
-/// A line of one to three digits after its type: the type, the number, and how long the line is with its end.
-fn short_head(bytes: &[u8]) -> Option<(u8, usize, usize)> {
-    let (kind, digits) = bytes.split_first()?;
-    let mut size = 0_usize;
-    for (count, byte) in digits.iter().take(4).enumerate() {
-        match byte {
-            b'0'..=b'9' if count < 3 => size = size.saturating_mul(10).saturating_add(usize::from(byte & 15)),
-            b'\r' if count > 0 && digits.get(count.saturating_add(1)) == Some(&b'\n') => {
-                return Some((*kind, size, count.saturating_add(3)));
-            }
-            _ => return None,
+/// A line of one to three digits after its type: the type, the number, and what follows the line.
+fn short_head(bytes: &[u8]) -> Option<(u8, usize, &[u8])> {
+    let digit = |digit: &u8| usize::from(digit & 15);
+    match bytes {
+        [kind, a @ b'0'..=b'9', b'\r', b'\n', rest @ ..] => Some((*kind, digit(a), rest)),
+        [kind, a @ b'0'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', rest @ ..] => {
+            Some((*kind, digit(a).saturating_mul(10).saturating_add(digit(b)), rest))
         }
+        [kind, a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b'\r', b'\n', rest @ ..] => {
+            let tens = digit(a).saturating_mul(10).saturating_add(digit(b));
+            Some((*kind, tens.saturating_mul(10).saturating_add(digit(c)), rest))
+        }
+        _ => None,
     }
-    None
 }
 
 /// The size of a string or an array; `-1` is none.

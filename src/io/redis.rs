@@ -13,7 +13,6 @@ use crate::server::pipeline::{Pipeline, Settled};
 use crate::server::redis::{self, Names, Page, Trouble};
 use crate::server::streams::{Command, Done, Item, Key, PAGE, Reply, StreamError, Streams};
 use crate::server::{Log, Server, lock};
-use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -291,7 +290,8 @@ impl RedisStreams {
             bytes.clear();
             self.0.gather(&mut bytes);
             if bytes.is_empty() {
-                bytes = Vec::new();
+                // Room stays for the next few.
+                bytes.shrink_to(CHUNK);
                 self.0.notify.notified().await;
                 continue;
             }
@@ -305,23 +305,23 @@ impl RedisStreams {
 
     async fn hear(&self, mut read: OwnedReadHalf, mut decoder: Decoder, server: &Server) -> Ended {
         let mut up = false;
-        let mut bytes = BytesMut::new();
+        let mut bytes = Vec::new();
         let mut asked = false;
         loop {
-            let chunk = match hear_some(&mut read, &mut bytes).await {
-                Ok(chunk) => chunk,
+            match hear_some(&mut read, &mut bytes).await {
+                Ok(()) => {}
                 // Silence is in order while nothing is asked; what was asked in one silence must be answered in the next.
                 Err(Ended::Silent) if !asked => {
                     asked = !lock(&self.0.queue).awaited.is_empty();
                     continue;
                 }
                 Err(ended) => return ended,
-            };
+            }
             asked = false;
             let mut at = 0;
             loop {
-                match decoder.next(&chunk, &mut at) {
-                    Ok(Some(value)) => match self.0.answered(value, server.metrics()) {
+                match decoder.next(&bytes, &mut at) {
+                    Ok(true) => match self.0.answered(decoder.reply(), server.metrics()) {
                         Ok((settled, appended)) => {
                             // Redis may take a connection and refuse everything, or give answers and refuse to write.
                             if appended && !std::mem::replace(&mut up, true) {
@@ -331,7 +331,7 @@ impl RedisStreams {
                         }
                         Err(trouble) => return trouble.into(),
                     },
-                    Ok(None) => break,
+                    Ok(false) => break,
                     Err(error) => return error.into(),
                 }
             }
@@ -357,7 +357,7 @@ impl RedisStreams {
     }
 
     async fn follow(&self, mut stream: TcpStream, mut decoder: Decoder, server: &Server, count: &mut usize) -> Ended {
-        let mut bytes = BytesMut::new();
+        let mut bytes = Vec::new();
         let mut command = Vec::new();
         let mut up = false;
         // A reader that is late could jump over what was trimmed meanwhile: it first sees the last entry that it knows.
@@ -404,11 +404,11 @@ impl RedisStreams {
         }
     }
 
-    fn hand_over(&self, pages: Vec<Page>, cursors: &[(Key, Offset)], server: &Server) -> Result<(), Trouble> {
+    fn hand_over(&self, pages: Vec<Page<'_>>, cursors: &[(Key, Offset)], server: &Server) -> Result<(), Trouble> {
         // Redis keeps to the order in which it was asked.
         let mut cursors = cursors.iter();
         for (name, entries) in pages {
-            let cursor = cursors.find(|(key, _)| self.0.options.names.is(key, &name));
+            let cursor = cursors.find(|(key, _)| self.0.options.names.is(key, name));
             let (key, after) = cursor.ok_or(Trouble::Nonsense)?;
             let items = redis::items(key, entries, &self.0.limits)?;
             count_unreadable(&items, server.metrics());
@@ -433,27 +433,26 @@ impl RedisStreams {
 }
 
 /// Reads the one reply that is awaited.
-async fn hear_reply(
+async fn hear_reply<'a>(
     stream: &mut (impl AsyncRead + Unpin),
-    bytes: &mut BytesMut,
-    decoder: &mut Decoder,
-) -> Result<Value, Ended> {
+    bytes: &mut Vec<u8>,
+    decoder: &'a mut Decoder,
+) -> Result<Value<'a>, Ended> {
     loop {
-        let chunk = hear_some(stream, bytes).await?;
-        if let Some(value) = decoder.next(&chunk, &mut 0)? {
-            return Ok(value);
+        hear_some(stream, bytes).await?;
+        if decoder.next(bytes, &mut 0)? {
+            return Ok(decoder.reply());
         }
     }
 }
 
-/// Reads what there is, at least a byte. The memory of `bytes` is used again once nothing refers to what was read into it.
-async fn hear_some(stream: &mut (impl AsyncRead + Unpin), bytes: &mut BytesMut) -> Result<Bytes, Ended> {
-    if bytes.capacity() < CHUNK / 8 {
-        bytes.reserve(CHUNK);
-    }
+/// Reads what there is, at least a byte, in the place of what was read before.
+async fn hear_some(stream: &mut (impl AsyncRead + Unpin), bytes: &mut Vec<u8>) -> Result<(), Ended> {
+    bytes.clear();
+    bytes.reserve(CHUNK);
     match timeout(ANSWER, stream.read_buf(bytes)).await {
         Ok(Ok(0)) => Err(Ended::Io(std::io::ErrorKind::ConnectionReset.into())),
-        Ok(read) => read.map(|_| bytes.split().freeze()).map_err(Ended::Io),
+        Ok(read) => read.map(|_| ()).map_err(Ended::Io),
         Err(_) => Err(Ended::Silent),
     }
 }
@@ -498,7 +497,7 @@ impl Shared {
             let mut command = Vec::new();
             redis::encode_auth(&mut command, username, password);
             stream.write_all(&command).await?;
-            let answer = timeout(CONNECT, hear_reply(&mut stream, &mut BytesMut::new(), &mut decoder)).await;
+            let answer = timeout(CONNECT, hear_reply(&mut stream, &mut Vec::new(), &mut decoder)).await;
             match answer.unwrap_or(Err(Ended::Silent)) {
                 Ok(value) => redis::auth_reply(value)?,
                 Err(Ended::Resp(_)) => return Err(Trouble::Nonsense.into()),
@@ -533,7 +532,7 @@ impl Shared {
     }
 
     /// What a reply settles, and whether it is the one to an append.
-    fn answered(&self, value: Value, metrics: &Metrics) -> Result<(Settled, bool), Trouble> {
+    fn answered(&self, value: Value<'_>, metrics: &Metrics) -> Result<(Settled, bool), Trouble> {
         let Some((command, _)) = lock(&self.queue).awaited.pop_front() else { return Err(redis::unasked(value)) };
         let reply = redis::reply(&command, value, &self.limits)?;
         match &reply {

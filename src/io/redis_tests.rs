@@ -9,19 +9,13 @@ use tokio::runtime::Builder;
 
 /// The words of the next command. Not a byte behind it is read.
 async fn words(stream: &mut TcpStream, decoder: &mut Decoder) -> Vec<String> {
-    let words = loop {
-        let byte = Bytes::from(vec![stream.read_u8().await.unwrap()]);
-        match decoder.next(&byte, &mut 0).unwrap() {
-            Some(Value::Array(words)) => break words,
-            Some(other) => panic!("{other:?}"),
-            None => {}
-        }
-    };
-    let text = |word: Value| match word {
-        Value::Bulk(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+    while !decoder.next(&[stream.read_u8().await.unwrap()], &mut 0).unwrap() {}
+    let Value::Array(words) = decoder.reply() else { panic!("{:?}", decoder.reply()) };
+    let text = |word| match word {
+        Value::Bulk(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         other => panic!("{other:?}"),
     };
-    words.into_iter().map(text).collect()
+    words.map(text).collect()
 }
 
 fn decoder() -> Decoder {

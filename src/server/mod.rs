@@ -11,7 +11,7 @@
 //! | `restore`, [`recovery`] | sessions in the log: the commands, and what is computed |
 //! | [`streams`], [`entry`], [`memory`], `packed` | the seam to the log, what stands in it, and the log in this process |
 //! | [`cluster`], `requests` | the servers that share a log, and questions to all of them |
-//! | [`wire`], [`redis`], `pipeline` | entries and commands as Redis has them, over connections that break |
+//! | [`wire`], `wire_error`, [`redis`], `pipeline` | entries and commands as Redis has them, over connections that break |
 //! | [`options`], [`metrics`] | what is set, and what is counted |
 
 pub mod broadcast;
@@ -45,6 +45,7 @@ pub mod streams;
 mod tests;
 pub mod timers;
 pub mod wire;
+mod wire_error;
 
 pub use options::{AllowRequest, Cors, EngineHandler, InitialHeaders, Log, Message, Options, Pages, Recovery, Trusts};
 pub use requests::Gathered;

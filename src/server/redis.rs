@@ -5,7 +5,7 @@
 use super::entry::{Entry, Posted};
 use super::streams::{Command, Item, Key, Reply, StreamError};
 use super::wire;
-use crate::codec::resp::{self, Value};
+use crate::codec::resp::{self, Items, Value};
 use crate::id::{Nsp, Offset};
 use crate::limits::Limits;
 use std::borrow::Cow;
@@ -39,9 +39,9 @@ impl Names {
     }
 
     /// Whether this is the key's name in Redis.
-    pub(crate) fn is(&self, key: &Key, name: &str) -> bool {
-        let rest = self.pieces(key).iter().try_fold(name, |rest, piece| rest.strip_prefix(piece));
-        rest == Some("")
+    pub(crate) fn is(&self, key: &Key, name: &[u8]) -> bool {
+        let rest = self.pieces(key).iter().try_fold(name, |rest, piece| rest.strip_prefix(piece.as_bytes()));
+        rest == Some(b"")
     }
 
     /// Appends the key as a word of a command.
@@ -165,10 +165,10 @@ pub(crate) fn encode_auth(out: &mut Vec<u8>, username: &str, password: &str) {
 ///
 /// # Errors
 /// Redis does not take commands: the same command is to be given again later. What concerns this command alone is [`Reply::Failed`].
-pub(crate) fn reply(command: &Command, value: Value, limits: &Limits) -> Result<Reply, Trouble> {
+pub(crate) fn reply(command: &Command, value: Value<'_>, limits: &Limits) -> Result<Reply, Trouble> {
     match (command, value) {
-        (_, Value::Error(words)) => refusal(words),
-        (Command::XAdd { .. }, Value::Bulk(id)) => Ok(Reply::Added(Some(offset(&id)?))),
+        (_, Value::Error(error)) => refusal(&words(error)),
+        (Command::XAdd { .. }, Value::Bulk(id)) => Ok(Reply::Added(Some(offset(id)?))),
         (Command::XAdd { create: false, .. }, Value::Null) => Ok(Reply::Added(None)),
         (Command::XRead { key, .. }, value) => {
             let mut streams = read_reply(value)?;
@@ -185,9 +185,9 @@ pub(crate) fn reply(command: &Command, value: Value, limits: &Limits) -> Result<
 
 /// What Redis says without being asked, before it hangs up.
 #[must_use]
-pub(crate) fn unasked(value: Value) -> Trouble {
+pub(crate) fn unasked(value: Value<'_>) -> Trouble {
     match value {
-        Value::Error(words) => Trouble::Unwilling(short(&words)),
+        Value::Error(error) => Trouble::Unwilling(short(&words(error))),
         _ => Trouble::Nonsense,
     }
 }
@@ -197,15 +197,19 @@ const COMMANDS_OWN: [&str; 5] =
     ["ERR unknown", "ERR wrong number", "ERR syntax", "ERR The stream has exhausted", "ERR Invalid stream ID"];
 
 /// Errors that tell of this command alone are few; all others are the server's state, and may pass.
-fn refusal(words: String) -> Result<Reply, Trouble> {
+fn refusal(words: &str) -> Result<Reply, Trouble> {
     match words.split(' ').next() {
         Some("WRONGTYPE") => Ok(Reply::Failed(StreamError::Refused)),
         Some("ERR") if COMMANDS_OWN.iter().any(|fault| words.starts_with(fault)) => {
             Ok(Reply::Failed(StreamError::Refused))
         }
-        Some("WRONGPASS" | "NOAUTH") => Err(Trouble::Auth(short(&words))),
-        _ => Err(Trouble::Unwilling(short(&words))),
+        Some("WRONGPASS" | "NOAUTH") => Err(Trouble::Auth(short(words))),
+        _ => Err(Trouble::Unwilling(short(words))),
     }
+}
+
+fn words(error: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(error)
 }
 
 /// Redis explains some errors at length: the beginning will do.
@@ -215,62 +219,58 @@ fn short(words: &str) -> String {
 }
 
 /// The answer to AUTH.
-pub(crate) fn auth_reply(value: Value) -> Result<(), Trouble> {
-    match value {
-        Value::Simple(_) => Ok(()),
-        Value::Error(words)
-            if ["WRONGPASS", "NOAUTH", "ERR AUTH", "ERR invalid password"].iter().any(|w| words.starts_with(w)) =>
-        {
-            Err(Trouble::Auth(short(&words)))
-        }
-        Value::Error(words) => Err(Trouble::Unwilling(short(&words))),
-        _ => Err(Trouble::Nonsense),
+pub(crate) fn auth_reply(value: Value<'_>) -> Result<(), Trouble> {
+    let words = match value {
+        Value::Simple(_) => return Ok(()),
+        Value::Error(error) => words(error),
+        _ => return Err(Trouble::Nonsense),
+    };
+    match ["WRONGPASS", "NOAUTH", "ERR AUTH", "ERR invalid password"].iter().any(|w| words.starts_with(w)) {
+        true => Err(Trouble::Auth(short(&words))),
+        false => Err(Trouble::Unwilling(short(&words))),
     }
 }
 
 /// What an XREAD brings of one stream: its name and entries.
-pub(crate) type Page = (String, Vec<Value>);
+pub(crate) type Page<'a> = (&'a [u8], Items<'a>);
 
 /// The streams of an XREAD's reply.
-pub(crate) fn read_reply(value: Value) -> Result<Vec<Page>, Trouble> {
-    let streams = match value {
-        Value::Null => return Ok(Vec::new()),
-        Value::Array(streams) => streams,
-        Value::Error(words) => {
-            let told = Trouble::Unwilling(short(&words));
-            return refusal(words).and(Err(told));
+pub(crate) fn read_reply(value: Value<'_>) -> Result<Vec<Page<'_>>, Trouble> {
+    match value {
+        Value::Null => Ok(Vec::new()),
+        Value::Array(streams) => streams.map(page).collect(),
+        Value::Error(error) => {
+            let words = words(error);
+            refusal(&words).and(Err(Trouble::Unwilling(short(&words))))
         }
-        _ => return Err(Trouble::Nonsense),
-    };
-    let stream = |stream| match stream {
-        Value::Array(pair) => match <[Value; 2]>::try_from(pair) {
-            Ok([Value::Bulk(name), Value::Array(entries)]) => {
-                Ok((String::from_utf8_lossy(&name).into_owned(), entries))
-            }
-            _ => Err(Trouble::Nonsense),
-        },
         _ => Err(Trouble::Nonsense),
-    };
-    streams.into_iter().map(stream).collect()
+    }
+}
+
+fn page(stream: Value<'_>) -> Result<Page<'_>, Trouble> {
+    let Value::Array(mut pair) = stream else { return Err(Trouble::Nonsense) };
+    match (pair.next(), pair.next(), pair.next()) {
+        (Some(Value::Bulk(name)), Some(Value::Array(entries)), None) => Ok((name, entries)),
+        _ => Err(Trouble::Nonsense),
+    }
 }
 
 /// The entries of one stream. One that can't be read still has its place, so that the reader moves past it: it says nothing.
-pub(crate) fn items(key: &Key, entries: Vec<Value>, limits: &Limits) -> Result<Vec<Item>, Trouble> {
+pub(crate) fn items(key: &Key, entries: Items<'_>, limits: &Limits) -> Result<Vec<Item>, Trouble> {
     let nothing = || Posted { uid: "".into(), seq: 0, entry: Entry::Wake };
     // Entries that follow one another are often from one server, and share its name.
     let mut sender: Arc<str> = Arc::default();
     let nsp = nsp_of(key);
     let item = |entry| {
-        let Value::Array(pair) = entry else { return Err(Trouble::Nonsense) };
-        let mut pair = pair.into_iter();
-        let (Some(Value::Bulk(id)), fields) = (pair.next(), pair.next()) else { return Err(Trouble::Nonsense) };
-        let posted = fields.and_then(|fields| posted(key, &fields, &nsp, &sender, limits)).unwrap_or_else(nothing);
+        let Value::Array(mut pair) = entry else { return Err(Trouble::Nonsense) };
+        let Some(Value::Bulk(id)) = pair.next() else { return Err(Trouble::Nonsense) };
+        let posted = pair.next().and_then(|fields| posted(key, fields, &nsp, &sender, limits)).unwrap_or_else(nothing);
         if !Arc::ptr_eq(&posted.uid, &sender) {
             sender = posted.uid.clone();
         }
-        Ok((offset(&id)?, Arc::new(posted)))
+        Ok((offset(id)?, Arc::new(posted)))
     };
-    entries.into_iter().map(item).collect()
+    entries.map(item).collect()
 }
 
 /// Whether an item of a reply could not be read.
@@ -279,23 +279,22 @@ pub(crate) fn is_unreadable(posted: &Posted) -> bool {
     posted.uid.is_empty()
 }
 
-fn pair(two: &[Value; 2]) -> Option<(&[u8], &[u8])> {
-    match two {
-        [Value::Bulk(field), Value::Bulk(value)] => Some((field, value)),
+fn posted(key: &Key, fields: Value<'_>, nsp: &Nsp, sender: &Arc<str>, limits: &Limits) -> Option<Posted> {
+    let Value::Array(mut fields) = fields else { return None };
+    let mut missing = fields.len();
+    let pairs = std::iter::from_fn(|| match (fields.next(), fields.next()) {
+        (Some(Value::Bulk(field)), Some(Value::Bulk(value))) => {
+            missing -= 2;
+            Some((field, value))
+        }
         _ => None,
-    }
-}
-
-fn posted(key: &Key, fields: &Value, nsp: &Nsp, sender: &Arc<str>, limits: &Limits) -> Option<Posted> {
-    let Value::Array(fields) = fields else { return None };
-    let (pairs, rest) = fields.as_chunks::<2>();
-    if !rest.is_empty() || pairs.iter().any(|two| pair(two).is_none()) {
-        return None;
-    }
-    let (nsp, posted) = wire::decode_next(pairs.iter().filter_map(pair), nsp, sender, limits).ok()?;
+    });
+    let decoded = wire::decode_next(pairs, nsp, sender, limits);
+    // What is no pair of strings ended the pairs.
+    let (nsp, posted) = decoded.ok().filter(|_| missing == 0)?;
     match key {
         // An entry of another namespace has nothing to say here.
-        Key::Log(own) if *own != nsp => None,
+        Key::Log(own) if *own != *nsp => None,
         _ => Some(posted),
     }
 }
@@ -315,8 +314,8 @@ fn nsp_of(key: &Key) -> Nsp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::resp::{Bounds, Decoder};
     use crate::id::Pid;
-    use bytes::Bytes;
 
     fn names() -> Names {
         Names { streams: "socket.io".into(), sessions: "sio:session:".into() }
@@ -360,41 +359,58 @@ mod tests {
         }
     }
 
+    /// What Redis's answer is to a command.
+    fn answer(command: &Command, text: &str) -> Result<Reply, Trouble> {
+        let mut decoder = Decoder::new(Bounds { bulk: 99, reply: 1_000, depth: 5, elements: 99 });
+        assert_eq!(decoder.next(text.as_bytes(), &mut 0), Ok(true));
+        reply(command, decoder.reply(), &Limits::default())
+    }
+
     #[test]
     fn replies() {
-        let limits = Limits::default();
         let key = Key::Log(Nsp::new("/"));
         let add = Command::XAdd {
             key: key.clone(),
             posted: Arc::new(Posted { uid: "u".into(), seq: 1, entry: Entry::Marker }),
             create: false,
         };
-        let bulk = |text: &'static str| Value::Bulk(Bytes::from_static(text.as_bytes()));
-        let entry = |id, fields: &[&'static str]| {
-            Value::Array(vec![bulk(id), Value::Array(fields.iter().map(|f| bulk(f)).collect())])
-        };
         let read = Command::XRead { key, after: Offset::ZERO, count: 9 };
-        let good = entry("1-1", &["uid", "u", "nsp", "/", "type", "1"]);
-        let streams = Value::Array(vec![Value::Array(vec![
-            bulk("socket.io#/#"),
-            Value::Array(vec![
-                good,
-                entry("1-2", &["type", "1"]),
-                entry("1-3", &["nsp", "/x", "type", "1"]),
-                Value::Array(vec![bulk("1-4"), Value::Null]),
-                Value::Array(vec![bulk("1-5"), Value::Array(vec![bulk("nsp"), Value::TooLarge(9)])]),
-            ]),
-        ])]);
-        let Ok(Reply::Entries(items)) = reply(&read, streams, &limits) else { panic!() };
+        let mut entries = String::from("*1\r\n*2\r\n$12\r\nsocket.io#/#\r\n*7\r\n");
+        for (id, fields) in [
+            ("1-1", "*6\r\n$3\r\nuid\r\n$1\r\nu\r\n$3\r\nnsp\r\n$1\r\n/\r\n$4\r\ntype\r\n$1\r\n1\r\n"),
+            ("1-2", "*2\r\n$4\r\ntype\r\n$1\r\n1\r\n"),
+            ("1-3", "*4\r\n$3\r\nnsp\r\n$2\r\n/x\r\n$4\r\ntype\r\n$1\r\n1\r\n"),
+            ("1-4", "*-1\r\n"),
+            ("1-5", "*6\r\n$3\r\nnsp\r\n$1\r\n/\r\n$4\r\ntype\r\n$1\r\n1\r\n$1\r\nx\r\n$100\r\n"),
+            ("1-6", "*5\r\n$3\r\nnsp\r\n$1\r\n/\r\n$4\r\ntype\r\n$1\r\n1\r\n$1\r\nx\r\n"),
+            ("1-7", "*4\r\n$3\r\nnsp\r\n$1\r\n/\r\n$4\r\ntype\r\n$1\r\n1\r\n"),
+        ] {
+            entries += &format!("*2\r\n$3\r\n{id}\r\n{fields}");
+            if id == "1-5" {
+                entries += &format!("{}\r\n", "x".repeat(100));
+            }
+        }
+        let Ok(Reply::Entries(items)) = answer(&read, &entries) else { panic!() };
         let seen: Vec<_> = items.iter().map(|(id, posted)| (id.to_string(), is_unreadable(posted))).collect();
         assert_eq!(
             seen,
-            [("1-1", false), ("1-2", true), ("1-3", true), ("1-4", true), ("1-5", true)]
+            [("1-1", false), ("1-2", true), ("1-3", true), ("1-4", true), ("1-5", true), ("1-6", true), ("1-7", false)]
                 .map(|(id, bad)| (id.to_owned(), bad))
         );
-        assert!(matches!(reply(&read, Value::Null, &limits), Ok(Reply::Entries(items)) if items.is_empty()));
-        assert!(matches!(reply(&add, Value::Null, &limits), Ok(Reply::Added(None))));
-        assert!(matches!(reply(&add, bulk("3-4"), &limits), Ok(Reply::Added(Some(Offset { ms: 3, seq: 4 })))));
+        assert!(matches!(answer(&read, "*-1\r\n"), Ok(Reply::Entries(items)) if items.is_empty()));
+        assert!(matches!(answer(&add, "$-1\r\n"), Ok(Reply::Added(None))));
+        assert!(matches!(answer(&add, "$3\r\n3-4\r\n"), Ok(Reply::Added(Some(Offset { ms: 3, seq: 4 })))));
+        for nonsense in [
+            "+OK\r\n",
+            "*1\r\n:1\r\n",
+            "*1\r\n*1\r\n$1\r\na\r\n",
+            "*1\r\n*3\r\n$1\r\na\r\n*0\r\n*0\r\n",
+            "*1\r\n*2\r\n$1\r\na\r\n*1\r\n$3\r\n1-1\r\n",
+            "*1\r\n*2\r\n$1\r\na\r\n*1\r\n*1\r\n$3\r\n1_1\r\n",
+            "*1\r\n*2\r\n$1\r\na\r\n*1\r\n*0\r\n",
+        ] {
+            assert!(matches!(answer(&read, nonsense), Err(Trouble::Nonsense)), "{nonsense}");
+        }
         for (words, auth, unwilling) in [
             ("WRONGTYPE Operation against a key", false, false),
             ("ERR unknown command", false, false),
@@ -404,7 +420,7 @@ mod tests {
             ("ERR max number of clients reached", false, true),
             ("NOPERM this user has no permissions", false, true),
         ] {
-            let answer = reply(&add, Value::Error(words.to_owned()), &limits);
+            let answer = answer(&add, &format!("-{words}\r\n"));
             assert_eq!(matches!(answer, Err(Trouble::Auth(_))), auth, "{words}");
             assert_eq!(matches!(answer, Err(Trouble::Unwilling(_))), unwilling, "{words}");
         }

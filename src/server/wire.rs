@@ -16,10 +16,12 @@
 //! What is read comes from any program that may write to the stream. An event goes through the same door as a client's: it is checked to be
 //! JSON, at most 127 levels deep, under no reserved name, and its arguments are passed on byte for byte.
 
-use super::entry::{Entry, Member, Posted, Record, RemoteSocket, RequestId, Stay, Target};
+pub use super::wire_error::WireError;
+
+use super::entry::{Entry, Member, Posted, Record, RemoteSocket, RequestId, Rooms, Stay, Target};
 use crate::codec::args::Args;
 use crate::codec::json;
-use crate::codec::msgpack::{self, MsgpackError};
+use crate::codec::msgpack;
 use crate::codec::socket_packet::{self, SocketError, SocketPacket};
 use crate::codec::validate;
 use crate::id::{Nsp, Offset, Pid, Room, SocketId};
@@ -29,7 +31,6 @@ use bytes::Bytes;
 use serde_core::de::DeserializeOwned;
 use serde_json::value::{RawValue, Value};
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 /// Attachments of one entry. A server may send more than a client; each costs more memory than the two bytes that announce an empty one.
@@ -38,62 +39,6 @@ const MAX_ATTACHMENTS: usize = 10_000;
 const MAX_ROOMS: usize = 100_000;
 /// Milliseconds that clients may take to answer a question that does not say: as long as official servers wait for one another.
 const DEFAULT_TIMEOUT: u64 = 5_000;
-
-/// Why an entry can't be written or read: one variant per rule. A reader skips the entry and counts it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WireError {
-    /// This field is missing, or makes no sense.
-    Field(&'static str),
-    /// The type is none that we know.
-    UnknownType,
-    /// The data is larger than [`Limits::entry_bytes`].
-    TooLarge,
-    /// The data is not a JSON object, or a part of it that should be one is not.
-    Json,
-    /// The data is neither JSON nor base64.
-    Base64,
-    /// The data, base64 of MessagePack, can't be read or written.
-    Msgpack(MsgpackError),
-    /// This key of the data is missing, or its value makes no sense.
-    Key(&'static str),
-    /// The event or answer is none.
-    Event(SocketError),
-    /// A name is longer than [`Limits::name_bytes`].
-    NameTooLong,
-    /// More rooms than a client may be in, or than a target may name.
-    TooManyRooms,
-}
-
-impl fmt::Display for WireError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            WireError::Field(field) => write!(f, "field {field} is missing or illegal"),
-            WireError::UnknownType => f.write_str("unknown type"),
-            WireError::TooLarge => f.write_str("data too large"),
-            WireError::Json => f.write_str("data is not a JSON object"),
-            WireError::Base64 => f.write_str("data is neither JSON nor base64"),
-            WireError::Msgpack(error) => write!(f, "data: {error}"),
-            WireError::Key(key) => write!(f, "data: {key} is missing or illegal"),
-            WireError::Event(error) => write!(f, "data: {error}"),
-            WireError::NameTooLong => f.write_str("name too long"),
-            WireError::TooManyRooms => f.write_str("too many rooms"),
-        }
-    }
-}
-
-impl std::error::Error for WireError {}
-
-impl From<MsgpackError> for WireError {
-    fn from(error: MsgpackError) -> WireError {
-        WireError::Msgpack(error)
-    }
-}
-
-impl From<SocketError> for WireError {
-    fn from(error: SocketError) -> WireError {
-        WireError::Event(error)
-    }
-}
 
 // ---- writing
 
@@ -286,19 +231,19 @@ pub fn decode<'a>(
     fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
     limits: &Limits,
 ) -> Result<(Nsp, Posted), WireError> {
-    decode_next(fields, &Nsp::new("/"), &Arc::default(), limits)
+    decode_next(fields, &Nsp::new("/"), &Arc::default(), limits).map(|(nsp, posted)| (nsp.into_owned(), posted))
 }
 
 /// As [`decode`]. The entry's namespace is probably `nsp`, and it comes from `sender` like the one before it: then it shares their names.
 ///
 /// # Errors
 /// As [`decode`].
-pub fn decode_next<'a>(
+pub fn decode_next<'a, 'n>(
     fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
-    nsp: &Nsp,
+    nsp: &'n Nsp,
     sender: &Arc<str>,
     limits: &Limits,
-) -> Result<(Nsp, Posted), WireError> {
+) -> Result<(Cow<'n, Nsp>, Posted), WireError> {
     let (likely, mut uid, mut kind, mut data, mut seq) = (nsp, None, None, None, None);
     let mut nsp = None;
     for (field, value) in fields {
@@ -311,17 +256,17 @@ pub fn decode_next<'a>(
             _ => {}
         }
     }
-    let nsp = match text(nsp, "nsp")? {
-        "" => return Err(WireError::Field("nsp")),
-        name if name == likely.as_str() => likely.clone(),
-        name => Nsp::new(short(name, limits)?),
+    let nsp = match nsp {
+        Some(name) if name == likely.as_str().as_bytes() => Cow::Borrowed(likely),
+        name => match text(name, "nsp")? {
+            "" => return Err(WireError::Field("nsp")),
+            name => Cow::Owned(Nsp::new(short(name, limits)?)),
+        },
     };
     let uid = match uid {
         None => "emitter".into(),
-        uid => match text(uid, "uid")? {
-            uid if *uid == **sender => sender.clone(),
-            uid => short(uid, limits)?.into(),
-        },
+        Some(uid) if uid == sender.as_bytes() => sender.clone(),
+        uid => short(text(uid, "uid")?, limits)?.into(),
     };
     let seq = match seq {
         None => 0,
@@ -331,7 +276,7 @@ pub fn decode_next<'a>(
         "1" => Entry::Marker,
         "2" => Entry::Present,
         "13" => Entry::Closed,
-        "21" => Entry::Claim(nsp.clone()),
+        "21" => Entry::Claim(nsp.as_ref().clone()),
         "24" => Entry::Wake,
         kind => {
             let (text, attachments) = open(data.ok_or(WireError::Field("data"))?, limits)?;
@@ -429,12 +374,17 @@ fn entry(kind: &str, nsp: &Nsp, data: &str, attachments: Vec<Bytes>, limits: &Li
 /// another way, makes no sense, or goes to a room with a brace or a colon in its name.
 fn plain_broadcast(data: &str, limits: &Limits) -> Option<Entry> {
     let inner = data.strip_prefix(r#"{"packet":{"type":2,"data":"#)?.strip_suffix(r#","flags":{}}}"#)?;
-    let (list, opts) = inner.rsplit_once('{')?;
-    let (rooms, except) = opts.strip_prefix(r#""rooms":"#)?.rsplit_once(':')?;
+    let (list, opts) = split_at_last(inner, b'{')?;
+    let (rooms, except) = split_at_last(opts.strip_prefix(r#"{"rooms":"#)?, b':')?;
     let (name, args) = event(list.strip_suffix(r#"},"opts":"#)?, Vec::new()).ok()?;
-    let rooms_in = |list, key| rooms_in(list, key, limits, MAX_ROOMS).ok();
-    let rooms = rooms_in(rooms.strip_suffix(r#","except""#)?, "rooms")?.into();
-    Some(Entry::Broadcast { to: Target { rooms, except: rooms_in(except, "except")? }, name, args })
+    let rooms = target_rooms(rooms.strip_suffix(r#","except""#)?, limits).ok()?;
+    let except = rooms_in(except.strip_prefix(':')?, "except", limits, MAX_ROOMS).ok()?;
+    Some(Entry::Broadcast { to: Target { rooms, except }, name, args })
+}
+
+/// Before the last of these bytes, and from it on. It is near: a search for far ones would take longer to begin.
+fn split_at_last(text: &str, byte: u8) -> Option<(&str, &str)> {
+    text.split_at_checked(text.bytes().rposition(|b| b == byte)?)
 }
 
 /// An event for clients, with or without a question. One that names nobody is for everybody; room commands must name whom they mean.
@@ -468,8 +418,24 @@ fn target(opts: &str, limits: &Limits) -> Result<Target, WireError> {
 
 fn target_and_flags<'a>(opts: &'a str, limits: &Limits) -> Result<(Target, Option<&'a str>), WireError> {
     let [rooms, except, flags] = object(opts, ["rooms", "except", "flags"])?;
-    let list = |rooms, key| given(rooms).map_or(Ok(Vec::new()), |rooms| rooms_in(rooms, key, limits, MAX_ROOMS));
-    Ok((Target { rooms: list(rooms, "rooms")?.into(), except: list(except, "except")? }, flags))
+    let rooms = given(rooms).map_or(Ok(Rooms::None), |rooms| target_rooms(rooms, limits))?;
+    let except = given(except).map_or(Ok(Vec::new()), |rooms| rooms_in(rooms, "except", limits, MAX_ROOMS))?;
+    Ok((Target { rooms, except }, flags))
+}
+
+/// For the one room that nearly all events go to no list is made.
+fn target_rooms(list: &str, limits: &Limits) -> Result<Rooms, WireError> {
+    match one_room(list) {
+        Some(name) => Ok(Rooms::One(short(name, limits)?.into())),
+        None => rooms_in(list, "rooms", limits, MAX_ROOMS).map(Rooms::from),
+    }
+}
+
+/// The room of a list with one, if it is written as [`push_names`] writes it and without escapes.
+fn one_room(list: &str) -> Option<&str> {
+    let name = list.strip_prefix("[\"")?.strip_suffix("\"]")?;
+    let special = |b: u8| b < b' ' || b == b'"' || b == b'\\';
+    (!name.bytes().any(special)).then_some(name)
 }
 
 /// A list of rooms. In JavaScript a room may be a number; ours is its text.
@@ -477,7 +443,10 @@ fn rooms_in(list: &str, key: &'static str, limits: &Limits, most: usize) -> Resu
     if list == "[]" {
         return Ok(Vec::new());
     }
-    let list = elements(list, key)?;
+    let list = match one_room(list) {
+        Some(name) if most > 0 => return Ok(vec![short(name, limits)?.into()]),
+        _ => elements(list, key)?,
+    };
     if list.len() > most {
         return Err(WireError::TooManyRooms);
     }

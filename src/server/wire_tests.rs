@@ -1,6 +1,7 @@
 //! Vectors and properties of entries in Redis.
 
 use super::*;
+use crate::codec::msgpack::MsgpackError;
 use crate::id::Random;
 use proptest::prelude::*;
 use serde_json::json;
@@ -461,6 +462,15 @@ proptest! {
         let data = format!(r#"{{"packet":{{"type":2,"data":{list}{before}}},"opts":{{"rooms":{rooms},"except":{except},"flags":{{{flags}}}}}}}"#);
         if let Some(event) = plain_broadcast(&data, &limits()) {
             prop_assert_eq!(Ok(event), broadcast(&data, Vec::new(), &limits()));
+        }
+    }
+
+    /// What needs no list says the same with one.
+    #[test]
+    fn one_room_is_a_list_of_one(list in "\\[\"([a€\"\\\\,\n\u{7f}\\[\\]]|\\PC){0,4}\"\\]") {
+        if let Some(name) = one_room(&list) {
+            let items = elements(&list, "rooms").unwrap();
+            prop_assert_eq!(items.iter().map(|item| text_of(item, "rooms").unwrap()).collect::<Vec<_>>(), [name]);
         }
     }
 
