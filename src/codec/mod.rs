@@ -22,6 +22,7 @@
 
 pub mod args;
 pub mod engine_packet;
+pub(crate) mod find;
 pub mod frame;
 pub mod http;
 pub(crate) mod json;

@@ -10,16 +10,38 @@ use std::collections::BTreeMap;
 /// The pairs of a query, as they stand there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query<'a> {
-    pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pairs: Vec<Pair<'a>>,
 }
 
 impl<'a> Query<'a> {
     /// Reads what stands behind the `?`. Every text is a query.
     #[must_use]
     pub fn parse(text: &'a str) -> Query<'a> {
-        let pairs = text.split('&').filter(|pair| !pair.is_empty());
-        let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        Query { pairs: pairs.map(|(key, value)| (decode(key), decode(value))).collect() }
+        // A client's own request has five.
+        let mut query = Query { pairs: Vec::with_capacity(if text.is_empty() { 0 } else { 6 }) };
+        let (mut from, mut equals, mut plain) = (0, None, true);
+        for_each_mark(text.as_bytes(), |at, byte| match byte {
+            b'&' => {
+                query.push(text, from, std::mem::take(&mut equals), at, plain);
+                (from, plain) = (at.saturating_add(1), true);
+            }
+            b'=' if equals.is_none() => equals = Some(at),
+            b'%' | b'+' => plain = false,
+            _ => {}
+        });
+        query.push(text, from, equals, text.len(), plain);
+        query
+    }
+
+    /// Adds the pair that stands there, if one does; `plain`: there is nothing to decode.
+    fn push(&mut self, text: &'a str, from: usize, equals: Option<usize>, end: usize, plain: bool) {
+        let part = |from: usize, end: usize| text.get(from..end).unwrap_or_default();
+        let (key, value) = match equals {
+            Some(at) => (part(from, at), part(at.saturating_add(1), end)),
+            None if from < end => (part(from, end), ""),
+            None => return,
+        };
+        self.pairs.push(if plain { (key.into(), value.into()) } else { (decode(key), decode(value)) });
     }
 
     /// The value of a key: the last one, if there are several.
@@ -36,8 +58,30 @@ impl<'a> Query<'a> {
     }
 }
 
+/// A key and its value.
+type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+/// Calls `see` with each byte that is no letter, and its place: among them are `&`, `=`, `%` and `+`. Looks at eight bytes at once.
+fn for_each_mark(text: &[u8], mut see: impl FnMut(usize, u8)) {
+    const HIGHEST: u64 = u64::from_le_bytes([0x80; 8]);
+    let (words, rest) = text.as_chunks::<8>();
+    for (word, from) in words.iter().zip((0_usize..).step_by(8)) {
+        let bytes = u64::from_le_bytes(*word);
+        // The highest bit of each byte of ASCII that is not above `=`. Nothing is borrowed from the next byte.
+        let above = (bytes | HIGHEST).wrapping_sub(u64::from_le_bytes([b'=' + 1; 8]));
+        let mut marks = !above & !bytes & HIGHEST;
+        while marks != 0 {
+            let at = usize::try_from(marks.trailing_zeros() / 8).unwrap_or(0);
+            see(from.saturating_add(at), word.get(at).copied().unwrap_or(0));
+            marks &= marks.wrapping_sub(1);
+        }
+    }
+    let from = text.len().saturating_sub(rest.len());
+    rest.iter().zip(from..).for_each(|(byte, at)| see(at, *byte));
+}
+
 fn decode(text: &str) -> Cow<'_, str> {
-    if !text.contains(['%', '+']) {
+    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
         return Cow::Borrowed(text);
     }
     let mut bytes = Vec::with_capacity(text.len());
@@ -53,7 +97,8 @@ fn decode(text: &str) -> Cow<'_, str> {
             _ => bytes.push(byte),
         }
     }
-    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+    let text = String::from_utf8(bytes);
+    Cow::Owned(text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 /// The byte that two hexadecimal digits stand for, and what follows them.
