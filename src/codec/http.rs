@@ -77,7 +77,7 @@ impl Headers {
     /// Whether a comma-separated header, such as `connection`, has this element. Case doesn't matter in the element.
     #[must_use]
     pub fn has_token(&self, name: &str, token: &str) -> bool {
-        self.all(name).flat_map(|value| value.split(',')).any(|t| t.trim().eq_ignore_ascii_case(token))
+        self.all(name).any(|value| value.split(',').any(|element| element.trim().eq_ignore_ascii_case(token)))
     }
 }
 
