@@ -13,7 +13,7 @@ MODULE_FLOOR = {"id": "id+limits", "limits": "id+limits"} | {name: name for name
 BINARIES = ("src/app/", "src/app.rs", "src/main.rs", "src/bin/")
 SHELLS = ("src/io/", "src/io.rs", *BINARIES)
 MOST_LINES = 500
-DEPENDENCIES = set("tokio tungstenite httparse sha1 base64 serde_json bytes getrandom itoa serde_core libc".split())
+DEPENDENCIES = set("tokio tungstenite httparse sha1 base64 serde_json bytes getrandom itoa memchr serde_core libc".split())
 
 
 class Breach(NamedTuple):

@@ -43,7 +43,7 @@ impl File {
         Response::new(200)
             .header("Content-Type", self.kind)
             .header("Cache-Control", self.cache)
-            .header("ETag", self.etag.as_str())
+            .header("ETag", self.etag.clone())
             .body(self.body.clone())
     }
 }
@@ -235,7 +235,7 @@ mod tests {
     }
 
     fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
-        response.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+        response.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| &**value)
     }
 
     #[test]

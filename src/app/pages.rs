@@ -31,7 +31,7 @@ impl Site {
     /// The answer; `None`: no page has this path.
     #[must_use]
     pub fn respond(&self, head: &Head) -> Option<Response> {
-        let text = |status, kind: &str, body: String| {
+        let text = |status, kind: &'static str, body: String| {
             Some(Response::new(status).header("Content-Type", kind).header("Cache-Control", "no-store").body(body))
         };
         match head.path() {

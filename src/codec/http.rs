@@ -7,7 +7,13 @@
 //! A body has a `Content-Length`; chunked ones are answered 411, which no client of ours notices.
 
 use bytes::Bytes;
+use httparse::{EMPTY_HEADER, Header, Status};
+use memchr::{memchr, memchr_iter};
+use std::borrow::Cow;
 use std::fmt;
+
+/// Headers that there is room for at first; few requests have more.
+const USUAL_HEADERS: usize = 24;
 
 /// What the client wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,26 +48,34 @@ impl Headers {
 
     /// All headers of this name, which is in lower case.
     pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.lines().filter_map(move |line| line.strip_prefix(name)?.strip_prefix(':'))
+        self.spans().filter_map(move |(from, end)| {
+            // The colon first: it is rarely at that place, and then the names needn't be compared.
+            let colon = from.checked_add(name.len())?;
+            if self.text.as_bytes().get(colon) != Some(&b':') || self.text.get(from..colon) != Some(name) {
+                return None;
+            }
+            self.text.get(colon.saturating_add(1)..end)
+        })
     }
 
     /// All headers: name in lower case, value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.lines().filter_map(|line| line.split_once(':'))
+        self.spans().filter_map(|(from, end)| self.text.get(from..end)?.split_once(':'))
     }
 
-    fn lines(&self) -> impl Iterator<Item = &str> {
+    /// Where each header begins and ends in the text.
+    fn spans(&self) -> impl Iterator<Item = (usize, usize)> {
         let mut from = 0;
         self.ends.iter().filter_map(move |end| {
             let end = usize::try_from(*end).ok()?;
-            self.text.get(std::mem::replace(&mut from, end)..end)
+            Some((std::mem::replace(&mut from, end), end))
         })
     }
 
     /// Whether a comma-separated header, such as `connection`, has this element. Case doesn't matter in the element.
     #[must_use]
     pub fn has_token(&self, name: &str, token: &str) -> bool {
-        self.all(name).flat_map(|value| value.split(',')).any(|t| t.trim().eq_ignore_ascii_case(token))
+        self.all(name).any(|value| value.split(',').any(|element| element.trim().eq_ignore_ascii_case(token)))
     }
 }
 
@@ -84,13 +98,13 @@ impl Head {
     /// The path of the target, not decoded.
     #[must_use]
     pub fn path(&self) -> &str {
-        self.split_target().0
+        self.path_and_query().0
     }
 
     /// The query of the target, without its `?`, not decoded.
     #[must_use]
     pub fn query(&self) -> &str {
-        self.split_target().1
+        self.path_and_query().1
     }
 
     /// RFC 6455 section 4.2.1, items 3 and 4: `Upgrade` and `Connection` say that the connection is to become a WebSocket.
@@ -99,8 +113,10 @@ impl Head {
         self.headers.has_token("upgrade", "websocket") && self.headers.has_token("connection", "upgrade")
     }
 
-    /// RFC 9112 section 3.2: `/path?query`, or as to a proxy `http://host/path?query`, which a server must accept too.
-    fn split_target(&self) -> (&str, &str) {
+    /// Both: [`Head::path`] and [`Head::query`]. RFC 9112 section 3.2: `/path?query`, or as to a proxy `http://host/path?query`, which a
+    /// server must accept too.
+    #[must_use]
+    pub fn path_and_query(&self) -> (&str, &str) {
         let absolute = if self.target.starts_with('/') { None } else { self.target.split_once("://") };
         let target = match absolute {
             Some((scheme, rest)) if ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => {
@@ -162,7 +178,7 @@ pub fn find_end(buffer: &[u8], from: usize) -> Option<usize> {
     // A line feed that was seen may have had too little after it.
     let from = from.saturating_sub(2).max(empty);
     let mut rest = buffer.get(from..)?;
-    while let Some(at) = rest.iter().position(|b| *b == b'\n') {
+    while let Some(at) = memchr(b'\n', rest) {
         rest = rest.get(at.saturating_add(1)..)?;
         let line = match rest {
             [b'\n', ..] => 1,
@@ -180,21 +196,30 @@ pub fn find_end(buffer: &[u8], from: usize) -> Option<usize> {
 /// See [`HeadError`].
 pub fn parse(head: &[u8], max_headers: usize) -> Result<Head, HeadError> {
     // 2.2: "a recipient MAY recognize a single LF as a line terminator". Not all do, so we don't.
-    let lines = head.iter().filter(|byte| **byte == b'\n').count();
-    let pairs = head.iter().zip(head.iter().skip(1)).filter(|pair| *pair == (&b'\r', &b'\n')).count();
-    if lines != pairs {
+    let is_bare = |at: usize| at.checked_sub(1).and_then(|before| head.get(before)) != Some(&b'\r');
+    if memchr_iter(b'\n', head).any(is_bare) {
         return Err(HeadError::Malformed);
     }
-    let mut headers = vec![httparse::EMPTY_HEADER; max_headers.min(lines)];
-    let mut request = httparse::Request::new(&mut headers);
+    let mut usual = [EMPTY_HEADER; USUAL_HEADERS];
+    match parse_into(head, usual.get_mut(..max_headers.min(USUAL_HEADERS)).unwrap_or_default()) {
+        Err(HeadError::TooLarge) if max_headers > USUAL_HEADERS => {
+            // Each takes at least the four bytes of a name, a colon and a line's end.
+            parse_into(head, &mut vec![EMPTY_HEADER; max_headers.min(head.len() / 4)])
+        }
+        done => done,
+    }
+}
+
+fn parse_into<'a>(head: &'a [u8], headers: &mut [Header<'a>]) -> Result<Head, HeadError> {
+    let mut request = httparse::Request::new(headers);
     match request.parse(head) {
-        Ok(httparse::Status::Complete(size)) if size == head.len() => {}
+        Ok(Status::Complete(size)) if size == head.len() => {}
         Ok(_) => return Err(HeadError::Malformed),
         Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
         Err(httparse::Error::Version) => return Err(HeadError::Version),
         Err(_) => return Err(HeadError::Malformed),
     }
-    let headers = collect(request.headers, head.len());
+    let headers = collect(request.headers);
     let http11 = request.version == Some(1);
     // 3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message that lacks a
     // Host header field and to any request message that contains more than one Host header field line".
@@ -222,19 +247,39 @@ pub fn parse(head: &[u8], max_headers: usize) -> Result<Head, HeadError> {
     })
 }
 
-/// What is not UTF-8 in a value is replaced.
-fn collect(headers: &[httparse::Header<'_>], size: usize) -> Headers {
-    let (mut text, mut ends) = (String::with_capacity(size), Vec::with_capacity(headers.len()));
+/// Copies the headers. What is not UTF-8 in a value is replaced, which is the exception: looked for once, in all of them.
+fn collect(headers: &[Header<'_>]) -> Headers {
+    let size =
+        headers.iter().map(|header| header.name.len().saturating_add(1).saturating_add(header.value.len())).sum();
+    let (mut text, mut ends) = (Vec::with_capacity(size), Vec::with_capacity(headers.len()));
     for header in headers {
         let name = text.len();
-        text.push_str(header.name);
+        text.extend_from_slice(header.name.as_bytes());
         text.get_mut(name..).unwrap_or_default().make_ascii_lowercase();
+        text.push(b':');
+        text.extend_from_slice(header.value);
+        ends.push(end(text.len()));
+    }
+    match String::from_utf8(text) {
+        Ok(text) => Headers { text: text.into(), ends: ends.into() },
+        Err(_) => collect_lossy(headers),
+    }
+}
+
+fn collect_lossy(headers: &[Header<'_>]) -> Headers {
+    let (mut text, mut ends) = (String::new(), Vec::with_capacity(headers.len()));
+    for header in headers {
+        text.push_str(&header.name.to_ascii_lowercase());
         text.push(':');
         text.push_str(&String::from_utf8_lossy(header.value));
-        // No head comes near 4 GiB; what would stand beyond it is not found.
-        ends.push(u32::try_from(text.len()).unwrap_or(u32::MAX));
+        ends.push(end(text.len()));
     }
     Headers { text: text.into(), ends: ends.into() }
+}
+
+/// No head comes near 4 GiB; what would stand beyond it is not found.
+fn end(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 /// The size of the body, by RFC 9112 section 6.3.
@@ -263,7 +308,7 @@ pub struct Response {
     /// The status code.
     pub status: u16,
     /// The headers, without `Content-Length` and `Connection`, which are added when it is written; only a 101 brings its own `Connection`.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(&'static str, Cow<'static, str>)>,
     /// The body.
     pub body: Bytes,
 }
@@ -272,14 +317,18 @@ impl Response {
     /// A response without headers and body.
     #[must_use]
     pub fn new(status: u16) -> Response {
-        Response { status, headers: Vec::new(), body: Bytes::new() }
+        // Room for what most answers have.
+        Response { status, headers: Vec::with_capacity(4), body: Bytes::new() }
     }
 
-    /// Adds a header. Control characters in its value are dropped, so that no value can end its line.
+    /// Adds a header. Control characters in its value are dropped, so that no value can end its line; not looked for in what stands in the
+    /// program itself.
     #[must_use]
-    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Response {
+    pub fn header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Response {
         let mut value = value.into();
-        value.retain(|c| !c.is_control());
+        if let Cow::Owned(value) = &mut value {
+            value.retain(|c| !c.is_control());
+        }
         self.headers.push((name, value));
         self
     }
@@ -300,20 +349,23 @@ impl Response {
     /// Writes status line and headers with the empty line after them; the body is to follow. A 101 has its own
     /// `Connection` header; neither it nor a 204 or 304 says how long its missing body is (RFC 9110 section 8.6).
     pub fn write_head(&self, out: &mut Vec<u8>, keep_alive: bool) {
-        let mut push = |words: &[&str]| words.iter().for_each(|word| out.extend_from_slice(word.as_bytes()));
-        push(&["HTTP/1.1 ", &self.status.to_string(), " ", reason(self.status), "\r\n"]);
+        push(out, &["HTTP/1.1 ", itoa::Buffer::new().format(self.status), " ", reason(self.status)]);
         for (name, value) in &self.headers {
-            push(&[name, ": ", value, "\r\n"]);
+            push(out, &["\r\n", name, ": ", value]);
         }
         if !matches!(self.status, 101 | 204 | 304) {
-            push(&["Content-Length: ", &self.body.len().to_string(), "\r\n"]);
+            push(out, &["\r\nContent-Length: ", itoa::Buffer::new().format(self.body.len())]);
         }
         out.extend_from_slice(match (self.status, keep_alive) {
-            (101, _) => b"\r\n",
-            (_, true) => b"Connection: keep-alive\r\n\r\n",
-            (_, false) => b"Connection: close\r\n\r\n",
+            (101, _) => b"\r\n\r\n",
+            (_, true) => b"\r\nConnection: keep-alive\r\n\r\n",
+            (_, false) => b"\r\nConnection: close\r\n\r\n",
         });
     }
+}
+
+fn push(out: &mut Vec<u8>, words: &[&str]) {
+    words.iter().for_each(|word| out.extend_from_slice(word.as_bytes()));
 }
 
 /// The words for a status code (RFC 9110 section 15).

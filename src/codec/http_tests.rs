@@ -161,6 +161,39 @@ fn number_of_headers() {
         let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(count - 1));
         assert_eq!(read(request.as_bytes()).map(|_| ()), want, "{count}");
     }
+    let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(USUAL_HEADERS));
+    for (most, want) in
+        [(USUAL_HEADERS, Err(TooLarge)), (USUAL_HEADERS + 1, Ok(())), (1, Err(TooLarge)), (0, Err(TooLarge))]
+    {
+        assert_eq!(parse(request.as_bytes(), most).map(|_| ()), want, "{most}");
+    }
+}
+
+/// The end is found wherever it lies.
+#[test]
+fn an_end_anywhere() {
+    for length in 0..64 {
+        for (end, more) in ["\n\n", "\n\r\n"].iter().flat_map(|end| [(end, 0), (end, 1), (end, 32)]) {
+            let head = format!("{}{end}", "a".repeat(length + 1));
+            let buffer = format!("{head}{}", "b".repeat(more));
+            assert_eq!(find_end(buffer.as_bytes(), 0), Some(head.len()), "{buffer:?}");
+            let without = format!("{}\n\rx\nx\n{}", "a".repeat(length + 1), "b".repeat(more));
+            assert_eq!(find_end(without.as_bytes(), 0), None, "{without:?}");
+        }
+    }
+}
+
+/// A bare line feed is found wherever it lies.
+#[test]
+fn a_bare_line_feed_anywhere() {
+    for length in 0..64 {
+        for (line_feed, after, want) in
+            [("\r\n", "", Ok(())), ("\n", "", Err(Malformed)), ("\n", "Y: b\r\n", Err(Malformed))]
+        {
+            let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}{line_feed}{after}\r\n", "x".repeat(length));
+            assert_eq!(parse(head.as_bytes(), 9).map(|_| ()), want, "{head:?}");
+        }
+    }
 }
 
 /// CVE-2023-43669, CVE-2021-32640: a head without end that arrives byte by byte, or of spaces, takes linear time.
@@ -207,7 +240,7 @@ fn responses() {
 #[test]
 fn a_header_can_not_end_its_line() {
     let response = Response::new(200).header("X", "a\r\nSet-Cookie: b\r\n\r\n\0c".to_owned());
-    assert_eq!(response.headers, [("X", "aSet-Cookie: bc".to_owned())]);
+    assert_eq!(response.headers, [("X", Cow::from("aSet-Cookie: bc"))]);
 }
 
 proptest! {
@@ -216,6 +249,11 @@ proptest! {
         Just(b"\r\n".to_vec()), Just(b"GET / HTTP/1.1\r\n".to_vec()), Just(b"Host:".to_vec()), any::<u8>().prop_map(|b| vec![b]),
     ], 0..40)) {
         let bytes = bytes.concat();
+        let line_feeds = (0..bytes.len()).filter(|at| bytes[*at] == b'\n');
+        let empty_lines = line_feeds.filter(|at| bytes[at + 1..].starts_with(b"\n") || bytes[at + 1..].starts_with(b"\r\n"));
+        if !bytes.starts_with(b"\n") && !bytes.starts_with(b"\r\n") {
+            prop_assert_eq!(find_end(&bytes, 0).is_some(), empty_lines.count() > 0);
+        }
         if let Some(end) = find_end(&bytes, 0) {
             prop_assert!((2..=bytes.len()).contains(&end));
             let _ = parse(&bytes[..end], 100);

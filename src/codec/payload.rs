@@ -4,13 +4,20 @@
 //! JSON has only escaped. How many packets a body may have is the session's limit.
 
 use super::frame::{Frame, push_base64};
+use memchr::memchr;
 
 /// Stands between two packets.
-pub const SEPARATOR: char = '\u{1e}';
+const SEPARATOR: u8 = 0x1e;
 
 /// The packets of a body, in order, one at a time. An empty body is one empty packet, which is an error to decode.
 pub fn packets(body: &str) -> impl Iterator<Item = &str> {
-    body.split(SEPARATOR)
+    let mut rest = Some(body);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = memchr(SEPARATOR, text.as_bytes());
+        rest = end.and_then(|end| text.get(end.saturating_add(1)..));
+        text.get(..end.unwrap_or(text.len()))
+    })
 }
 
 /// The body that carries these packets; binary ones as `b` and base64. Room for it is reserved once.
@@ -23,7 +30,7 @@ pub fn encode(frames: &[Frame]) -> Vec<u8> {
     let mut body = Vec::with_capacity(frames.iter().map(size).sum::<usize>().saturating_sub(1));
     for (i, frame) in frames.iter().enumerate() {
         if i > 0 {
-            body.push(0x1e);
+            body.push(SEPARATOR);
         }
         match frame.is_binary() {
             true => push_base64(&mut body, frame.packet()),

@@ -12,7 +12,7 @@ pub(super) fn allow(cors: &Cors, head: &Head, response: Response) -> Response {
         Cors::Any => response.header("Access-Control-Allow-Origin", "*"),
         Cors::Origins(origins) => match head.headers.get("origin").filter(|origin| listed(origins, origin)) {
             Some(origin) => response
-                .header("Access-Control-Allow-Origin", origin)
+                .header("Access-Control-Allow-Origin", origin.to_owned())
                 .header("Access-Control-Allow-Credentials", "true")
                 .header("Vary", "Origin"),
             None => response.header("Vary", "Origin"),
@@ -24,7 +24,7 @@ pub(super) fn allow(cors: &Cors, head: &Head, response: Response) -> Response {
 pub(super) fn preflight(head: &Head) -> Response {
     let response = Response::new(204).header("Access-Control-Allow-Methods", "GET,HEAD,PUT,PATCH,POST,DELETE");
     match head.headers.get("access-control-request-headers") {
-        Some(wanted) => response.header("Access-Control-Allow-Headers", wanted),
+        Some(wanted) => response.header("Access-Control-Allow-Headers", wanted.to_owned()),
         None => response,
     }
 }

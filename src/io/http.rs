@@ -1,23 +1,27 @@
 //! One TCP connection: reads requests one after the other, keeps it alive, and ends as WebSocket if a request asks for that.
 //!
-//! RFC 9112. A quiet connection owns no buffer. Bounds: the head (size, headers, time), the body (size, time), the answer (time), rest
-//! between requests; a client that breaks one gets a complete answer where one is possible, and its connection is closed.
+//! RFC 9112. What is read goes to a buffer of the thread; a connection keeps what it can't use yet, and a quiet one owns no buffer. Bounds: the
+//! head (size, headers, time), the body (size, time), the answer (time), rest between requests; a client that breaks one gets a complete answer
+//! where one is possible, and its connection is closed.
 
 use super::Stopping;
+use super::deadline::Deadline;
 use super::routes;
 use super::websocket::{self, Begin};
 use crate::codec::http::{self, Head, HeadError, Response};
+use crate::limits::Limits;
 use crate::server::Server;
 use crate::server::connection::Connection;
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// What happens to the connection after a request.
 pub(super) enum Flow {
@@ -31,16 +35,33 @@ pub(super) enum Flow {
 
 /// Larger bodies are not copied: a file has one place in memory, however many clients take their time to read it.
 const COPIED: usize = 16 * 1024;
+/// Bytes read at once.
+const SCRATCH: usize = 16 * 1024;
+/// Bytes of an answer's head; few are longer.
+const USUAL_HEAD: usize = 256;
+/// Memory of an answer that is kept for the next one: little, because a connection whose client doesn't read holds it.
+const KEPT: usize = 4 * 1024;
+
+thread_local! {
+    /// What one read returned.
+    static READ: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// An answer, while it is written.
+    static WRITTEN: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// The connection can't be used any more: the peer is gone, too slow, or broke a bound.
 #[derive(Debug)]
 pub(super) struct Gone;
+
+/// A head, or the status that answers what is none.
+type Found = Result<Head, u16>;
 
 /// A TCP connection that carries HTTP.
 pub struct Http {
     stream: TcpStream,
     /// What has been read and not used: the next request, or a part of it.
     buffer: Vec<u8>,
+    deadline: Deadline,
     pub(super) server: Server,
     pub(super) peer: IpAddr,
 }
@@ -49,22 +70,31 @@ impl Http {
     /// A connection that was just accepted.
     #[must_use]
     pub fn new(stream: TcpStream, server: Server, peer: IpAddr) -> Http {
-        Http { stream, buffer: Vec::new(), server, peer }
+        Http { stream, buffer: Vec::new(), deadline: Deadline::default(), server, peer }
     }
 
     /// Serves the connection until it ends; `full`: there are too many connections already.
-    pub(super) async fn serve(self, stopping: Stopping, full: bool) {
+    pub(super) fn serve(self, stopping: Stopping, full: bool) -> impl Future<Output = ()> + Send {
         // Apart, because a WebSocket lives long and needs nothing of all this.
-        if let Some((http, connection, begin)) = Box::pin(self.answer_all(stopping, full)).await {
-            websocket::serve(http.stream, http.buffer, connection, begin).await;
+        let answered = Box::pin(self.answer_all(stopping, full));
+        async {
+            if let Some((stream, early, connection, begin)) = answered.await {
+                websocket::serve(stream, early, connection, begin).await;
+            }
         }
     }
 
-    /// Answers requests until the connection ends, or is a WebSocket's.
-    async fn answer_all(mut self, mut stopping: Stopping, full: bool) -> Option<(Http, Arc<Connection>, Begin)> {
+    /// Answers requests until the connection ends, or is a WebSocket's; with what came behind the request for that.
+    async fn answer_all(
+        mut self,
+        stopping: Stopping,
+        full: bool,
+    ) -> Option<(TcpStream, Vec<u8>, Arc<Connection>, Begin)> {
         let mut fresh = true;
+        let mut watched = stopping.clone();
+        let mut stop = pin!(watched.wait_for(|stop| *stop));
         loop {
-            let head = match self.read_head(&mut stopping, fresh).await {
+            let head = match self.read_head(stop.as_mut(), fresh).await {
                 Ok(Some(head)) => head,
                 Ok(None) | Err(Gone) => return None,
             };
@@ -82,58 +112,67 @@ impl Http {
                     linger(&mut self.stream).await;
                     return None;
                 }
-                Ok(Flow::WebSocket(connection, begin)) => return Some((self, connection, begin)),
+                Ok(Flow::WebSocket(connection, begin)) => return Some((self.stream, self.buffer, connection, begin)),
             }
         }
     }
 
     /// The next request's head. `None`: the peer has nothing more to ask, or the server stops; a `fresh` connection is heard even then,
     /// because it may be a client that comes for its goodbye.
-    async fn read_head(&mut self, stopping: &mut Stopping, fresh: bool) -> Result<Option<Head>, Gone> {
-        let limits = self.server.options().limits.clone();
-        if self.buffer.is_empty() {
-            let mut stop = pin!(stopping.wait_for(|stop| *stop));
-            let rest = poll_fn(|cx| match !fresh && stop.as_mut().poll(cx).is_ready() {
-                true => Poll::Ready(Ok(0)),
-                false => self.poll_fill(cx, 1024),
-            });
-            match timeout(Duration::from_millis(limits.idle_ms), rest).await {
-                Ok(Ok(n)) if n > 0 => {}
-                _ => return Ok(None),
-            }
-        }
-        match timeout(Duration::from_millis(limits.request_ms), self.finish_head(limits.head_bytes)).await {
-            Ok(Ok(Some(end))) => self.parse_head(end, limits.headers).await,
-            Ok(Ok(None)) => self.refuse(431).await,
-            Ok(Err(Gone)) => Err(Gone),
-            Err(_) => self.refuse(408).await,
-        }
-    }
-
-    /// Reads until the head is whole; `None`: it is larger than it may be.
-    async fn finish_head(&mut self, most: usize) -> Result<Option<usize>, Gone> {
+    async fn read_head(&mut self, mut stop: Pin<&mut impl Future>, fresh: bool) -> Result<Option<Head>, Gone> {
+        let Limits { idle_ms, request_ms, .. } = self.server.options().limits;
         let mut looked = 0;
-        loop {
-            if let Some(end) = http::find_end(&self.buffer, looked) {
-                return Ok((end <= most).then_some(end));
+        // A pipelined one may be here already.
+        let mut found = self.take_head(&mut looked);
+        if found.is_none() && self.buffer.is_empty() {
+            let first = self.within(idle_ms, |http, cx| match http.poll_head(cx, &mut looked) {
+                Poll::Pending if !fresh && stop.as_mut().poll(cx).is_ready() => Poll::Ready(Err(Gone)),
+                first => first,
+            });
+            match first.await {
+                Some(Ok(head)) => found = head,
+                Some(Err(Gone)) | None => return Ok(None),
             }
-            looked = self.buffer.len();
-            if looked > most {
-                return Ok(None);
-            }
-            if self.fill(1024).await? == 0 {
-                return Err(Gone);
-            }
+        }
+        let found = match found {
+            Some(found) => found,
+            None => match self.within(request_ms, |http, cx| http.poll_rest_of_head(cx, &mut looked)).await {
+                Some(found) => found?,
+                None => Err(408),
+            },
+        };
+        match found {
+            Ok(head) => Ok(Some(head)),
+            Err(status) => self.refuse(status).await,
         }
     }
 
-    async fn parse_head(&mut self, end: usize, most_headers: usize) -> Result<Option<Head>, Gone> {
-        let rest = self.buffer.split_off(end);
-        let parsed = http::parse(&self.buffer, most_headers);
-        self.buffer = rest;
-        match parsed {
-            Ok(head) => Ok(Some(head)),
-            Err(error) => self.refuse(HeadError::status(&error)).await,
+    /// Reads once; `None`: the head is not whole yet.
+    fn poll_head(&mut self, cx: &mut Context<'_>, looked: &mut usize) -> Poll<Result<Option<Found>, Gone>> {
+        self.poll_read(cx, |http, bytes| {
+            if !http.buffer.is_empty() {
+                http.buffer.extend_from_slice(bytes);
+                return http.take_head(looked);
+            }
+            // The usual case: the head is read where it is, and nothing of it is kept.
+            let (end, found) = find_head(bytes, looked, &http.server.options().limits).unzip();
+            http.buffer = bytes.get(end.unwrap_or(0)..).unwrap_or_default().to_vec();
+            found
+        })
+    }
+
+    /// Takes the head out of what has been read before.
+    fn take_head(&mut self, looked: &mut usize) -> Option<Found> {
+        let (end, found) = find_head(&self.buffer, looked, &self.server.options().limits)?;
+        self.buffer = self.buffer.split_off(end);
+        Some(found)
+    }
+
+    fn poll_rest_of_head(&mut self, cx: &mut Context<'_>, looked: &mut usize) -> Poll<Result<Found, Gone>> {
+        loop {
+            if let Some(found) = ready!(self.poll_head(cx, looked))? {
+                return Poll::Ready(Ok(found));
+            }
         }
     }
 
@@ -147,20 +186,22 @@ impl Http {
 
     /// The body, which has `length` bytes; the caller has checked that it may be that long.
     pub(super) async fn read_body(&mut self, length: usize) -> Result<Vec<u8>, Gone> {
-        let time = Duration::from_millis(self.server.options().limits.request_ms);
-        let complete = async {
-            while self.buffer.len() < length {
-                // Room grows with what has arrived, not with what was announced.
-                let missing = length - self.buffer.len();
-                if self.fill(missing.min(16 * 1024)).await? == 0 {
-                    return Err(Gone);
-                }
+        let time = self.server.options().limits.request_ms;
+        let complete = self.within(time, |http, cx| {
+            // Room grows with what has arrived, not with what was announced.
+            while http.buffer.len() < length {
+                ready!(http.poll_read_more(cx))?;
             }
-            Ok(())
-        };
-        timeout(time, complete).await.map_err(|_| Gone)??;
+            Poll::Ready(Ok(()))
+        });
+        complete.await.ok_or(Gone)??;
         let rest = self.buffer.split_off(length);
         Ok(std::mem::replace(&mut self.buffer, rest))
+    }
+
+    /// Whether so many bytes have been read and not used.
+    pub(super) fn has_read(&self, length: usize) -> bool {
+        self.buffer.len() >= length
     }
 
     /// What was read behind the request.
@@ -179,61 +220,84 @@ impl Http {
 
     /// Writes a response, head and small bodies in one piece. The answer to HEAD announces a body and has none.
     pub(super) async fn answer(&mut self, response: &Response, with_body: bool, keep_alive: bool) -> Result<(), Gone> {
-        let mut bytes = Vec::with_capacity(512);
-        response.write_head(&mut bytes, keep_alive);
         let mut body = if with_body { response.body.as_ref() } else { &[] };
+        let mut bytes = WRITTEN.take();
+        bytes.clear();
+        bytes.reserve(USUAL_HEAD + if body.len() <= COPIED { body.len() } else { 0 });
+        response.write_head(&mut bytes, keep_alive);
         self.server.metrics().bytes_out.add(bytes.len() + body.len());
         if body.len() <= COPIED {
             bytes.extend_from_slice(std::mem::take(&mut body));
         }
         self.write(&bytes).await?;
-        self.write(body).await
+        if bytes.capacity() <= KEPT {
+            WRITTEN.set(bytes);
+        }
+        if !body.is_empty() {
+            self.write(body).await?;
+        }
+        Ok(())
     }
 
     /// Writes all of it, in bounded time.
     pub(super) async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Gone> {
-        let time = Duration::from_millis(self.server.options().limits.idle_ms);
-        let complete = async {
+        let time = self.server.options().limits.idle_ms;
+        let complete = self.within(time, |http, cx| {
             while !bytes.is_empty() {
-                self.stream.writable().await.map_err(|_| Gone)?;
-                match self.stream.try_write(bytes) {
-                    Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                    Err(_) => return Err(Gone),
+                match ready!(Pin::new(&mut http.stream).poll_write(cx, bytes)) {
+                    Ok(n) if n > 0 => bytes = bytes.get(n..).unwrap_or_default(),
+                    Ok(_) | Err(_) => return Poll::Ready(Err(Gone)),
                 }
             }
-            Ok(())
-        };
-        timeout(time, complete).await.map_err(|_| Gone)?
+            Poll::Ready(Ok(()))
+        });
+        complete.await.ok_or(Gone)?
     }
 
-    /// Reads what is there, making room for `room` bytes; 0 is the end.
-    async fn fill(&mut self, room: usize) -> Result<usize, Gone> {
-        poll_fn(|cx| self.poll_fill(cx, room)).await
+    /// Does `step` until it is ready, at most so many milliseconds long: `None` if that is not enough. The time begins when there is something
+    /// to wait for.
+    async fn within<T>(
+        &mut self,
+        time: u64,
+        mut step: impl FnMut(&mut Http, &mut Context<'_>) -> Poll<T>,
+    ) -> Option<T> {
+        let mut due = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(value) = step(self, cx) {
+                return Poll::Ready(Some(value));
+            }
+            match *due.get_or_insert_with(|| Instant::now().checked_add(Duration::from_millis(time))) {
+                Some(due) => self.deadline.poll(cx, due).map(|()| None),
+                None => Poll::Pending,
+            }
+        })
+        .await
     }
 
-    fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Result<usize, Gone>> {
-        loop {
-            match self.stream.poll_read_ready(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Gone)),
-                Poll::Pending => return Poll::Pending,
-            }
-            self.buffer.reserve(room);
-            // Unlike `try_read_buf` this notices that nothing more is there.
-            match pin!(self.stream.read_buf(&mut self.buffer)).poll(cx) {
-                Poll::Ready(Ok(n)) => {
-                    self.server.metrics().bytes_in.add(n);
-                    return Poll::Ready(Ok(n));
-                }
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Gone)),
-                Poll::Pending => {
-                    if self.buffer.is_empty() {
-                        self.buffer = Vec::new();
-                    }
-                }
-            }
+    /// Reads what is there and hands it to `take`. The end of what the peer has to say is no better than a break.
+    fn poll_read<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&mut Http, &[u8]) -> T,
+    ) -> Poll<Result<T, Gone>> {
+        let mut buffer = READ.take();
+        if buffer.is_empty() {
+            buffer = vec![0; SCRATCH];
         }
+        let mut target = ReadBuf::new(&mut buffer);
+        let read = Pin::new(&mut self.stream).poll_read(cx, &mut target).map(|read| match (read, target.filled()) {
+            (Ok(()), bytes) if !bytes.is_empty() => {
+                self.server.metrics().bytes_in.add(bytes.len());
+                Ok(take(self, bytes))
+            }
+            (Ok(()) | Err(_), _) => Err(Gone),
+        });
+        READ.set(buffer);
+        read
+    }
+
+    fn poll_read_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        self.poll_read(cx, |http, bytes| http.buffer.extend_from_slice(bytes))
     }
 
     /// Waits for `ready`, and watches the connection meanwhile: `None` if the peer hangs up, or sends more than a pipelined request.
@@ -244,14 +308,28 @@ impl Http {
                 return Poll::Ready(Some(value));
             }
             loop {
-                match self.poll_fill(cx, 1024) {
-                    Poll::Ready(Ok(n)) if n > 0 && self.buffer.len() <= most => {}
-                    Poll::Ready(_) => return Poll::Ready(None),
-                    Poll::Pending => return Poll::Pending,
+                match ready!(self.poll_read_more(cx)) {
+                    Ok(()) if self.buffer.len() <= most => {}
+                    Ok(()) | Err(Gone) => return Poll::Ready(None),
                 }
             }
         })
         .await
+    }
+}
+
+/// The head that these bytes begin with, and where it ends; `None`: more is needed. `looked` says how much was looked at before, in vain.
+fn find_head(bytes: &[u8], looked: &mut usize, limits: &Limits) -> Option<(usize, Found)> {
+    match http::find_end(bytes, *looked) {
+        Some(end) if end <= limits.head_bytes => {
+            let head = http::parse(bytes.get(..end)?, limits.headers);
+            Some((end, head.map_err(|error| HeadError::status(&error))))
+        }
+        None if bytes.len() <= limits.head_bytes => {
+            *looked = bytes.len();
+            None
+        }
+        Some(_) | None => Some((bytes.len(), Err(431))),
     }
 }
 

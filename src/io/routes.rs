@@ -7,34 +7,38 @@ use super::websocket::Begin;
 use crate::codec::http::{Head, Method, Response};
 use crate::codec::query::Query;
 use crate::codec::{engine_packet, payload, websocket};
+use crate::id::Time;
 use crate::proto::handshake::{self, Intent, Refusal, Request, Transport};
 use crate::proto::reason::Reason;
 use crate::proto::session::{GetAnswer, Input, Via};
 use crate::server::connection::{Connection, Outcome};
 use crate::server::handshake::Handshake;
+use crate::server::{Cors, Server};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Answers one request.
 pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Result<Flow, Gone> {
-    if !head.path().starts_with(&http.server.options().path) {
+    let (path, query) = head.path_and_query();
+    if !path.starts_with(&http.server.options().path) {
         return page(http, &head, keep_alive).await;
     }
-    let cors = http.server.options().cors.clone();
-    if head.method == Method::Options && cors != crate::server::Cors::Off {
+    if head.method == Method::Options && http.server.options().cors != Cors::Off {
         return send(http, &head, cors::preflight(&head), keep_alive).await;
     }
     // Below the path, pages come first, whatever the method: the browser client's files, as on the official server.
-    if head.path().len() > http.server.options().path.len()
+    if path.len() > http.server.options().path.len()
         && let Some(page) = http.server.options().pages.as_ref().and_then(|pages| pages(&head))
     {
         return send(http, &head, page, keep_alive).await;
     }
-    let query = Query::parse(head.query());
-    if let Some(flow) = pass_on(http, &head, &query).await {
+    let query = Query::parse(query);
+    let session = query.get("sid").and_then(|sid| http.server.find(sid));
+    if session.is_none()
+        && let Some(flow) = pass_on(http, &head, &query).await
+    {
         return flow;
     }
-    let session = query.get("sid").and_then(|sid| http.server.find(sid));
     let request = Request {
         method: head.method,
         query: &query,
@@ -65,11 +69,12 @@ pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Re
     }
 }
 
-/// Passes a request on to the server whose session it is for; `None`: it is answered here.
+/// Passes a request for a session that is not here on to the server that has it; `None`: it is answered here.
 async fn pass_on(http: &mut Http, head: &Head, query: &Query<'_>) -> Option<Result<Flow, Gone>> {
-    let sid = query.get("sid").filter(|sid| http.server.find(sid).is_none() && !forward::is_forwarded(head))?;
+    let sid = query.get("sid").filter(|_| !forward::is_forwarded(head))?;
     let owner = http.server.owner_address(sid)?;
-    forward::forward(http, head, &owner).await
+    // Apart, because it is large, and every connection would have room for it.
+    Box::pin(forward::forward(http, head, &owner)).await
 }
 
 /// The client's address: the peer's, unless that is a proxy which is believed. Of what it says, the last counts: earlier ones are what the
@@ -237,17 +242,18 @@ async fn poll(
 
 /// POST of a session: packets from the client.
 async fn post(http: &mut Http, head: &Head, session: &Arc<Connection>, keep_alive: bool) -> Result<Flow, Gone> {
-    if let Outcome::Refused(refusal) = session.handle(http.server.now(), Input::PostBegins) {
+    let mut now = http.server.now();
+    if let Outcome::Refused(refusal) = session.handle(now, Input::PostBegins) {
         return refuse(http, head, refusal, keep_alive).await;
     }
     session.note_post(&head.headers);
     if head.content_length > http.server.options().limits.max_payload {
         http.server.metrics().refused_http.one();
-        session.handle(http.server.now(), Input::PostEnds);
+        session.handle(now, Input::PostEnds);
         return send(http, head, Response::new(413), false).await;
     }
     if head.headers.get("content-type") == Some("application/octet-stream") {
-        session.handle(http.server.now(), Input::Garbage(Via::Polling));
+        session.handle(now, Input::Garbage(Via::Polling));
         return send(http, head, Response::new(400), false).await;
     }
     let waits = head.headers.get("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue"));
@@ -255,14 +261,19 @@ async fn post(http: &mut Http, head: &Head, session: &Arc<Connection>, keep_aliv
         session.handle(http.server.now(), Input::PostAborted);
         return Err(Gone);
     }
+    let whole = http.has_read(head.content_length) && !waits;
     let Ok(body) = http.read_body(head.content_length).await else {
         session.handle(http.server.now(), Input::PostAborted);
         http.server.metrics().refused_http.one();
         let _ = http.answer(&Response::new(408), true, false).await;
         return Err(Gone);
     };
-    deliver(http, session, &body);
-    session.handle(http.server.now(), Input::PostEnds);
+    // Reading the clock costs something, and is for nothing where no time has passed.
+    if !whole {
+        now = http.server.now();
+    }
+    deliver(&http.server, session, now, &body);
+    session.handle(now, Input::PostEnds);
     let response = cors::allow(&http.server.options().cors, head, taken());
     http.answer(&response, true, keep_alive).await?;
     Ok(Flow::KeepAlive)
@@ -274,9 +285,8 @@ fn taken() -> Response {
 }
 
 /// Hands the packets of a body to their session, up to the first that is none.
-fn deliver(http: &Http, session: &Arc<Connection>, body: &[u8]) {
-    let now = http.server.now();
-    let most = http.server.options().limits.packets_per_payload;
+fn deliver(server: &Server, session: &Arc<Connection>, now: Time, body: &[u8]) {
+    let most = server.options().limits.packets_per_payload;
     let Ok(text) = std::str::from_utf8(body) else {
         session.handle(now, Input::Garbage(Via::Polling));
         return;

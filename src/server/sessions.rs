@@ -1,13 +1,14 @@
 //! The table of Engine.IO sessions, in sixteen parts so that requests don't wait for each other.
 
 use super::connection::Connection;
+use super::hash::Keyed;
 use super::lock;
 use crate::id::Sid;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-type Part = Mutex<HashMap<Sid, Arc<Connection>>>;
+type Part = Mutex<HashMap<Sid, Arc<Connection>, Keyed>>;
 
 /// All sessions by their id.
 #[derive(Default)]
