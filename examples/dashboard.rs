@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 const PAGE: &str = include_str!("dashboard.html");
 
 fn main() -> std::io::Result<()> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve())
+    rill::io::workers::runtime()?.block_on(serve())
 }
 
 async fn serve() -> std::io::Result<()> {

@@ -29,7 +29,7 @@ const TABLES: u64 = 100;
 const PATIENCE: u64 = 5_000;
 
 fn main() -> std::io::Result<()> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve())
+    rill::io::workers::runtime()?.block_on(serve())
 }
 
 async fn serve() -> std::io::Result<()> {

@@ -52,8 +52,8 @@ fn serve() {
         .map(Arc::new)
         .unwrap_or_else(|error| fail(1, &format!("[SERVER] can't start: {error}")));
     warn_of_file_limit(config.max_connections, &terminal);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.unwrap_or_else(|error| fail(1, &format!("[SERVER] can't start: {error}")));
+    let runtime =
+        rill::io::workers::runtime().unwrap_or_else(|error| fail(1, &format!("[SERVER] can't start: {error}")));
     let status = runtime.block_on(Operator::new(config, terminal.clone()).run());
     terminal.finish(Duration::from_secs(1));
     // Not by returning: the thread that reads standard input may wait there for ever.

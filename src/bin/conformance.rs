@@ -5,7 +5,7 @@
 //! once and expect them to be taken in the order in which they were started.
 
 use rill::io::redis::{RedisOptions, RedisStreams};
-use rill::io::workers::Workers;
+use rill::io::workers::{Workers, runtime};
 use rill::io::{clock, random};
 use rill::proto::handshake::Offered;
 use rill::server::redis::Names;
@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::runtime::Builder;
 
 const USAGE: &str =
     "usage: conformance engine|socket|client|engine-client|bench [--port N] [--recovery] [--redis HOST:PORT]";
@@ -80,7 +79,7 @@ fn serve(server: Server, redis: Option<RedisStreams>, mode: &str, port: u16) -> 
         "bench" => Workers::for_all_processors(),
         _ => Ok(Workers::default()),
     };
-    let (runtime, workers) = match (Builder::new_current_thread().enable_all().build(), workers) {
+    let (runtime, workers) = match (runtime(), workers) {
         (Ok(runtime), Ok(workers)) => (runtime, workers),
         (Err(error), _) | (_, Err(error)) => return failed(&format!("can't start: {error}")),
     };
