@@ -1,9 +1,9 @@
 //! Floor 4: the shells. Sockets, tokio, the clock and the operating system's randomness; everything that is decided is decided below.
 //!
-//! [`run`] accepts connections and gives each a task, [`run_on`] on the threads of [`workers`]. [`http`] reads requests in the time
-//! that `deadline` gives them, `routes` and `cors` say what is answered, and a connection that upgrades becomes a [`websocket`]; `relay` wakes many of them together. One more task sleeps until the
-//! server's next deadline. [`redis`] carries a log that servers share; `forward` hands a request to the server of the cluster that has its
-//! session.
+//! [`run`] accepts connections and gives each a task, [`run_on`] on the threads of [`workers`]. [`http`] reads requests in the time that
+//! `deadline` gives them, `routes` and `cors` say what is answered, and a connection that upgrades becomes a [`websocket`]; `relay` wakes many
+//! of them together. One more task sleeps until the server's next deadline. [`redis`] carries a log that servers share; `forward` hands a request
+//! to the server of the cluster that has its session.
 
 mod cors;
 mod deadline;
