@@ -119,13 +119,13 @@ impl fmt::Debug for Sid {
 
 /// A Socket.IO id: one client in one namespace. Public: other clients see it, and it is a room of its own.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SocketId(Room);
+pub struct SocketId(Arc<str>);
 
 impl SocketId {
     /// A new id from 15 random bytes.
     #[must_use]
     pub fn new(random: &Random) -> SocketId {
-        SocketId(Room(make(random).into()))
+        SocketId(make(random).into())
     }
 
     /// Whether this could be some client's id: 20 characters of url-safe base64.
@@ -143,36 +143,31 @@ impl SocketId {
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        &self.0
     }
 
     /// The room that has this client alone.
     #[must_use]
     pub fn room(&self) -> Room {
-        self.0.clone()
-    }
-
-    /// The same, lent.
-    pub(crate) fn as_room(&self) -> &Room {
-        &self.0
+        Room(self.0.clone())
     }
 }
 
 impl Borrow<str> for SocketId {
     fn borrow(&self) -> &str {
-        self.as_str()
+        &self.0
     }
 }
 
 impl fmt::Display for SocketId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(&self.0)
     }
 }
 
 impl fmt::Debug for SocketId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(&self.0)
     }
 }
 
