@@ -312,16 +312,12 @@ impl Offset {
     /// Reads `<ms>-<seq>` in plain decimal digits, as clients send it back; anything else is no offset.
     #[must_use]
     pub fn from_wire(text: &str) -> Option<Offset> {
-        let (ms, seq) = text.as_bytes().split_at_checked(text.bytes().position(|b| b == b'-')?)?;
-        // Digit by digit: `parse` takes a sign, too.
-        let number = |digits: &[u8]| match digits {
-            [] => None,
-            digits => digits.iter().try_fold(0_u64, |n, byte| match byte {
-                b'0'..=b'9' => n.checked_mul(10)?.checked_add(u64::from(byte - b'0')),
-                _ => None,
-            }),
+        let (ms, seq) = text.split_once('-')?;
+        let number = |s: &str| match s.bytes().all(|b| b.is_ascii_digit()) {
+            true => s.parse::<u64>().ok(),
+            false => None,
         };
-        Some(Offset { ms: number(ms)?, seq: number(seq.get(1..)?)? })
+        Some(Offset { ms: number(ms)?, seq: number(seq)? })
     }
 }
 

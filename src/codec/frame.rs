@@ -19,10 +19,6 @@ use std::sync::Arc;
 const HEAD: usize = 10;
 /// Bytes that a thread keeps to write packets into.
 const ROOM: usize = 64 * 1024;
-/// Packets of so many bytes stay where they are written: to copy them costs more than a second, small allocation.
-const LARGE: usize = 4096;
-/// Unused bytes that a large packet may keep.
-const SPARE: usize = 512;
 
 thread_local! {
     static DRAFT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -31,17 +27,9 @@ thread_local! {
 /// An outgoing packet. A clone shares the bytes.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    bytes: Shared,
+    bytes: Arc<[u8]>,
     head: u8,
     binary: bool,
-}
-
-#[derive(Clone, Debug)]
-enum Shared {
-    /// Head and packet.
-    Exact(Arc<[u8]>),
-    /// A large packet where it was written, behind room for the longest head.
-    Written(Arc<Vec<u8>>),
 }
 
 impl Frame {
@@ -64,22 +52,13 @@ impl Frame {
     /// Head and packet, to be written to a WebSocket as they are.
     #[must_use]
     pub fn websocket(&self) -> &[u8] {
-        self.behind(0, HEAD.saturating_sub(usize::from(self.head)))
+        &self.bytes
     }
 
     /// The packet alone.
     #[must_use]
     pub fn packet(&self) -> &[u8] {
-        self.behind(usize::from(self.head), HEAD)
-    }
-
-    /// What comes behind so many bytes.
-    fn behind(&self, exact: usize, written: usize) -> &[u8] {
-        match &self.bytes {
-            Shared::Exact(bytes) => bytes.get(exact..),
-            Shared::Written(bytes) => bytes.get(written..),
-        }
-        .unwrap_or_default()
+        self.bytes.get(usize::from(self.head)..).unwrap_or_default()
     }
 
     /// Whether it goes out as a binary frame.
@@ -101,8 +80,7 @@ impl Frame {
     }
 }
 
-/// Writes a text packet behind room for the longest head: a large one where it stays, others into a buffer of the thread, so that the frame
-/// is allocated once, at its size.
+/// Writes a text packet into a buffer of the thread, behind room for the longest head. The frame is then allocated once, at its size.
 #[derive(Debug)]
 pub struct FrameBuilder {
     bytes: Vec<u8>,
@@ -111,10 +89,8 @@ pub struct FrameBuilder {
 impl FrameBuilder {
     /// Room for a packet of this many bytes; it may become longer.
     #[must_use]
-    // Smaller than what it takes to hand a buffer back.
-    #[inline(always)]
     pub fn with_capacity(packet_bytes: usize) -> FrameBuilder {
-        let mut bytes = if packet_bytes < LARGE { DRAFT.take() } else { Vec::new() };
+        let mut bytes = DRAFT.take();
         bytes.clear();
         bytes.reserve(packet_bytes.saturating_add(HEAD));
         bytes.extend_from_slice(&[0; HEAD]);
@@ -144,19 +120,11 @@ impl FrameBuilder {
         for (place, byte) in self.bytes.iter_mut().take(HEAD).skip(unused).zip(bytes) {
             *place = byte;
         }
-        Frame { bytes: self.share(unused), head: size, binary: opcode == Opcode::Binary }
-    }
-
-    /// The frame's bytes, of which so many in front are not used. The thread's buffer is kept for the next packet.
-    fn share(self, unused: usize) -> Shared {
-        if self.bytes.capacity() > LARGE && self.bytes.capacity().saturating_sub(self.bytes.len()) <= SPARE {
-            return Shared::Written(Arc::new(self.bytes));
-        }
-        let shared = Shared::Exact(self.bytes.get(unused..).unwrap_or_default().into());
+        let frame = self.bytes.get(unused..).unwrap_or_default().into();
         if self.bytes.capacity() <= ROOM {
             DRAFT.set(self.bytes);
         }
-        shared
+        Frame { bytes: frame, head: size, binary: opcode == Opcode::Binary }
     }
 }
 
@@ -187,8 +155,7 @@ mod tests {
 
     #[test]
     fn every_length_of_head() {
-        let large = [LARGE - SPARE, LARGE - HEAD, LARGE - 1, LARGE, LARGE + 1, LARGE + SPARE].map(|size| (size, 4));
-        for (size, head) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)].into_iter().chain(large) {
+        for (size, head) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
             let packet = "x".repeat(size);
             for frame in [Frame::text(&packet), Frame::binary(packet.as_bytes())] {
                 assert_eq!(frame.packet(), packet.as_bytes());
@@ -215,35 +182,10 @@ mod tests {
         assert_eq!(builder.finish().packet(), b"a018446744073709551615");
     }
 
-    /// What is written may be more or less than was asked for; the next packet has none of it.
-    #[test]
-    fn large_packets() {
-        for (asked, size, keeps_its_room) in [
-            (LARGE, LARGE, true),
-            (LARGE + SPARE - HEAD, LARGE, true),
-            (LARGE + SPARE, LARGE - HEAD - 1, false),
-            (2 * LARGE, 1, false),
-            (LARGE, 2 * LARGE - SPARE, false),
-            (0, 10 * LARGE, false),
-            (1_000_000, 1_000_000, true),
-        ] {
-            let mut builder = FrameBuilder::with_capacity(asked);
-            (0..size).for_each(|_| builder.push("x"));
-            let frame = builder.finish();
-            assert_eq!(matches!(frame.bytes, Shared::Written(_)), keeps_its_room, "{size} of {asked}");
-            assert_eq!(frame.packet(), "x".repeat(size).as_bytes());
-            assert_eq!(frame.websocket().len(), size + usize::from(frame.head));
-            assert_eq!(frame.websocket()[..2], [0x81, [size as u8, 126, 127][usize::from(frame.head) / 4]]);
-            assert_eq!(Frame::text("2").websocket(), b"\x81\x012");
-        }
-    }
-
     #[test]
     fn a_clone_shares_the_bytes() {
         let frame = Frame::text("4hello");
         assert_eq!(frame.clone().websocket().as_ptr(), frame.websocket().as_ptr());
         assert_eq!(frame.to_base64().websocket().as_ptr(), frame.websocket().as_ptr());
-        let frame = Frame::text(&"x".repeat(2 * LARGE));
-        assert_eq!(frame.clone().websocket().as_ptr(), frame.websocket().as_ptr());
     }
 }

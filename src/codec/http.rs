@@ -12,9 +12,6 @@ use memchr::{memchr, memchr_iter};
 use std::borrow::Cow;
 use std::fmt;
 
-/// Headers that there is room for at first; few requests have more.
-const USUAL_HEADERS: usize = 24;
-
 /// What the client wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -197,21 +194,15 @@ pub fn find_end(buffer: &[u8], from: usize) -> Option<usize> {
 pub fn parse(head: &[u8], max_headers: usize) -> Result<Head, HeadError> {
     // 2.2: "a recipient MAY recognize a single LF as a line terminator". Not all do, so we don't.
     let is_bare = |at: usize| at.checked_sub(1).and_then(|before| head.get(before)) != Some(&b'\r');
-    if memchr_iter(b'\n', head).any(is_bare) {
-        return Err(HeadError::Malformed);
-    }
-    let mut usual = [EMPTY_HEADER; USUAL_HEADERS];
-    match parse_into(head, usual.get_mut(..max_headers.min(USUAL_HEADERS)).unwrap_or_default()) {
-        Err(HeadError::TooLarge) if max_headers > USUAL_HEADERS => {
-            // Each takes at least the four bytes of a name, a colon and a line's end.
-            parse_into(head, &mut vec![EMPTY_HEADER; max_headers.min(head.len() / 4)])
+    let mut lines: usize = 0;
+    for at in memchr_iter(b'\n', head) {
+        if is_bare(at) {
+            return Err(HeadError::Malformed);
         }
-        done => done,
+        lines = lines.saturating_add(1);
     }
-}
-
-fn parse_into<'a>(head: &'a [u8], headers: &mut [Header<'a>]) -> Result<Head, HeadError> {
-    let mut request = httparse::Request::new(headers);
+    let mut headers = vec![EMPTY_HEADER; lines.min(max_headers)];
+    let mut request = httparse::Request::new(&mut headers);
     match request.parse(head) {
         Ok(Status::Complete(size)) if size == head.len() => {}
         Ok(_) => return Err(HeadError::Malformed),

@@ -161,18 +161,12 @@ fn number_of_headers() {
         let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(count - 1));
         assert_eq!(read(request.as_bytes()).map(|_| ()), want, "{count}");
     }
-    let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(USUAL_HEADERS));
-    for (most, want) in
-        [(USUAL_HEADERS, Err(TooLarge)), (USUAL_HEADERS + 1, Ok(())), (1, Err(TooLarge)), (0, Err(TooLarge))]
-    {
-        assert_eq!(parse(request.as_bytes(), most).map(|_| ()), want, "{most}");
-    }
 }
 
 /// The end is found wherever it lies.
 #[test]
 fn an_end_anywhere() {
-    for length in 0..64 {
+    for length in [0, 1, 30, 31, 32, 33] {
         for (end, more) in ["\n\n", "\n\r\n"].iter().flat_map(|end| [(end, 0), (end, 1), (end, 32)]) {
             let head = format!("{}{end}", "a".repeat(length + 1));
             let buffer = format!("{head}{}", "b".repeat(more));
@@ -186,7 +180,7 @@ fn an_end_anywhere() {
 /// A bare line feed is found wherever it lies.
 #[test]
 fn a_bare_line_feed_anywhere() {
-    for length in 0..64 {
+    for length in [0, 1, 30, 31, 32, 33] {
         for (line_feed, after, want) in
             [("\r\n", "", Ok(())), ("\n", "", Err(Malformed)), ("\n", "Y: b\r\n", Err(Malformed))]
         {

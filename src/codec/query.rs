@@ -19,20 +19,19 @@ impl<'a> Query<'a> {
     #[must_use]
     pub fn parse(text: &'a str) -> Query<'a> {
         // A client's own request has five.
-        let mut query = Query { pairs: Vec::with_capacity(if text.is_empty() { 0 } else { 6 }) };
-        let mut rest = text;
+        let (mut pairs, mut rest) = (Vec::with_capacity(6), text);
         while !rest.is_empty() {
             let (pair, after) = cut(rest, b'&');
             if !pair.is_empty() {
                 let (key, value) = cut(pair, b'=');
-                query.pairs.push(match memchr2(b'%', b'+', pair.as_bytes()) {
+                pairs.push(match memchr2(b'%', b'+', pair.as_bytes()) {
                     None => (key.into(), value.into()),
                     Some(_) => (decode(key).into(), decode(value).into()),
                 });
             }
             rest = after;
         }
-        query
+        Query { pairs }
     }
 
     /// The value of a key: the last one, if there are several.

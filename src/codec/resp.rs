@@ -21,12 +21,8 @@ const KEPT_BYTES: usize = 64 * 1024;
 /// Values for which room stays: about as many as that text has, if entries are short.
 const KEPT_NODES: usize = 4_096;
 
-/// Bytes around a word, about.
-pub const AROUND: usize = 12;
-
 /// Appends a command: an array of bulk strings.
 pub fn command(out: &mut Vec<u8>, args: &[&[u8]]) {
-    out.reserve(args.iter().map(|arg| arg.len().saturating_add(AROUND)).sum());
     begin(out, args.len());
     args.iter().for_each(|arg| word(out, &[arg]));
 }
@@ -203,7 +199,7 @@ impl std::error::Error for RespError {}
 pub struct Decoder {
     bounds: Bounds,
     state: State,
-    /// The strings of this reply so far, one behind the other, and some of what stands between them.
+    /// The strings of this reply so far, one behind the other.
     text: Vec<u8>,
     nodes: Vec<Node>,
     /// Bytes of its strings and lines that were read or announced, and elements that were announced.
@@ -311,34 +307,25 @@ impl Decoder {
 
     /// Strings of less than 1,000 bytes that are here with both their line ends, as nearly all are, each in one step; and on the way to them,
     /// arrays of less than 1,000 elements. Whatever else is there is read line by line. True: that was the rest of the reply.
-    ///
-    /// The whole stretch is copied at once, with the lines that are in it.
     fn short(&mut self, bytes: &[u8], at: &mut usize) -> Result<bool, RespError> {
         if self.bulk.is_some() || !self.line.is_empty() {
             return Ok(false);
         }
-        let here = bytes.get(*at..).unwrap_or_default();
-        // Where the text will end when the stretch is in it.
-        let end = self.text.len().saturating_add(here.len());
-        let (mut rest, mut whole) = (here, false);
+        let (mut rest, mut whole) = (bytes.get(*at..).unwrap_or_default(), false);
         while !whole && let Some((kind, size, after)) = short_head(rest) {
-            if kind == b'*' && size > 0 {
-                self.begin_array(size)?;
-                rest = after;
-                continue;
+            match (kind, after.split_at_checked(size)) {
+                (b'*', _) if size > 0 => {
+                    self.begin_array(size)?;
+                    rest = after;
+                }
+                (b'$', Some((text, [b'\r', b'\n', behind @ ..]))) if size <= self.bounds.bulk => {
+                    whole = self.keep(text, Node::Bulk)?;
+                    rest = behind;
+                }
+                _ => break,
             }
-            let Some((_, [b'\r', b'\n', behind @ ..])) = after.split_at_checked(size) else { break };
-            if kind != b'$' || size > self.bounds.bulk {
-                break;
-            }
-            self.count(size)?;
-            let start = end.saturating_sub(after.len());
-            whole = self.place(Node::Bulk(Place { start, end: start.saturating_add(size) }));
-            rest = behind;
         }
-        let (read, _) = here.split_at_checked(here.len().saturating_sub(rest.len())).unwrap_or_default();
-        self.text.extend_from_slice(read);
-        *at = at.saturating_add(read.len());
+        *at = bytes.len().saturating_sub(rest.len());
         Ok(whole)
     }
 

@@ -326,8 +326,6 @@ pub fn disconnect(nsp: &str) -> Frame {
 }
 
 /// Everything before the payload, with room for all of the packet: `extra` is what comes beside the arguments.
-// To hand the buffer over costs about as much as what is done with it.
-#[inline(always)]
 fn start(plain: &str, binary: &str, nsp: &str, id: Option<u64>, args: &Args, extra: usize) -> FrameBuilder {
     // Type, id, brackets, quotes and an offset.
     const AROUND: usize = 64;
@@ -352,8 +350,6 @@ fn start(plain: &str, binary: &str, nsp: &str, id: Option<u64>, args: &Args, ext
 }
 
 /// The end of the payload, and what must follow.
-// As `start`.
-#[inline(always)]
 fn finish(mut packet: FrameBuilder, args: &Args) -> Frames {
     packet.push("]");
     let first = packet.finish();

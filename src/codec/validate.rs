@@ -4,14 +4,11 @@
 //! surrogate pair, a number may be too large for any type. Nothing recurses, and nothing may be deeper than receivers' parsers take.
 
 use super::json;
+use memchr::memchr2;
 use std::ops::Range;
 
 /// Levels of nesting, as many as serde_json gives a tree: a text that is deeper would fail in the receiver's parser.
 pub(super) const MAX_DEPTH: u32 = 127;
-/// Bytes of a long string that are looked at together.
-const LARGE: usize = 128;
-/// The same near its end.
-const SMALL: usize = 32;
 /// This bit, turned in each byte, puts the quote right behind the control characters; no other byte comes up to it.
 const TURNED: u8 = 2;
 
@@ -202,13 +199,15 @@ fn string(rest: &[u8]) -> Option<&[u8]> {
 #[inline(never)]
 fn long_string(mut rest: &[u8]) -> Option<&[u8]> {
     loop {
-        let (byte, behind) = plain(rest).split_first()?;
-        match byte {
-            b'"' => return Some(behind),
-            b'\\' => rest = escape(behind)?,
-            // A control character.
-            _ => return None,
+        let (stretch, behind) = rest.split_at_checked(memchr2(b'"', b'\\', rest)?)?;
+        // Without a way out, the compiler compares many bytes at once.
+        if stretch.iter().fold(u8::MAX, |least, byte| least.min(*byte)) < b' ' {
+            return None;
         }
+        rest = match behind.split_first()? {
+            (b'"', behind) => return Some(behind),
+            (_, behind) => escape(behind)?,
+        };
     }
 }
 
@@ -259,39 +258,6 @@ fn some_digits(rest: &[u8]) -> Option<&[u8]> {
         [b'0'..=b'9', rest @ ..] => Some(digits(rest)),
         _ => None,
     }
-}
-
-/// What is left from a quote, a backslash or a control character on, if one comes. Of a long string blocks are passed over.
-fn plain(rest: &[u8]) -> &[u8] {
-    let mut rest = plain_blocks::<SMALL>(plain_blocks::<LARGE>(rest));
-    while let Some((word, behind)) = rest.split_first_chunk() {
-        match plain_in(*word) {
-            8 => rest = behind,
-            plain => return rest.get(plain..).unwrap_or_default(),
-        }
-    }
-    while let [b' '..=b'!' | b'#'..=b'[' | b']'..=u8::MAX, behind @ ..] = rest {
-        rest = behind;
-    }
-    rest
-}
-
-/// Passes over the blocks that have nothing of what is looked for.
-fn plain_blocks<const SIZE: usize>(mut rest: &[u8]) -> &[u8] {
-    while let Some((block, behind)) = rest.split_first_chunk::<SIZE>()
-        && is_plain(block)
-    {
-        rest = behind;
-    }
-    rest
-}
-
-/// Whether a string goes on behind a block. Without a way out of it, the compiler compares its bytes all at once.
-fn is_plain<const SIZE: usize>(block: &[u8; SIZE]) -> bool {
-    let (least, backslash) = block
-        .iter()
-        .fold((u8::MAX, false), |(least, backslash), &byte| (least.min(byte ^ TURNED), backslash | (byte == b'\\')));
-    least > b'"' ^ TURNED && !backslash
 }
 
 /// How many of eight bytes come before a quote, a backslash or a control character.
@@ -392,29 +358,7 @@ mod tests {
         }
     }
 
-    fn plain(bytes: &[u8]) -> usize {
-        bytes.len() - super::plain(bytes).len()
-    }
-
-    #[test]
-    fn where_a_plain_stretch_ends() {
-        for (filler, length) in
-            [b' ', b'a', 0x7f, 0x80, 0xff, b'!', b'#', b']'].into_iter().zip([330, 177, 33].into_iter().cycle())
-        {
-            let mut text = vec![filler; length];
-            assert_eq!(plain(&text), length);
-            for at in (0..length).rev() {
-                for end in [b'"', b'\\', 0, 0x1f, b'\n'] {
-                    text[at] = end;
-                    assert_eq!(plain(&text), at, "{end} after {at} times {filler}");
-                    // It counts only in what is looked at.
-                    assert_eq!(plain(&text[..at]), at);
-                }
-            }
-        }
-    }
-
-    /// Strings whose ends, escapes and mistakes are at every place of words and blocks.
+    /// Strings whose ends, escapes and mistakes are at every place.
     #[test]
     fn strings_of_all_lengths() {
         for length in (0..=48).chain(120..=136).chain(155..=170).chain(285..=300) {
@@ -430,16 +374,14 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_in_words_and_blocks() {
+    fn every_byte_in_a_word() {
         for byte in 0..=u8::MAX {
             let is_end = byte < b' ' || byte == b'"' || byte == b'\\';
-            assert_eq!(is_plain(&[byte; LARGE]), !is_end, "{byte}");
             assert_eq!(plain_in([byte; 8]), if is_end { 0 } else { 8 }, "{byte}");
-            for at in 0..SMALL {
-                let mut text = [b'a'; SMALL];
-                text[at] = byte;
-                assert_eq!(is_plain(&text), !is_end, "{byte} at {at}");
-                assert_eq!(plain(&text), if is_end { at } else { SMALL }, "{byte} at {at}");
+            for (at, filler) in (0..8).flat_map(|at| [b'a', b' ', b'!', b'#', 0x80, 0xff].map(|filler| (at, filler))) {
+                let mut word = [filler; 8];
+                word[at] = byte;
+                assert_eq!(plain_in(word), if is_end { at } else { 8 }, "{byte} at {at} in {filler}");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! One TCP connection: reads requests one after the other, keeps it alive, and ends as WebSocket if a request asks for that.
 //!
-//! RFC 9112. What is read goes to a buffer of the thread; a connection keeps what it can't use yet, and a quiet one owns no buffer. Bounds: the
+//! RFC 9112. A read goes to a buffer of the thread; what came is kept until it is used, and a quiet connection owns no buffer. Bounds: the
 //! head (size, headers, time), the body (size, time), the answer (time), rest between requests; a client that breaks one gets a complete answer
 //! where one is possible, and its connection is closed.
 
@@ -39,22 +39,15 @@ const COPIED: usize = 16 * 1024;
 const SCRATCH: usize = 16 * 1024;
 /// Bytes of an answer's head; few are longer.
 const USUAL_HEAD: usize = 256;
-/// Memory of an answer that is kept for the next one: little, because a connection whose client doesn't read holds it.
-const KEPT: usize = 4 * 1024;
 
 thread_local! {
     /// What one read returned.
     static READ: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    /// An answer, while it is written.
-    static WRITTEN: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// The connection can't be used any more: the peer is gone, too slow, or broke a bound.
 #[derive(Debug)]
 pub(super) struct Gone;
-
-/// A head, or the status that answers what is none.
-type Found = Result<Head, u16>;
 
 /// A TCP connection that carries HTTP.
 pub struct Http {
@@ -121,58 +114,44 @@ impl Http {
     /// because it may be a client that comes for its goodbye.
     async fn read_head(&mut self, mut stop: Pin<&mut impl Future>, fresh: bool) -> Result<Option<Head>, Gone> {
         let Limits { idle_ms, request_ms, .. } = self.server.options().limits;
-        let mut looked = 0;
         // A pipelined one may be here already.
-        let mut found = self.take_head(&mut looked);
-        if found.is_none() && self.buffer.is_empty() {
-            let first = self.within(idle_ms, |http, cx| match http.poll_head(cx, &mut looked) {
+        if self.buffer.is_empty() {
+            let first = self.within(idle_ms, |http, cx| match http.poll_read(cx) {
                 Poll::Pending if !fresh && stop.as_mut().poll(cx).is_ready() => Poll::Ready(Err(Gone)),
                 first => first,
             });
-            match first.await {
-                Some(Ok(head)) => found = head,
-                Some(Err(Gone)) | None => return Ok(None),
-            }
+            let Some(Ok(())) = first.await else { return Ok(None) };
         }
-        let found = match found {
-            Some(found) => found,
-            None => match self.within(request_ms, |http, cx| http.poll_rest_of_head(cx, &mut looked)).await {
-                Some(found) => found?,
-                None => Err(408),
-            },
-        };
-        match found {
+        let mut looked = 0;
+        let found = self.within(request_ms, |http, cx| {
+            loop {
+                if let Some(found) = http.take_head(&mut looked) {
+                    return Poll::Ready(Ok(found));
+                }
+                ready!(http.poll_read(cx))?;
+            }
+        });
+        match found.await.unwrap_or(Ok(Err(408)))? {
             Ok(head) => Ok(Some(head)),
             Err(status) => self.refuse(status).await,
         }
     }
 
-    /// Reads once; `None`: the head is not whole yet.
-    fn poll_head(&mut self, cx: &mut Context<'_>, looked: &mut usize) -> Poll<Result<Option<Found>, Gone>> {
-        self.poll_read(cx, |http, bytes| {
-            if !http.buffer.is_empty() {
-                http.buffer.extend_from_slice(bytes);
-                return http.take_head(looked);
+    /// Takes the head out of what has been read; `None`: more is needed. `looked` says how much was looked at before, in vain.
+    fn take_head(&mut self, looked: &mut usize) -> Option<Result<Head, u16>> {
+        let limits = &self.server.options().limits;
+        match http::find_end(&self.buffer, *looked) {
+            Some(end) if end <= limits.head_bytes => {
+                let rest = self.buffer.split_off(end);
+                let head = http::parse(&self.buffer, limits.headers);
+                self.buffer = rest;
+                Some(head.map_err(|error| HeadError::status(&error)))
             }
-            // The usual case: the head is read where it is, and nothing of it is kept.
-            let (end, found) = find_head(bytes, looked, &http.server.options().limits).unzip();
-            http.buffer = bytes.get(end.unwrap_or(0)..).unwrap_or_default().to_vec();
-            found
-        })
-    }
-
-    /// Takes the head out of what has been read before.
-    fn take_head(&mut self, looked: &mut usize) -> Option<Found> {
-        let (end, found) = find_head(&self.buffer, looked, &self.server.options().limits)?;
-        self.buffer = self.buffer.split_off(end);
-        Some(found)
-    }
-
-    fn poll_rest_of_head(&mut self, cx: &mut Context<'_>, looked: &mut usize) -> Poll<Result<Found, Gone>> {
-        loop {
-            if let Some(found) = ready!(self.poll_head(cx, looked))? {
-                return Poll::Ready(Ok(found));
+            None if self.buffer.len() <= limits.head_bytes => {
+                *looked = self.buffer.len();
+                None
             }
+            Some(_) | None => Some(Err(431)),
         }
     }
 
@@ -190,18 +169,13 @@ impl Http {
         let complete = self.within(time, |http, cx| {
             // Room grows with what has arrived, not with what was announced.
             while http.buffer.len() < length {
-                ready!(http.poll_read_more(cx))?;
+                ready!(http.poll_read(cx))?;
             }
             Poll::Ready(Ok(()))
         });
         complete.await.ok_or(Gone)??;
         let rest = self.buffer.split_off(length);
         Ok(std::mem::replace(&mut self.buffer, rest))
-    }
-
-    /// Whether so many bytes have been read and not used.
-    pub(super) fn has_read(&self, length: usize) -> bool {
-        self.buffer.len() >= length
     }
 
     /// What was read behind the request.
@@ -221,18 +195,13 @@ impl Http {
     /// Writes a response, head and small bodies in one piece. The answer to HEAD announces a body and has none.
     pub(super) async fn answer(&mut self, response: &Response, with_body: bool, keep_alive: bool) -> Result<(), Gone> {
         let mut body = if with_body { response.body.as_ref() } else { &[] };
-        let mut bytes = WRITTEN.take();
-        bytes.clear();
-        bytes.reserve(USUAL_HEAD + if body.len() <= COPIED { body.len() } else { 0 });
+        let mut bytes = Vec::with_capacity(USUAL_HEAD + if body.len() <= COPIED { body.len() } else { 0 });
         response.write_head(&mut bytes, keep_alive);
         self.server.metrics().bytes_out.add(bytes.len() + body.len());
         if body.len() <= COPIED {
             bytes.extend_from_slice(std::mem::take(&mut body));
         }
         self.write(&bytes).await?;
-        if bytes.capacity() <= KEPT {
-            WRITTEN.set(bytes);
-        }
         if !body.is_empty() {
             self.write(body).await?;
         }
@@ -274,12 +243,8 @@ impl Http {
         .await
     }
 
-    /// Reads what is there and hands it to `take`. The end of what the peer has to say is no better than a break.
-    fn poll_read<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        take: impl FnOnce(&mut Http, &[u8]) -> T,
-    ) -> Poll<Result<T, Gone>> {
+    /// Reads what is there. The end of what the peer has to say is no better than a break.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         let mut buffer = READ.take();
         if buffer.is_empty() {
             buffer = vec![0; SCRATCH];
@@ -288,16 +253,13 @@ impl Http {
         let read = Pin::new(&mut self.stream).poll_read(cx, &mut target).map(|read| match (read, target.filled()) {
             (Ok(()), bytes) if !bytes.is_empty() => {
                 self.server.metrics().bytes_in.add(bytes.len());
-                Ok(take(self, bytes))
+                self.buffer.extend_from_slice(bytes);
+                Ok(())
             }
             (Ok(()) | Err(_), _) => Err(Gone),
         });
         READ.set(buffer);
         read
-    }
-
-    fn poll_read_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-        self.poll_read(cx, |http, bytes| http.buffer.extend_from_slice(bytes))
     }
 
     /// Waits for `ready`, and watches the connection meanwhile: `None` if the peer hangs up, or sends more than a pipelined request.
@@ -308,28 +270,13 @@ impl Http {
                 return Poll::Ready(Some(value));
             }
             loop {
-                match ready!(self.poll_read_more(cx)) {
+                match ready!(self.poll_read(cx)) {
                     Ok(()) if self.buffer.len() <= most => {}
                     Ok(()) | Err(Gone) => return Poll::Ready(None),
                 }
             }
         })
         .await
-    }
-}
-
-/// The head that these bytes begin with, and where it ends; `None`: more is needed. `looked` says how much was looked at before, in vain.
-fn find_head(bytes: &[u8], looked: &mut usize, limits: &Limits) -> Option<(usize, Found)> {
-    match http::find_end(bytes, *looked) {
-        Some(end) if end <= limits.head_bytes => {
-            let head = http::parse(bytes.get(..end)?, limits.headers);
-            Some((end, head.map_err(|error| HeadError::status(&error))))
-        }
-        None if bytes.len() <= limits.head_bytes => {
-            *looked = bytes.len();
-            None
-        }
-        Some(_) | None => Some((bytes.len(), Err(431))),
     }
 }
 

@@ -242,7 +242,7 @@ async fn poll(
 
 /// POST of a session: packets from the client.
 async fn post(http: &mut Http, head: &Head, session: &Arc<Connection>, keep_alive: bool) -> Result<Flow, Gone> {
-    let mut now = http.server.now();
+    let now = http.server.now();
     if let Outcome::Refused(refusal) = session.handle(now, Input::PostBegins) {
         return refuse(http, head, refusal, keep_alive).await;
     }
@@ -261,17 +261,14 @@ async fn post(http: &mut Http, head: &Head, session: &Arc<Connection>, keep_aliv
         session.handle(http.server.now(), Input::PostAborted);
         return Err(Gone);
     }
-    let whole = http.has_read(head.content_length) && !waits;
     let Ok(body) = http.read_body(head.content_length).await else {
         session.handle(http.server.now(), Input::PostAborted);
         http.server.metrics().refused_http.one();
         let _ = http.answer(&Response::new(408), true, false).await;
         return Err(Gone);
     };
-    // Reading the clock costs something, and is for nothing where no time has passed.
-    if !whole {
-        now = http.server.now();
-    }
+    // The body may have taken its time.
+    let now = http.server.now();
     deliver(&http.server, session, now, &body);
     session.handle(now, Input::PostEnds);
     let response = cors::allow(&http.server.options().cors, head, taken());

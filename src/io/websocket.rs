@@ -153,15 +153,12 @@ struct Socket {
 impl Socket {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Once there is nothing more to read the task will be woken when there is.
-        let mut reads = !self.last;
+        let mut reads = true;
         loop {
-            match if reads { self.read(cx) } else { Step::Wait } {
+            match if reads && !self.last { self.read(cx) } else { Step::Wait } {
                 Step::Again => {}
                 Step::Wait => reads = false,
-                Step::End => {
-                    self.last = true;
-                    reads = false;
-                }
+                Step::End => self.last = true,
                 Step::Gone => return Poll::Ready(()),
             }
             match self.write(cx, !reads) {
@@ -189,7 +186,7 @@ impl Socket {
                 Poll::Pending if self.last => return Step::Wait,
                 Poll::Pending => {
                     let over = match self.via {
-                        Via::WebSocket => self.connection.poll_blocked(cx.waker(), std::mem::take(&mut self.sent)),
+                        Via::WebSocket => self.connection.poll_blocked(std::mem::take(&mut self.sent), cx.waker()),
                         Via::Probe | Via::Polling => !self.connection.poll_probe(cx.waker()),
                     };
                     return if over { Step::Gone } else { Step::Wait };
@@ -289,6 +286,10 @@ impl Socket {
                 self.sent += length;
             }
         }
+        // Small packets can wait until the session is asked for more; a client must not be thought slow for large ones.
+        if self.sent >= LARGE {
+            self.connection.sent(std::mem::take(&mut self.sent));
+        }
     }
 
     /// Reads once, and handles all that came.
@@ -374,92 +375,5 @@ impl Socket {
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::codec::args::Args;
-    use crate::server::{Options, Server};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpSocket, TcpStream};
-    use tokio::runtime::Builder;
-
-    /// What the server sends, which it doesn't mask: the next frame's payload.
-    async fn payload(client: &mut TcpStream) -> String {
-        let mut head = [0; 2];
-        client.read_exact(&mut head).await.unwrap();
-        let size = match head[1] {
-            126 => usize::from(client.read_u16().await.unwrap()),
-            127 => usize::try_from(client.read_u64().await.unwrap()).unwrap(),
-            size => usize::from(size),
-        };
-        let mut bytes = vec![0; size];
-        client.read_exact(&mut bytes).await.unwrap();
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-
-    /// A client of the main namespace that takes little at once.
-    async fn connect(port: u16) -> TcpStream {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(4096).unwrap();
-        let mut client = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
-        let request = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-        client.write_all(request.as_bytes()).await.unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(client.read_u8().await.unwrap());
-        }
-        assert!(payload(&mut client).await.starts_with('0'));
-        // `40`, masked with zeros.
-        client.write_all(&[0x81, 0x82, 0, 0, 0, 0, b'4', b'0']).await.unwrap();
-        assert!(payload(&mut client).await.starts_with("40"));
-        client
-    }
-
-    /// Frames of all sizes, small ones joined and large ones alone, in writes that the kernel takes in parts.
-    #[test]
-    fn a_client_that_takes_little_at_once_gets_every_byte() {
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let server = Server::in_memory(Options { recovery: None, ..Options::default() });
-            let main = server.of("/");
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let port = listener.local_addr().unwrap().port();
-            let serving = tokio::spawn(crate::io::run(listener, server, std::future::pending()));
-            let mut client = connect(port).await;
-            let text = |n: usize| format!("\"{n} {}\"", "x".repeat([3, 90, 700, 7_000, 40_000, 130_000][n * 7 % 6]));
-            for n in 0..120 {
-                main.emit_all("n", Args::from_wire(text(n), Vec::new())).unwrap();
-            }
-            for n in 0..120 {
-                assert!(payload(&mut client).await == format!("42[\"n\",{}]", text(n)), "event {n}");
-            }
-            serving.abort();
-        });
-    }
-
-    /// It says goodbye before it has read what waits for it.
-    #[test]
-    fn a_client_that_closes_while_much_waits_gets_the_close_frame() {
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let server = Server::in_memory(Options { recovery: None, ..Options::default() });
-            let main = server.of("/");
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let port = listener.local_addr().unwrap().port();
-            let serving = tokio::spawn(crate::io::run(listener, server.clone(), std::future::pending()));
-            let mut client = connect(port).await;
-            let text = format!("\"{}\"", "x".repeat(30_000));
-            for _ in 0..130 {
-                main.emit_all("n", Args::from_wire(text.clone(), Vec::new())).unwrap();
-            }
-            // 1000, masked with zeros.
-            client.write_all(&[0x88, 0x82, 0, 0, 0, 0, 3, 0xe8]).await.unwrap();
-            while server.connection_count() > 0 {
-                tokio::task::yield_now().await;
-            }
-            let mut all = Vec::new();
-            client.read_to_end(&mut all).await.unwrap();
-            assert!(all.ends_with(&[0x88, 2, 3, 0xe8]), "{} bytes", all.len());
-            serving.abort();
-        });
-    }
-}
+#[path = "websocket_tests.rs"]
+mod tests;

@@ -74,8 +74,6 @@ impl fmt::Display for WebSocketError {
 
 impl std::error::Error for WebSocketError {}
 
-/// Bytes of a long payload that are unmasked together.
-const BLOCK: usize = 128;
 /// Head: 2 bytes, 8 of length, 4 of mask.
 const LONGEST_HEAD: usize = 14;
 
@@ -216,34 +214,34 @@ impl Receiver {
         }
     }
 
-    /// Completes the head of a frame, which may have been cut anywhere, and goes on with its payload.
+    /// Completes the head of a frame, which may have been cut anywhere.
     fn head(
         &mut self,
         mut bytes: [u8; LONGEST_HEAD],
         arrived: usize,
-        input: &mut [u8],
+        input: &[u8],
         at: &mut usize,
     ) -> Result<Step, WebSocketError> {
         let rest = input.get(*at..).unwrap_or_default();
-        // Most heads lie whole in the input.
-        let whole = if arrived == 0 { parse_head(rest)? } else { None };
-        let (head, length, size) = match whole {
-            Some(head) => head,
-            None => {
-                let room = bytes.iter_mut().skip(arrived);
-                let taken = room.zip(rest).map(|(place, byte)| *place = *byte).count();
-                let filled = arrived.saturating_add(taken);
-                let Some(head) = parse_head(bytes.get(..filled).unwrap_or_default())? else {
-                    *at = at.saturating_add(taken);
-                    self.state = State::Head { bytes, arrived: filled };
-                    return Ok(Step::More);
-                };
-                head
-            }
+        let room = bytes.iter_mut().skip(arrived);
+        let taken = room.zip(rest).map(|(place, byte)| *place = *byte).count();
+        let filled = arrived.saturating_add(taken);
+        let mut cursor = Cursor::new(bytes.get(..filled).unwrap_or_default());
+        // 5.2: "If an unknown opcode is received, the receiving endpoint MUST _Fail the WebSocket Connection_."
+        let parsed = FrameHeader::parse(&mut cursor).map_err(|_| WebSocketError::Protocol("reserved opcode"))?;
+        let Some((head, length)) = parsed else {
+            *at = at.saturating_add(taken);
+            self.state = State::Head { bytes, arrived: filled };
+            return Ok(Step::More);
         };
+        let size = usize::try_from(cursor.position()).unwrap_or(LONGEST_HEAD);
         *at = at.saturating_add(size.saturating_sub(arrived));
-        let payload = self.check(&head, length)?;
-        Ok(self.payload(payload, input, at))
+        // 5.2: "the minimal number of bytes MUST be used to encode the length".
+        if head.len(length) != size {
+            return Err(WebSocketError::Protocol("length not in its shortest form"));
+        }
+        self.state = State::Payload(self.check(&head, length)?);
+        Ok(Step::Again)
     }
 
     /// The rules that a head must keep.
@@ -366,39 +364,17 @@ fn close<'a>(payload: &[u8]) -> Result<Received<'a>, WebSocketError> {
     }
 }
 
-/// The head of a frame, the length of its payload, and how many bytes the head has; nothing as long as it isn't complete.
-fn parse_head(bytes: &[u8]) -> Result<Option<(FrameHeader, u64, usize)>, WebSocketError> {
-    let mut cursor = Cursor::new(bytes);
-    // 5.2: "If an unknown opcode is received, the receiving endpoint MUST _Fail the WebSocket Connection_."
-    let parsed = FrameHeader::parse(&mut cursor).map_err(|_| WebSocketError::Protocol("reserved opcode"))?;
-    let Some((head, length)) = parsed else { return Ok(None) };
-    let size = usize::try_from(cursor.position()).unwrap_or(LONGEST_HEAD);
-    // 5.2: "the minimal number of bytes MUST be used to encode the length".
-    match head.len(length) == size {
-        true => Ok(Some((head, length, size))),
-        false => Err(WebSocketError::Protocol("length not in its shortest form")),
-    }
-}
-
 /// 5.3: "octet i of the transformed data is the XOR of octet i of the original data with octet at index i modulo 4 of
-/// the masking key". The compiler takes the words of a block all at once.
+/// the masking key"; 8 of them at a time.
 fn unmask(data: &mut [u8], mask: [u8; 4]) {
-    let mask = u64::from(u32::from_ne_bytes(mask));
-    let mask = mask << 32 | mask;
-    let (blocks, rest) = data.as_chunks_mut::<BLOCK>();
-    for block in blocks {
-        unmask_words(block.as_chunks_mut().0, mask);
-    }
-    let (words, rest) = rest.as_chunks_mut();
-    unmask_words(words, mask);
-    for (byte, mask) in rest.iter_mut().zip(mask.to_ne_bytes()) {
-        *byte ^= mask;
-    }
-}
-
-fn unmask_words(words: &mut [[u8; 8]], mask: u64) {
+    let [a, b, c, d] = mask;
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let (words, rest) = data.as_chunks_mut();
     for word in words {
-        *word = (u64::from_ne_bytes(*word) ^ mask).to_ne_bytes();
+        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+    }
+    for (byte, mask) in rest.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= mask;
     }
 }
 

@@ -14,7 +14,7 @@ use crate::id::{Sid, Time};
 use crate::proto::client::{Action, Client, ClientError};
 use crate::proto::handshake::{Refusal, Transport};
 use crate::proto::reason::Reason;
-use crate::proto::session::{GetAnswer, Input, Reaction, Session};
+use crate::proto::session::{GetAnswer, Input, Reaction, Session, Via};
 use bytes::Bytes;
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -155,6 +155,10 @@ impl Connection {
             self.note_positions(now);
         }
         let mut state = lock(&self.state);
+        // The WebSocket's task is running, and will look by itself: what the client's own events send to it needs to wake nobody.
+        if let Input::Packet(Via::WebSocket, _) = input {
+            state.wakers.awaits = Awaits::Nothing;
+        }
         // An entry that fires before the soonest one is left over from an earlier deadline: it must not become a chain of its own.
         if timeout && state.scheduled <= now {
             state.scheduled = Time(u64::MAX);
@@ -434,7 +438,7 @@ impl Connection {
 
     /// Whether the session has ended, asked by a WebSocket whose socket takes no more, and took `sent` bytes since it last asked; `waker` is
     /// woken when it does.
-    pub fn poll_blocked(&self, waker: &Waker, sent: usize) -> bool {
+    pub fn poll_blocked(&self, sent: usize, waker: &Waker) -> bool {
         self.count_sent(sent);
         let mut state = lock(&self.state);
         state.session.sent(sent);

@@ -57,8 +57,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// This very socket is in; another one may have taken its id over. As written in the socket, so that an event for a single client looks
-    /// nothing up.
+    /// This very socket is in; another one may have taken its id over. It stands in the socket, too, so that no id is hashed for an event.
     pub(super) fn has(&self, socket: &Socket) -> bool {
         socket.is_in()
     }

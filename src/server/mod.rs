@@ -98,7 +98,7 @@ pub(crate) struct Core {
     number: AtomicU64,
     next_claim: AtomicU64,
     next_namespace: AtomicU64,
-    /// When the clock was last looked at, in milliseconds.
+    /// When it was last seen that time passes as it should, in milliseconds.
     looked: AtomicU64,
     /// What [`Server::now`] said last, in milliseconds.
     recent: AtomicU64,

@@ -76,9 +76,6 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// Bytes of an XADD before its fields, unless its key is long.
-const BEFORE: usize = 128;
-
 /// Appends a command.
 ///
 /// # Errors
@@ -89,8 +86,6 @@ pub(crate) fn encode(out: &mut Vec<u8>, names: &Names, limits: &Limits, command:
             let nsp = nsp_of(key);
             let fields = wire::encode(&nsp, posted).map_err(|_| StreamError::Refused)?;
             let capped = matches!(key, Key::Log(_));
-            let size = |(field, value): &(&str, Cow<'_, str>)| field.len() + value.len() + 2 * resp::AROUND;
-            out.reserve(fields.iter().map(size).sum::<usize>() + BEFORE);
             resp::begin(out, 3 + usize::from(!create) + 3 * usize::from(capped) + 2 * fields.len());
             resp::word(out, &[b"XADD"]);
             names.push(out, key);

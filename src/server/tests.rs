@@ -307,3 +307,35 @@ fn the_last_claim_owns_the_session() {
         assert_eq!(data, want.map(Value::from), "{what}");
     }
 }
+
+/// The task of a WebSocket that hands over its client's events looks by itself for what they led to.
+#[test]
+fn a_client_s_own_events_wake_nobody() {
+    #[derive(Default)]
+    struct Rings(AtomicU64);
+    impl std::task::Wake for Rings {
+        fn wake(self: Arc<Rings>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let bench = Bench::new(Options { recovery: None, ..Options::default() });
+    bench.server.of("/").handle(Events::new().on("echo", |socket, event| socket.emit("echo", event.args).unwrap()));
+    let (line, socket) = bench.join();
+    let rings = Arc::<Rings>::default();
+    let waker = rings.clone().into();
+    assert!(
+        matches!(line.connection.take_frames(0, Some(&waker)), connection::Write::Frames(frames) if frames.is_empty())
+    );
+    line.send(bench.server.now(), r#"42["echo",1]"#);
+    assert_eq!(rings.0.load(Ordering::Relaxed), 0);
+    assert!(
+        matches!(line.connection.take_frames(0, Some(&waker)), connection::Write::Frames(frames) if frames.len() == 1)
+    );
+    // Nobody waits yet: there was something to take.
+    socket.emit("more", ()).unwrap();
+    assert_eq!(rings.0.load(Ordering::Relaxed), 0);
+    let _ = line.connection.take_frames(0, Some(&waker));
+    let _ = line.connection.take_frames(0, Some(&waker));
+    socket.emit("more", ()).unwrap();
+    assert_eq!(rings.0.load(Ordering::Relaxed), 1);
+}

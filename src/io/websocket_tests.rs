@@ -1,0 +1,175 @@
+//! WebSockets over real sockets: what the kernel takes in parts, and what comes while it takes nothing.
+
+use crate::codec::args::Args;
+use crate::server::handler::Events;
+use crate::server::{Options, Server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::runtime::Builder;
+
+/// What the server sends, which it doesn't mask: the next frame's payload.
+async fn payload(client: &mut TcpStream) -> String {
+    let mut head = [0; 2];
+    client.read_exact(&mut head).await.unwrap();
+    let size = match head[1] {
+        126 => usize::from(client.read_u16().await.unwrap()),
+        127 => usize::try_from(client.read_u64().await.unwrap()).unwrap(),
+        size => usize::from(size),
+    };
+    let mut bytes = vec![0; size];
+    client.read_exact(&mut bytes).await.unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A client of the main namespace that takes so many bytes at once.
+async fn connect(port: u16, takes: u32) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(takes).unwrap();
+    let mut client = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
+    let request = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.unwrap());
+    }
+    assert!(payload(&mut client).await.starts_with('0'));
+    // `40`, masked with zeros.
+    client.write_all(&[0x81, 0x82, 0, 0, 0, 0, b'4', b'0']).await.unwrap();
+    assert!(payload(&mut client).await.starts_with("40"));
+    client
+}
+
+/// Frames of all sizes, small ones joined and large ones alone, in writes that the kernel takes in parts.
+#[test]
+fn a_client_that_takes_little_at_once_gets_every_byte() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let server = Server::in_memory(Options { recovery: None, ..Options::default() });
+        let main = server.of("/");
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = tokio::spawn(crate::io::run(listener, server, std::future::pending()));
+        let mut client = connect(port, 4_096).await;
+        let text = |n: usize| format!("\"{n} {}\"", "x".repeat([3, 90, 700, 7_000, 40_000, 130_000][n * 7 % 6]));
+        for n in 0..120 {
+            main.emit_all("n", Args::from_wire(text(n), Vec::new())).unwrap();
+        }
+        for n in 0..120 {
+            assert!(payload(&mut client).await == format!("42[\"n\",{}]", text(n)), "event {n}");
+        }
+        serving.abort();
+    });
+}
+
+/// It says goodbye before it has read what waits for it.
+#[test]
+fn a_client_that_closes_while_much_waits_gets_the_close_frame() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let server = Server::in_memory(Options { recovery: None, ..Options::default() });
+        let main = server.of("/");
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = tokio::spawn(crate::io::run(listener, server.clone(), std::future::pending()));
+        let mut client = connect(port, 4_096).await;
+        let text = format!("\"{}\"", "x".repeat(30_000));
+        for _ in 0..130 {
+            main.emit_all("n", Args::from_wire(text.clone(), Vec::new())).unwrap();
+        }
+        // 1000, masked with zeros.
+        client.write_all(&[0x88, 0x82, 0, 0, 0, 0, 3, 0xe8]).await.unwrap();
+        while server.connection_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).await.unwrap();
+        assert!(all.ends_with(&[0x88, 2, 3, 0xe8]), "{} bytes", all.len());
+        serving.abort();
+    });
+}
+
+/// A text frame, masked with zeros.
+fn masked(text: &str) -> Vec<u8> {
+    let mut frame = vec![0x81];
+    match u8::try_from(text.len()) {
+        Ok(size @ 0..126) => frame.push(0x80 | size),
+        _ => {
+            frame.push(0x80 | 126);
+            frame.extend(u16::try_from(text.len()).unwrap().to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend(text.as_bytes());
+    frame
+}
+
+/// As much as is read at once: the event, and others that nobody listens to.
+fn one_read_with(event: &str) -> Vec<u8> {
+    let fill = |size: usize| masked(&format!("42[\"fill\",\"{}\"]", "x".repeat(size - 21)));
+    let mut bytes = masked(event);
+    bytes.extend(fill(32_000));
+    let left = 64 * 1024 - bytes.len();
+    bytes.extend(fill(left));
+    assert_eq!(bytes.len(), 64 * 1024);
+    bytes
+}
+
+/// What was written does not count as unsent when the next read is handled.
+#[test]
+fn a_client_that_reads_is_not_thought_slow() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let server = Server::in_memory(Options { recovery: None, ..Options::default() });
+        let large = format!("\"{}\"", "x".repeat(100_000));
+        server.of("/").handle(
+            Events::new()
+                .on("large", move |socket, _| socket.emit("large", Args::from_wire(large.clone(), Vec::new())).unwrap())
+                .on("now", |socket, _| socket.volatile().emit("now", ()).unwrap()),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = tokio::spawn(crate::io::run(listener, server.clone(), std::future::pending()));
+        let mut client = connect(port, 2_000_000).await;
+        let mut bytes = one_read_with("42[\"large\"]");
+        bytes.extend(masked("42[\"now\"]"));
+        client.write_all(&bytes).await.unwrap();
+        assert!(payload(&mut client).await.starts_with("42[\"large\""));
+        assert_eq!(payload(&mut client).await, "42[\"now\"]");
+        serving.abort();
+    });
+}
+
+/// RFC 6455 section 5.5.1: "The application MUST NOT send any more data frames after sending a Close frame"; nor is anything heard then.
+#[test]
+fn nothing_follows_the_close_frame() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let server = Server::in_memory(Options { recovery: None, ..Options::default() });
+        let large = format!("\"{}\"", "x".repeat(900_000));
+        server.of("/").handle(Events::new().on("bye", move |socket, _| {
+            for _ in 0..4 {
+                socket.emit("large", Args::from_wire(large.clone(), Vec::new())).unwrap();
+            }
+            socket.disconnect(true);
+        }));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = tokio::spawn(crate::io::run(listener, server.clone(), std::future::pending()));
+        let mut client = connect(port, 4_096).await;
+        let mut bytes = one_read_with("42[\"bye\"]");
+        // A ping, and a close frame.
+        bytes.extend([0x89, 0x81, 0, 0, 0, 0, b'x']);
+        bytes.extend([0x88, 0x82, 0, 0, 0, 0, 3, 0xe8]);
+        client.write_all(&bytes).await.unwrap();
+        // The server fills the socket, and has read the rest by then if it reads at all.
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).await.unwrap();
+        // The last packet, and one close frame.
+        assert!(all.ends_with(b"\x81\x0241\x88\x02\x03\xe8"), "{:x?}", all.last_chunk::<12>());
+        serving.abort();
+    });
+}
