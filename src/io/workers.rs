@@ -40,7 +40,8 @@ impl Workers {
 /// A runtime for the thread that calls, to serve connections on.
 ///
 /// Before the thread sleeps, because nothing has arrived, it lets others have its processor for a moment: often something arrives meanwhile, and
-/// to sleep and be woken would have cost as much as a packet does. Where no other thread waits, that takes a fraction of a microsecond.
+/// to sleep and be woken would have cost as much as a packet does. Where no other thread waits, that takes a fraction of a microsecond; where
+/// other programs keep the processors busy, a packet may wait for one of their time slices.
 ///
 /// # Errors
 /// The operating system gives no more files.
