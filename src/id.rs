@@ -119,13 +119,13 @@ impl fmt::Debug for Sid {
 
 /// A Socket.IO id: one client in one namespace. Public: other clients see it, and it is a room of its own.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SocketId(Arc<str>);
+pub struct SocketId(Room);
 
 impl SocketId {
     /// A new id from 15 random bytes.
     #[must_use]
     pub fn new(random: &Random) -> SocketId {
-        SocketId(make(random).into())
+        SocketId(Room(make(random).into()))
     }
 
     /// Whether this could be some client's id: 20 characters of url-safe base64.
@@ -143,31 +143,36 @@ impl SocketId {
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 
     /// The room that has this client alone.
     #[must_use]
     pub fn room(&self) -> Room {
-        Room(self.0.clone())
+        self.0.clone()
+    }
+
+    /// The same, lent.
+    pub(crate) fn as_room(&self) -> &Room {
+        &self.0
     }
 }
 
 impl Borrow<str> for SocketId {
     fn borrow(&self) -> &str {
-        &self.0
+        self.as_str()
     }
 }
 
 impl fmt::Display for SocketId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for SocketId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 

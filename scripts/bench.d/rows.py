@@ -52,5 +52,5 @@ ROWS = [
     Row("idle", "idle WebSocket client, memory", "KiB", load("idle", "--clients", 5_000), [*WITHOUT, "rill+"], [Goal(4, None), Goal(4, None, "rill+")], "memory"),
     Row("connect", "connect (WebSocket and namespace)", "µs", load("connect", "--clients", 2_000), [*WITHOUT, "rill+"], [Goal(0.6)]),
     Row("cluster-1", "cluster: 1 receiver elsewhere, 32 in flight, both servers", "µs", load("cluster", "--clients", 1, "--flight", 32), CLUSTER, [Goal(0.2, "node", "rill+")], also=("redis", "what Redis spends on it, µs")),
-    Row("cluster-100", "cluster: the same, with the receivers on another server", "µs", load("cluster", "--clients", 100), CLUSTER, [Goal(0.5, "node", "rill+")], "median"),
+    Row("cluster-100", "cluster: 100 receivers elsewhere: latency until all have it, median", "µs", load("cluster", "--clients", 100), CLUSTER, [Goal(0.5, "node", "rill+")], "median"),
 ]  # fmt: skip

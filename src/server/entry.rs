@@ -106,8 +106,10 @@ pub struct Posted {
 /// An event on its way into a log that makes its own copy.
 #[derive(Clone, Copy, Debug)]
 pub struct EventRef<'a> {
-    /// Who gets it.
-    pub to: &'a Target,
+    /// Who gets it, as in [`Target`].
+    pub rooms: &'a [Room],
+    /// Who of them does not.
+    pub except: &'a [Room],
     /// The event's name.
     pub name: &'a str,
     /// Its arguments.
@@ -118,7 +120,8 @@ impl EventRef<'_> {
     /// The entry that it is.
     #[must_use]
     pub fn entry(self) -> Entry {
-        Entry::Broadcast { to: self.to.clone(), name: self.name.into(), args: self.args.clone() }
+        let to = Target { rooms: self.rooms.to_vec().into(), except: self.except.to_vec() };
+        Entry::Broadcast { to, name: self.name.into(), args: self.args.clone() }
     }
 }
 

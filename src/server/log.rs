@@ -20,6 +20,7 @@ use crate::id::{Offset, Room, Time};
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
 use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -301,25 +302,31 @@ impl Namespace {
         Ok(())
     }
 
-    /// Publishes an event; `only` is the receiver, where it is known to be a single one.
-    pub(super) fn publish_event(
-        &self,
-        to: Target,
-        name: &str,
-        args: Args,
-        only: Option<&Socket>,
-    ) -> Result<(), EmitError> {
-        if !self.core.logged || self.core.streams.shared() {
-            let entry = Entry::Broadcast { to, name: name.into(), args };
-            return match only {
-                Some(socket) => self.publish_to(socket, entry),
-                None => self.publish(entry),
-            };
+    /// Publishes an event.
+    pub(super) fn publish_event(&self, to: Target, name: &str, args: Args) -> Result<(), EmitError> {
+        if self.core.streams.shared() {
+            return self.publish(Entry::Broadcast { to, name: name.into(), args });
         }
-        // As `publish_here`, without an entry. All events of the namespace wait for the hub, so what can be done before is done before.
+        let event = EventRef { rooms: &to.rooms, except: &to.except, name, args: &args };
+        self.publish_event_here(event, |hub, frames| self.send(hub, &to, &frames, false))
+    }
+
+    /// As `publish_event`, to a single client.
+    pub(super) fn publish_event_to(&self, socket: &Socket, name: &str, args: Args) -> Result<(), EmitError> {
+        if self.core.streams.shared() {
+            return self.publish_to(socket, Entry::Broadcast { to: socket.only(), name: name.into(), args });
+        }
+        let event = EventRef { rooms: slice::from_ref(socket.id().as_room()), except: &[], name, args: &args };
+        self.publish_event_here(event, |hub, frames| match hub.is_alone(socket) {
+            true => socket.send_now(frames),
+            false => self.send(hub, &socket.only(), &frames, false),
+        })
+    }
+
+    /// As `publish_here`, without an entry. All events of the namespace wait for the hub, so what can be done before is done before.
+    fn publish_event_here(&self, event: EventRef<'_>, deliver: impl FnOnce(&Hub, Frames)) -> Result<(), EmitError> {
         let now = self.core.recently();
-        let event = EventRef { to: &to, name, args: &args };
-        let packet = socket_packet::begin_event(self.name().as_str(), None, name, &args);
+        let packet = socket_packet::begin_event(self.name().as_str(), None, event.name, event.args);
         let mut hub = lock(&self.hub);
         if hub.reading.retired {
             return Err(EmitError::NamespaceGone);
@@ -327,11 +334,7 @@ impl Namespace {
         let appended = self.core.streams.append_event(now, &self.key, &self.core.uid, event);
         let Some(id) = appended else { return Ok(()) };
         hub.position = id;
-        let frames = packet.finish(self.recovery_ms().map(|_| id));
-        match only {
-            Some(socket) if hub.is_alone(socket) => socket.send_now(frames),
-            Some(_) | None => self.send(&hub, &to, &frames, false),
-        }
+        deliver(&hub, packet.finish(self.recovery_ms().map(|_| id)));
         drop(hub);
         self.core.metrics.log_appends.one();
         Ok(())

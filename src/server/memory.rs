@@ -48,7 +48,10 @@ struct Stream {
 impl Stream {
     fn add(&mut self, now: Time, posted: &Arc<Posted>, limits: &Limits) -> Offset {
         let packed = match &posted.entry {
-            Entry::Broadcast { to, name, args } => self.pack(&posted.uid, posted.seq, EventRef { to, name, args }),
+            Entry::Broadcast { to, name, args } => {
+                let event = EventRef { rooms: &to.rooms, except: &to.except, name, args };
+                self.pack(&posted.uid, posted.seq, event)
+            }
             _ => None,
         };
         self.keep(now, packed.map_or_else(|| Kept::Whole(posted.clone()), Kept::Packed), limits)

@@ -209,7 +209,7 @@ impl Namespace {
     pub(super) fn emit(&self, to: Target, name: &str, args: Args) -> Result<(), EmitError> {
         self.check(name, &args)?;
         match self.core.logged {
-            true => self.publish_event(to, name, args, None),
+            true => self.publish_event(to, name, args),
             false => self.emit_here(&to, name, &args, false),
         }
     }
@@ -219,7 +219,7 @@ impl Namespace {
         self.check(name, &args)?;
         match self.recovery_ms() {
             None => socket.send_now(socket_packet::event(self.name.as_str(), None, name, &args, None)),
-            Some(_) if socket.may_return() => return self.publish_event(socket.only(), name, args, Some(socket)),
+            Some(_) if socket.may_return() => return self.publish_event_to(socket, name, args),
             // A client that has left for good gets nothing.
             Some(_) => {}
         }

@@ -98,18 +98,18 @@ impl Packed {
 }
 
 /// How many bytes [`put`] writes.
-fn size(EventRef { to, name, args }: EventRef<'_>) -> usize {
+fn size(EventRef { rooms, except, name, args }: EventRef<'_>) -> usize {
     let text = |text: &str| size_of::<u32>() + text.len();
     let mut size = size_of::<u64>() + text(name) + text(args.text());
-    for rooms in [&to.rooms[..], &to.except] {
+    for rooms in [rooms, except] {
         size += size_of::<u32>() + rooms.iter().map(|room| text(room.as_str())).sum::<usize>();
     }
     size
 }
 
-fn put(out: &mut Vec<u8>, seq: u64, EventRef { to, name, args }: EventRef<'_>) -> Option<()> {
+fn put(out: &mut Vec<u8>, seq: u64, EventRef { rooms, except, name, args }: EventRef<'_>) -> Option<()> {
     out.extend_from_slice(&seq.to_le_bytes());
-    for rooms in [&to.rooms[..], &to.except] {
+    for rooms in [rooms, except] {
         out.extend_from_slice(&u32::try_from(rooms.len()).ok()?.to_le_bytes());
         for room in rooms {
             put_text(out, room.as_str())?;
@@ -155,7 +155,7 @@ mod tests {
 
     fn add(packed: &mut Packed, posted: &Posted) -> Option<Place> {
         let Entry::Broadcast { to, name, args } = &posted.entry else { panic!("no event") };
-        packed.add(&posted.uid, posted.seq, EventRef { to, name, args })
+        packed.add(&posted.uid, posted.seq, EventRef { rooms: &to.rooms, except: &to.except, name, args })
     }
 
     #[test]
@@ -169,7 +169,7 @@ mod tests {
         for (event, place) in events.iter().zip(&places) {
             assert_eq!(packed.get(*place).as_ref(), Some(event));
             let Entry::Broadcast { to, name, args } = &event.entry else { panic!("no event") };
-            assert_eq!(place.len(), size(EventRef { to, name, args }));
+            assert_eq!(place.len(), size(EventRef { rooms: &to.rooms, except: &to.except, name, args }));
         }
         // What comes before is forgotten, segment by segment, and one of them is used again.
         packed.forget(Some(places[2_500]));
