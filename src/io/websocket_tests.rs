@@ -6,6 +6,7 @@ use crate::server::{Options, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Builder;
+use tokio::task::JoinHandle;
 
 /// What the server sends, which it doesn't mask: the next frame's payload.
 async fn payload(client: &mut TcpStream) -> String {
@@ -19,6 +20,17 @@ async fn payload(client: &mut TcpStream) -> String {
     let mut bytes = vec![0; size];
     client.read_exact(&mut bytes).await.unwrap();
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn plain() -> Server {
+    Server::in_memory(Options { recovery: None, ..Options::default() })
+}
+
+/// The port on which the server is there, and the task that serves.
+async fn serve(server: &Server) -> (u16, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (port, tokio::spawn(crate::io::run(listener, server.clone(), std::future::pending())))
 }
 
 /// A client of the main namespace that takes so many bytes at once.
@@ -45,11 +57,9 @@ async fn connect(port: u16, takes: u32) -> TcpStream {
 fn a_client_that_takes_little_at_once_gets_every_byte() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let server = Server::in_memory(Options { recovery: None, ..Options::default() });
+        let server = plain();
         let main = server.of("/");
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let serving = tokio::spawn(crate::io::run(listener, server, std::future::pending()));
+        let (port, serving) = serve(&server).await;
         let mut client = connect(port, 4_096).await;
         let text = |n: usize| format!("\"{n} {}\"", "x".repeat([3, 90, 700, 7_000, 40_000, 130_000][n * 7 % 6]));
         for n in 0..120 {
@@ -67,11 +77,9 @@ fn a_client_that_takes_little_at_once_gets_every_byte() {
 fn a_client_that_closes_while_much_waits_gets_the_close_frame() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let server = Server::in_memory(Options { recovery: None, ..Options::default() });
+        let server = plain();
         let main = server.of("/");
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let serving = tokio::spawn(crate::io::run(listener, server.clone(), std::future::pending()));
+        let (port, serving) = serve(&server).await;
         let mut client = connect(port, 4_096).await;
         let text = format!("\"{}\"", "x".repeat(30_000));
         for _ in 0..130 {
@@ -120,16 +128,14 @@ fn one_read_with(event: &str) -> Vec<u8> {
 fn a_client_that_reads_is_not_thought_slow() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let server = Server::in_memory(Options { recovery: None, ..Options::default() });
+        let server = plain();
         let large = format!("\"{}\"", "x".repeat(100_000));
         server.of("/").handle(
             Events::new()
                 .on("large", move |socket, _| socket.emit("large", Args::from_wire(large.clone(), Vec::new())).unwrap())
                 .on("now", |socket, _| socket.volatile().emit("now", ()).unwrap()),
         );
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let serving = tokio::spawn(crate::io::run(listener, server.clone(), std::future::pending()));
+        let (port, serving) = serve(&server).await;
         let mut client = connect(port, 2_000_000).await;
         let mut bytes = one_read_with("42[\"large\"]");
         bytes.extend(masked("42[\"now\"]"));
@@ -145,7 +151,7 @@ fn a_client_that_reads_is_not_thought_slow() {
 fn nothing_follows_the_close_frame() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let server = Server::in_memory(Options { recovery: None, ..Options::default() });
+        let server = plain();
         let large = format!("\"{}\"", "x".repeat(900_000));
         server.of("/").handle(Events::new().on("bye", move |socket, _| {
             for _ in 0..4 {
@@ -153,9 +159,7 @@ fn nothing_follows_the_close_frame() {
             }
             socket.disconnect(true);
         }));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let serving = tokio::spawn(crate::io::run(listener, server.clone(), std::future::pending()));
+        let (port, serving) = serve(&server).await;
         let mut client = connect(port, 4_096).await;
         let mut bytes = one_read_with("42[\"bye\"]");
         // A ping, and a close frame.

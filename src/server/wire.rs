@@ -425,6 +425,7 @@ fn target_and_flags<'a>(opts: &'a str, limits: &Limits) -> Result<(Target, Optio
 
 /// For the one room that nearly all events go to no list is made.
 fn target_rooms(list: &str, limits: &Limits) -> Result<Rooms, WireError> {
+    // Most go to one room.
     match one_room(list) {
         Some(name) => Ok(Rooms::One(short(name, limits)?.into())),
         None => rooms_in(list, "rooms", limits, MAX_ROOMS).map(Rooms::from),
@@ -443,10 +444,7 @@ fn rooms_in(list: &str, key: &'static str, limits: &Limits, most: usize) -> Resu
     if list == "[]" {
         return Ok(Vec::new());
     }
-    let list = match one_room(list) {
-        Some(name) if most > 0 => return Ok(vec![short(name, limits)?.into()]),
-        _ => elements(list, key)?,
-    };
+    let list = elements(list, key)?;
     if list.len() > most {
         return Err(WireError::TooManyRooms);
     }
