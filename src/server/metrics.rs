@@ -144,6 +144,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_more_threads_count_than_there_are_places() {
+        let counter = Counter::default();
+        std::thread::scope(|scope| {
+            for _ in 0..3 * PLACES {
+                scope.spawn(|| (0..1_000).for_each(|_| counter.one()));
+            }
+        });
+        assert_eq!(counter.get(), 3_000 * PLACES as u64);
+    }
+
+    #[test]
     fn the_last_refused_returns() {
         let metrics = Metrics::default();
         let refused = |ms| RefusedReturn {

@@ -339,3 +339,19 @@ fn a_client_s_own_events_wake_nobody() {
     socket.emit("more", ()).unwrap();
     assert_eq!(rings.0.load(Ordering::Relaxed), 1);
 }
+
+/// Whoever still holds the socket from before a return speaks to the client where it is now.
+#[test]
+fn a_socket_that_was_taken_over_reaches_its_client() {
+    let bench = Bench::new(Options::default());
+    bench.server.of("/").handle(());
+    let (mut first, answer) = bench.send(&["40"]);
+    let before = first.connection.sockets().remove(0);
+    let pid = answer[0].split("\"pid\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let (mut second, answer) = bench.send(&[&format!(r#"40{{"pid":"{pid}"}}"#)]);
+    assert!(answer[0].contains(before.id().as_str()), "{answer:?}");
+    before.emit("still", 1).unwrap();
+    assert_eq!(bench.got(&mut first).iter().filter(|packet| packet.contains("still")).count(), 0);
+    let got = bench.got(&mut second);
+    assert!(got.len() == 1 && got[0].starts_with(r#"42["still",1,""#), "{got:?}");
+}
