@@ -1,4 +1,4 @@
-//! The environment: one table drives parsing, `rill help env` and the README.
+//! The environment: one table drives parsing, `rill help env` and docs/configuration.md.
 //!
 //! A bad value is one line that names the variable, the value and what is allowed; the process then ends with status 2.
 
@@ -345,7 +345,7 @@ impl Config {
     }
 }
 
-/// The table as Markdown, for `rill help env` and the README.
+/// The table as Markdown, for `rill help env` and docs/configuration.md.
 #[must_use]
 pub fn table() -> String {
     let mut table = "| variable | default | allowed | what it does |\n|---|---|---|---|\n".to_owned();
@@ -461,9 +461,9 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_has_this_table() {
-        let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-        let between = readme.split("<!-- env -->").nth(1).and_then(|rest| rest.split("<!-- /env -->").next()).unwrap();
+    fn the_documentation_has_this_table() {
+        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap();
+        let between = page.split("<!-- env -->").nth(1).and_then(|rest| rest.split("<!-- /env -->").next()).unwrap();
         assert_eq!(between.trim(), table().trim());
     }
 }
