@@ -14,7 +14,7 @@ use rill::app::files::Client;
 use rill::codec::http::{Head, Response};
 use rill::io::redis::{RedisOptions, RedisStreams};
 use rill::io::workers::Workers;
-use rill::server::redis::Names;
+use rill::server::redis::commands::Names;
 use rill::{Events, Limits, Options, Server, io};
 use std::path::Path;
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use rill::codec::args::Args;
-use rill::codec::msgpack::{MsgpackError, from_json, to_json};
+use rill::server::redis::msgpack::{MsgpackError, from_json, to_json};
 use serde_json::value::RawValue;
 
 fuzz_target!(|data: &[u8]| {

@@ -3,8 +3,8 @@
 use super::config::{Adapter, Config};
 use crate::id::Clock;
 use crate::io::redis::RedisStreams;
-use crate::server::memory::MemoryStreams;
-use crate::server::streams::Streams;
+use crate::server::log::memory::MemoryStreams;
+use crate::server::log::streams::Streams;
 use crate::server::{Log, Options};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;

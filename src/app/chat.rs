@@ -8,9 +8,9 @@ use crate::id::{Room, SocketId};
 use crate::limits::Limits;
 use crate::proto::reason::Reason;
 use crate::server::Log;
-use crate::server::handler::{Event, Handler};
+use crate::server::client::handler::{Event, Handler};
+use crate::server::client::socket::{EmitError, Socket};
 use crate::server::namespace::Namespace;
-use crate::server::socket::{EmitError, Socket};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -142,9 +142,9 @@ mod tests {
     use crate::id::{Clock, Random, Time};
     use crate::proto::handshake::Transport;
     use crate::proto::session::{Input, Via};
-    use crate::server::connection::{Connection, Write};
-    use crate::server::handshake::Handshake;
-    use crate::server::memory::MemoryStreams;
+    use crate::server::client::connection::{Connection, Write};
+    use crate::server::client::handshake::Handshake;
+    use crate::server::log::memory::MemoryStreams;
     use crate::server::{Options, Server};
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicU8, Ordering};

@@ -6,7 +6,7 @@ use super::log::visible;
 use super::network::Network;
 use crate::io::redis::RedisOptions;
 use crate::limits::Limits;
-use crate::server::redis::Names;
+use crate::server::redis::commands::Names;
 use crate::server::{Cors, Options, Recovery, Trusts};
 use std::fmt;
 use std::fmt::Write as _;

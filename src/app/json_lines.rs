@@ -172,10 +172,10 @@ mod tests {
             blank
         };
         let sources = blank(concat!(
-            include_str!("../server/cluster.rs"),
-            include_str!("../server/connection.rs"),
-            include_str!("../server/joining.rs"),
-            include_str!("../server/log.rs"),
+            include_str!("../server/cluster/mod.rs"),
+            include_str!("../server/client/connection.rs"),
+            include_str!("../server/client/joining.rs"),
+            include_str!("../server/log/mod.rs"),
             include_str!("../io/redis.rs"),
             include_str!("../io/mod.rs"),
             include_str!("../main.rs"),

@@ -68,7 +68,7 @@ mod tests {
     use super::*;
     use crate::codec::http;
     use crate::server::Options;
-    use crate::server::memory::MemoryStreams;
+    use crate::server::log::memory::MemoryStreams;
     use std::sync::Arc;
 
     #[test]

@@ -7,9 +7,9 @@ use crate::io::redis::RedisStatus;
 use crate::proto::handshake::Transport;
 use crate::server::Server;
 use crate::server::cluster::Neighbour;
+use crate::server::log::streams::Key;
 use crate::server::metrics::{Counter, Metrics};
-use crate::server::recovery::Refused;
-use crate::server::streams::Key;
+use crate::server::recovery::record::Refused;
 use std::fmt::Write as _;
 
 /// The names of the official refusal codes, for metrics.

@@ -8,7 +8,7 @@ use super::report::{Report, age, seconds, size, sum};
 use crate::id::Time;
 use crate::server::cluster::Neighbour;
 use crate::server::metrics::{Metrics, RefusedReturn};
-use crate::server::recovery::Refused;
+use crate::server::recovery::record::Refused;
 use std::fmt::Write as _;
 
 /// Servers that are listed; what is beyond is counted.
@@ -194,7 +194,7 @@ mod tests {
     use crate::app::report::InMemory;
     use crate::id::{Nsp, SocketId};
     use crate::io::redis::RedisStatus;
-    use crate::server::entry::Member;
+    use crate::server::log::entry::Member;
 
     fn facts(log: &str) -> Facts {
         Facts { name: "one".into(), url: "http://127.0.0.1:3000".into(), up_ms: Some(3_723_000), log: log.into() }

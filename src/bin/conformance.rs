@@ -8,7 +8,7 @@ use rill::io::redis::{RedisOptions, RedisStreams};
 use rill::io::workers::{Workers, runtime};
 use rill::io::{clock, random};
 use rill::proto::handshake::Offered;
-use rill::server::redis::Names;
+use rill::server::redis::commands::Names;
 use rill::server::{Log, Message};
 use rill::{Ack, Args, ConnectError, Event, Events, Limits, Options, Recovery, Server, Socket};
 use serde_json::{Value, json};

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::borrow::Cow;
 
 /// JSON's white space, which is less than Unicode's.
-pub(super) const SPACE: [char; 4] = [' ', '\n', '\r', '\t'];
+pub(crate) const SPACE: [char; 4] = [' ', '\n', '\r', '\t'];
 
 /// What a JSON string says; most have no escapes. `None`: it is no string, or has half of a surrogate pair, which no text can hold.
 pub(crate) fn read_string(json: &str) -> Option<Cow<'_, str>> {
@@ -31,7 +31,7 @@ pub(crate) fn write_string(text: &str, mut push: impl FnMut(&str)) {
 }
 
 /// The values of a list without its brackets, each without the space around it.
-pub(super) fn items(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn items(text: &str) -> impl Iterator<Item = &str> {
     let mut tokens = tokens(text);
     let mut start = match text.trim_matches(SPACE).is_empty() {
         true => None,
@@ -57,18 +57,18 @@ pub(super) fn items(text: &str) -> impl Iterator<Item = &str> {
 
 /// An object that stands for an attachment: `{"_placeholder":true,"num":0}`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Placeholder {
+pub(crate) struct Placeholder {
     /// Where its `{` stands.
-    pub(super) start: usize,
+    pub(crate) start: usize,
     /// Behind its `}`.
-    pub(super) end: usize,
+    pub(crate) end: usize,
     /// Which attachment.
-    pub(super) num: usize,
+    pub(crate) num: usize,
 }
 
 /// The placeholders of a text, in order, at any depth; one inside another is not counted. Nothing, if the number of
 /// any (also of one inside another) is missing, not an integer, or not below `count`.
-pub(super) fn placeholders(text: &str, count: usize) -> Option<Vec<Placeholder>> {
+pub(crate) fn placeholders(text: &str, count: usize) -> Option<Vec<Placeholder>> {
     let mut found: Vec<Placeholder> = Vec::new();
     let mut open: Vec<Level> = Vec::new();
     let mut last = "";
@@ -146,7 +146,7 @@ fn nest(depth: usize, token: &str) -> usize {
 }
 
 /// Brackets, commas, colons, strings with their quotes, and numbers or words; each with the place where it begins.
-pub(super) fn tokens(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(crate) fn tokens(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut at: usize = 0;
     std::iter::from_fn(move || {
         let rest = text.get(at..)?;

@@ -1,5 +1,5 @@
-//! Floor 1, the codecs: functions from bytes to values and back. No I/O, no clock, and no state between calls but the half-read reply of
-//! [`resp`].
+//! Floor 1, the codecs: functions from bytes to values and back. No I/O, no clock,
+//! and no state between calls.
 //!
 //! | file | what | specification |
 //! |---|---|---|
@@ -9,8 +9,6 @@
 //! | [`socket_packet`], [`args`] | events, acknowledgements, namespaces | Socket.IO protocol 5, "Packet encoding" |
 //! | [`websocket`] | opening handshake's key, heads of outgoing frames | RFC 6455 sections 4.2.2 and 5.2 |
 //! | [`http`], [`query`] | request heads, responses, queries | RFC 9112, URL Standard section 5 |
-//! | [`resp`] | commands for Redis and its replies | Redis serialization protocol, RESP2 |
-//! | [`msgpack`] | entries with binary in them, as official servers write them | MessagePack specification |
 //!
 //! Two rules hold in all of them, the first kept by clippy: no read beyond what was sent and no sum that overflows
 //! (no indexing, slicing, unchecked arithmetic or cast); no allocation by a number that the peer announced, and no
@@ -25,10 +23,8 @@ pub mod engine_packet;
 pub mod frame;
 pub mod http;
 pub(crate) mod json;
-pub mod msgpack;
 pub mod payload;
 pub mod query;
-pub mod resp;
 pub mod socket_packet;
 pub(crate) mod validate;
 pub mod websocket;

@@ -11,7 +11,7 @@ use super::websocket::{self, Begin};
 use crate::codec::http::{self, Head, HeadError, Response};
 use crate::limits::Limits;
 use crate::server::Server;
-use crate::server::connection::Connection;
+use crate::server::client::connection::Connection;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;

@@ -18,7 +18,7 @@ pub mod workers;
 use crate::id::{Clock, Random, Time};
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
-use crate::server::memory::MemoryStreams;
+use crate::server::log::memory::MemoryStreams;
 use crate::server::{Options, Server};
 use std::future::{Future, poll_fn};
 use std::pin::pin;

@@ -4,14 +4,14 @@
 //! given up only when Redis has hung up, or has not answered for a long time: what is on its way in an old connection could arrive after a
 //! look-up in the new one.
 
-use crate::codec::resp::{Bounds, Decoder, RespError, Value};
 use crate::id::{Clock, Offset, Time};
 use crate::limits::Limits;
-use crate::server::entry::Entry;
+use crate::server::log::entry::Entry;
+use crate::server::log::streams::{Command, Done, Item, Key, PAGE, Reply, StreamError, Streams};
 use crate::server::metrics::Metrics;
-use crate::server::pipeline::{Pipeline, Settled};
-use crate::server::redis::{self, Names, Page, Trouble};
-use crate::server::streams::{Command, Done, Item, Key, PAGE, Reply, StreamError, Streams};
+use crate::server::redis::commands::{self, Names, Page, Trouble};
+use crate::server::redis::pipeline::{Pipeline, Settled};
+use crate::server::redis::resp::{Bounds, Decoder, RespError, Value};
 use crate::server::{Log, Server, lock};
 use std::collections::VecDeque;
 use std::fmt;
@@ -370,7 +370,7 @@ impl RedisStreams {
             }
             command.clear();
             let most = *count + usize::from(late);
-            redis::encode_read(&mut command, &self.0.options.names, &cursors, most, BLOCK);
+            commands::encode_read(&mut command, &self.0.options.names, &cursors, most, BLOCK);
             let before = std::mem::replace(&mut sent, (self.0.clock)());
             if let Err(error) = stream.write_all(&command).await {
                 return error.into();
@@ -385,7 +385,7 @@ impl RedisStreams {
                     return ended;
                 }
             };
-            let pages = match redis::read_reply(value) {
+            let pages = match commands::read_reply(value) {
                 Ok(pages) => pages,
                 Err(trouble) => return trouble.into(),
             };
@@ -410,7 +410,7 @@ impl RedisStreams {
         for (name, entries) in pages {
             let cursor = cursors.find(|(key, _)| self.0.options.names.is(key, name));
             let (key, after) = cursor.ok_or(Trouble::Nonsense)?;
-            let items = redis::items(key, entries, &self.0.limits)?;
+            let items = commands::items(key, entries, &self.0.limits)?;
             count_unreadable(&items, server.metrics());
             server.feed((self.0.clock)(), key, *after, items);
         }
@@ -462,7 +462,7 @@ fn settle(settled: Settled) {
 }
 
 fn count_unreadable(items: &[Item], metrics: &Metrics) {
-    let unreadable = items.iter().filter(|(_, posted)| redis::is_unreadable(posted)).count();
+    let unreadable = items.iter().filter(|(_, posted)| commands::is_unreadable(posted)).count();
     metrics.log_unreadable.add(unreadable);
 }
 
@@ -476,7 +476,7 @@ impl Shared {
         }
         match posted.entry.attachments().is_empty() {
             true => Ok(()),
-            false => redis::encode(&mut Vec::new(), &self.options.names, &self.limits, command),
+            false => commands::encode(&mut Vec::new(), &self.options.names, &self.limits, command),
         }
     }
 
@@ -495,11 +495,11 @@ impl Shared {
             Decoder::new(Bounds { bulk: self.limits.entry_bytes(), reply: REPLY, depth: DEPTH, elements: ELEMENTS });
         if !password.is_empty() {
             let mut command = Vec::new();
-            redis::encode_auth(&mut command, username, password);
+            commands::encode_auth(&mut command, username, password);
             stream.write_all(&command).await?;
             let answer = timeout(CONNECT, hear_reply(&mut stream, &mut Vec::new(), &mut decoder)).await;
             match answer.unwrap_or(Err(Ended::Silent)) {
-                Ok(value) => redis::auth_reply(value)?,
+                Ok(value) => commands::auth_reply(value)?,
                 Err(Ended::Resp(_)) => return Err(Trouble::Nonsense.into()),
                 Err(ended) => return Err(ended),
             }
@@ -514,7 +514,7 @@ impl Shared {
         while bytes.len() < BATCH {
             let Some(command) = queue.pipeline.next_command() else { return };
             // Whether it can be encoded was seen when it was taken.
-            let _ = redis::encode(bytes, &self.options.names, &self.limits, &command);
+            let _ = commands::encode(bytes, &self.options.names, &self.limits, &command);
             queue.awaited.push_back((command, now));
         }
     }
@@ -533,8 +533,8 @@ impl Shared {
 
     /// What a reply settles, and whether it is the one to an append.
     fn answered(&self, value: Value<'_>, metrics: &Metrics) -> Result<(Settled, bool), Trouble> {
-        let Some((command, _)) = lock(&self.queue).awaited.pop_front() else { return Err(redis::unasked(value)) };
-        let reply = redis::reply(&command, value, &self.limits)?;
+        let Some((command, _)) = lock(&self.queue).awaited.pop_front() else { return Err(commands::unasked(value)) };
+        let reply = commands::reply(&command, value, &self.limits)?;
         match &reply {
             Reply::Entries(items) => count_unreadable(items, metrics),
             Reply::Failed(_) => {

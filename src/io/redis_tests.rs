@@ -3,7 +3,7 @@
 use super::*;
 use crate::io::clock;
 use crate::server::Options;
-use crate::server::entry::{Posted, Target};
+use crate::server::log::entry::{Posted, Target};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 

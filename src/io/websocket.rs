@@ -11,7 +11,7 @@ use crate::codec::websocket;
 use crate::proto::reason::Reason;
 use crate::proto::session::{Input, Via};
 use crate::proto::websocket::{Received, Receiver, WebSocketError};
-use crate::server::connection::{Connection, Outcome, Write};
+use crate::server::client::connection::{Connection, Outcome, Write};
 use bytes::Bytes;
 use std::cell::Cell;
 use std::collections::VecDeque;

@@ -1,7 +1,7 @@
 //! WebSockets over real sockets: what the kernel takes in parts, and what comes while it takes nothing.
 
 use crate::codec::args::Args;
-use crate::server::handler::Events;
+use crate::server::client::handler::Events;
 use crate::server::{Options, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};

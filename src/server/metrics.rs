@@ -1,7 +1,7 @@
 //! Counters that `/metrics`, `status` and the tests read. They only grow; gauges are asked of the server itself.
 
 use super::lock;
-use super::recovery::Refused;
+use super::recovery::record::Refused;
 use crate::id::{Nsp, SocketId, Time};
 use crate::proto::handshake::Refusal;
 use std::collections::VecDeque;

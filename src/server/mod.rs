@@ -2,72 +2,51 @@
 //!
 //! [`Server`] ties them together: it opens connections for the io floor and finds namespaces.
 //!
-//! | files | what |
+//! | folder | what |
 //! |---|---|
-//! | [`connection`], [`handshake`], `sessions`, [`timers`] | Engine.IO sessions and their deadlines |
-//! | `joining` | a client's CONNECT: claim, middlewares, admission |
-//! | [`namespace`], `hub`, `hash`, [`socket`], `life`, [`handler`], [`broadcast`] | clients, rooms, and what the application calls and hears |
-//! | `log`, `seen` | how an entry gets into a namespace's log, and what happens when it is read back |
-//! | `restore`, [`recovery`] | sessions in the log: the commands, and what is computed |
-//! | [`streams`], [`entry`], [`memory`], `packed` | the seam to the log, what stands in it, and the log in this process |
-//! | [`cluster`], `requests` | the servers that share a log, and questions to all of them |
-//! | [`wire`], `wire_error`, [`redis`], `pipeline` | entries and commands as Redis has them, over connections that break |
-//! | [`options`], [`metrics`] | what is set, and what is counted |
+//! | [`client`] | connections, sockets, and what the application hears of them |
+//! | [`namespace`] | clients and rooms of one namespace, and whom a packet is for |
+//! | [`log`] | the seam to the log, what stands in it, and what happens when an entry is read back |
+//! | [`recovery`] | sessions in the log, and the return of a client |
+//! | [`cluster`] | the servers that share a log, and questions to all of them |
+//! | [`redis`] | entries and commands as Redis has them, over connections that break |
+//! | [`timers`], [`options`], [`metrics`] | deadlines, what is set, and what is counted |
 
-pub mod broadcast;
+pub mod client;
 pub mod cluster;
-pub mod connection;
-pub mod entry;
-pub mod handler;
-pub mod handshake;
-mod hash;
-mod hub;
-mod joining;
-mod life;
-mod log;
-pub mod memory;
+pub mod log;
 pub mod metrics;
 pub mod namespace;
 pub mod options;
-mod packed;
-pub(crate) mod pipeline;
 pub mod recovery;
 pub mod redis;
-mod requests;
-mod restore;
-mod seen;
-mod sessions;
 #[cfg(test)]
 mod sim;
-pub mod socket;
-pub mod streams;
 #[cfg(test)]
 mod tests;
 pub mod timers;
-pub mod wire;
-mod wire_error;
 
+pub use cluster::requests::Gathered;
 pub use options::{AllowRequest, Cors, EngineHandler, InitialHeaders, Log, Message, Options, Pages, Recovery, Trusts};
-pub use requests::Gathered;
 
 use crate::id::{Clock, Nsp, Random, Sid, Time};
 use crate::proto::client::Client;
 use crate::proto::handshake::{self as opening, Announced, Transport};
 use crate::proto::reason::Reason;
 use crate::proto::session::{Input, Session, Settings};
+use client::connection::Connection;
+use client::handler::{self, Handler};
+use client::handshake::Handshake;
+use client::sessions::Sessions;
 use cluster::Cluster;
-use connection::Connection;
-use handler::Handler;
-use handshake::Handshake;
+use cluster::requests::Requests;
+use log::streams::Streams;
 use metrics::Metrics;
 use namespace::Namespace;
-use requests::Requests;
-use sessions::Sessions;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use streams::Streams;
 use timers::{Timer, Timers};
 
 /// Milliseconds that the log is kept beyond what recovery needs, for clocks and timers that are late.

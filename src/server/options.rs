@@ -1,6 +1,6 @@
 //! What can be set about a server; the defaults are the official server's, with recovery on.
 
-use super::connection::Connection;
+use super::client::connection::Connection;
 use crate::codec::http::{Head, Response};
 use crate::limits::Limits;
 use crate::proto::handshake::Offered;

@@ -1,17 +1,17 @@
 //! What applications rely on, in virtual time: who gets a broadcast, acknowledgements, middlewares, limits, reasons, claims.
 
-use super::entry::{Entry, Posted, Record};
-use super::recovery::newest_record;
-use super::requests::Gathered;
-use super::sim::peer::Line;
-use super::*;
 use crate::codec::args::Args;
 use crate::id::{Offset, Pid, SocketId};
 use crate::limits::Limits;
+use crate::server::client::socket::{EmitError, Socket};
+use crate::server::cluster::requests::Gathered;
+use crate::server::log::entry::{Entry, Posted, Record};
+use crate::server::log::memory::MemoryStreams;
+use crate::server::recovery::record::newest_record;
+use crate::server::sim::peer::Line;
+use crate::server::*;
 use handler::{AckError, ConnectError, Events, Next};
-use memory::MemoryStreams;
 use serde_json::{Value, json};
-use socket::{EmitError, Socket};
 
 struct Bench {
     server: Server,
@@ -324,12 +324,12 @@ fn a_client_s_own_events_wake_nobody() {
     let rings = Arc::<Rings>::default();
     let waker = rings.clone().into();
     assert!(
-        matches!(line.connection.take_frames(0, Some(&waker)), connection::Write::Frames(frames) if frames.is_empty())
+        matches!(line.connection.take_frames(0, Some(&waker)), client::connection::Write::Frames(frames) if frames.is_empty())
     );
     line.send(bench.server.now(), r#"42["echo",1]"#);
     assert_eq!(rings.0.load(Ordering::Relaxed), 0);
     assert!(
-        matches!(line.connection.take_frames(0, Some(&waker)), connection::Write::Frames(frames) if frames.len() == 1)
+        matches!(line.connection.take_frames(0, Some(&waker)), client::connection::Write::Frames(frames) if frames.len() == 1)
     );
     // Nobody waits yet: there was something to take.
     socket.emit("more", ()).unwrap();

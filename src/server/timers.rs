@@ -3,10 +3,10 @@
 //! Entries are never removed early; what they point at knows whether it is really due. Time passes outside: the io floor sleeps until
 //! [`Timers::next`] and then takes [`Timers::due`].
 
-use super::connection::Connection;
-use super::entry::RequestId;
+use super::client::connection::Connection;
+use super::client::socket::WeakSocket;
 use super::lock;
-use super::socket::WeakSocket;
+use super::log::entry::RequestId;
 use crate::id::Time;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;

@@ -4,9 +4,9 @@ use super::cluster::{Cluster, Kind};
 use super::peer::Line;
 use crate::id::{Nsp, Offset, Pid, SocketId};
 use crate::proto::handshake::Transport;
-use crate::server::handler::Events;
-use crate::server::socket::EmitError;
-use crate::server::streams::{Command, Key, Reply};
+use crate::server::client::handler::Events;
+use crate::server::client::socket::EmitError;
+use crate::server::log::streams::{Command, Key, Reply};
 use serde_json::{Value, json};
 use std::sync::Arc;
 

@@ -11,9 +11,9 @@ pub mod peer;
 mod questions;
 mod world;
 
-use super::entry::{EventRef, Posted};
-use super::memory::MemoryStreams;
-use super::streams::{Command, Done, Item, Key, StreamError, Streams};
+use super::log::entry::{EventRef, Posted};
+use super::log::memory::MemoryStreams;
+use super::log::streams::{Command, Done, Item, Key, StreamError, Streams};
 use crate::id::{Offset, Time};
 use crate::limits::Limits;
 use std::ops::Range;

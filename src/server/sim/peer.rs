@@ -4,7 +4,7 @@
 use crate::codec::engine_packet::EnginePacket;
 use crate::id::{Offset, Time};
 use crate::proto::session::{GetAnswer, Input, Via};
-use crate::server::connection::{Connection, Write};
+use crate::server::client::connection::{Connection, Write};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::sync::Arc;

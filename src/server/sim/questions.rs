@@ -5,8 +5,8 @@ use super::peer::Line;
 use crate::codec::args::Args;
 use crate::id::Room;
 use crate::proto::handshake::Transport;
+use crate::server::cluster::requests::Gathered;
 use crate::server::lock;
-use crate::server::requests::Gathered;
 use std::sync::{Arc, Mutex};
 
 type Heard = Arc<Mutex<Option<Gathered>>>;

@@ -6,11 +6,11 @@ use crate::id::{Offset, Room, SocketId, Time};
 use crate::limits::Limits;
 use crate::proto::handshake::Transport;
 use crate::proto::reason::Reason;
-use crate::server::handler::{Event, Handler};
-use crate::server::handshake::Handshake;
+use crate::server::client::handler::{Event, Handler};
+use crate::server::client::handshake::Handshake;
+use crate::server::client::socket::Socket;
+use crate::server::log::streams::Streams;
 use crate::server::namespace::Namespace;
-use crate::server::socket::Socket;
-use crate::server::streams::Streams;
 use crate::server::{Options, Recovery, Server, lock};
 use serde_json::json;
 use std::collections::HashMap;
@@ -447,7 +447,7 @@ impl World {
         }
     }
 
-    fn broadcast(&self, aim: &Aim) -> Option<crate::server::broadcast::Broadcast> {
+    fn broadcast(&self, aim: &Aim) -> Option<crate::server::namespace::broadcast::Broadcast> {
         let all = self.namespace()?.all();
         let to = aim.rooms.iter().fold(all, |broadcast, room| broadcast.to(room.as_str()));
         Some(aim.except.iter().fold(to, |broadcast, room| broadcast.except(room.as_str())))
@@ -602,7 +602,7 @@ impl World {
         self.deliver(i, 1_000)
     }
 
-    fn open(&self, transport: Transport) -> Result<Arc<crate::server::connection::Connection>, String> {
+    fn open(&self, transport: Transport) -> Result<Arc<crate::server::client::connection::Connection>, String> {
         let url = "/socket.io/?EIO=4".into();
         let headers = crate::codec::http::parse(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", 9).unwrap().headers;
         let handshake = Handshake { headers, url, address: "::1".into() };

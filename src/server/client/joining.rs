@@ -1,15 +1,15 @@
 //! A client's CONNECT to a namespace: its session is claimed if it asks for one, the middlewares decide, and it is let in.
 
-use super::Server;
-use super::connection::Connection;
-use super::handler::{ConnectError, Next};
-use super::metrics::RefusedReturn;
-use super::namespace::Namespace;
-use super::recovery::{Refused, Request};
-use super::restore::Claimed;
-use super::socket::Socket;
 use crate::codec::socket_packet;
 use crate::id::SocketId;
+use crate::server::Server;
+use crate::server::client::connection::Connection;
+use crate::server::client::handler::{ConnectError, Next};
+use crate::server::client::socket::Socket;
+use crate::server::metrics::RefusedReturn;
+use crate::server::namespace::Namespace;
+use crate::server::recovery::record::{Refused, Request};
+use crate::server::recovery::restore::Claimed;
 use std::sync::Arc;
 
 /// How often a session is claimed for a client before it is told that it is new: a claim that a dead connection has left behind may come
@@ -17,7 +17,7 @@ use std::sync::Arc;
 const CLAIMS: usize = 3;
 
 impl Server {
-    pub(super) fn connect(&self, connection: &Arc<Connection>, nsp: &str, auth: Option<&str>) {
+    pub(crate) fn connect(&self, connection: &Arc<Connection>, nsp: &str, auth: Option<&str>) {
         let limits = &self.options().limits;
         let refuse = |message: &str| connection.refuse(nsp, socket_packet::connect_error(nsp, message, None));
         if nsp.len() > limits.name_bytes {

@@ -3,10 +3,6 @@
 //! The io floor feeds [`Connection::handle`] and waits on [`Connection::poll_get`] and [`Connection::take_frames`]; everybody else
 //! sends with `Connection::send`. Handlers run with the lock released. Order of locks: a namespace's hub, a socket's state, this one.
 
-use super::handshake::{self, Handshake};
-use super::socket::Socket;
-use super::timers::Timer;
-use super::{Message, Server, lock};
 use crate::codec::frame::Frame;
 use crate::codec::http::Headers;
 use crate::codec::socket_packet::Frames;
@@ -15,6 +11,10 @@ use crate::proto::client::{Action, Client, ClientError};
 use crate::proto::handshake::{Refusal, Transport};
 use crate::proto::reason::Reason;
 use crate::proto::session::{GetAnswer, Input, Reaction, Session, Via};
+use crate::server::client::handshake::{self, Handshake};
+use crate::server::client::socket::Socket;
+use crate::server::timers::Timer;
+use crate::server::{Message, Server, lock};
 use bytes::Bytes;
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -119,7 +119,7 @@ struct After {
 }
 
 impl Connection {
-    pub(super) fn new(
+    pub(crate) fn new(
         server: Server,
         sid: Sid,
         handshake: Handshake,
@@ -305,7 +305,7 @@ impl Connection {
 
     /// Queues a packet; `volatile` ones only for a client that can take them now. Runs no handlers: a client that is cut by this is seen to
     /// by its timer, which is due at once.
-    pub(super) fn send(&self, frames: Frames, volatile: bool) -> Sent {
+    pub(crate) fn send(&self, frames: Frames, volatile: bool) -> Sent {
         let mut state = lock(&self.state);
         if volatile && !state.session.is_writable() {
             return if state.session.is_open() { Sent::Dropped } else { Sent::Closed };
@@ -352,7 +352,7 @@ impl Connection {
     ///
     /// The official server sends them the other way round. Its client keeps events that arrive before the CONNECT, also across a cut, and
     /// without moving its offset: a cut in the middle would make it handle them twice.
-    pub(super) fn admit(&self, socket: &Socket, missed: Vec<Frames>, answer: Frame) -> bool {
+    pub(crate) fn admit(&self, socket: &Socket, missed: Vec<Frames>, answer: Frame) -> bool {
         let mut state = lock(&self.state);
         let nsp = socket.nsp_name();
         let State { session, client: Some(client), sockets, .. } = &mut *state else { return false };
@@ -375,7 +375,7 @@ impl Connection {
     }
 
     /// The client may not join a namespace.
-    pub(super) fn refuse(&self, nsp: &str, answer: Frame) {
+    pub(crate) fn refuse(&self, nsp: &str, answer: Frame) {
         if let Some(client) = &mut lock(&self.state).client {
             client.left(nsp);
         }
@@ -383,7 +383,7 @@ impl Connection {
     }
 
     /// The server has removed the client from a namespace. False: this socket was not there any more, and nothing is said.
-    pub(super) fn removed(&self, socket: &Socket, packet: Frame) -> bool {
+    pub(crate) fn removed(&self, socket: &Socket, packet: Frame) -> bool {
         let mut state = lock(&self.state);
         let Some(index) = state.sockets.iter().position(|other| other == socket) else { return false };
         state.sockets.swap_remove(index);
@@ -402,7 +402,7 @@ impl Connection {
     }
 
     /// How many namespaces the client is in or joins.
-    pub(super) fn namespaces(&self) -> usize {
+    pub(crate) fn namespaces(&self) -> usize {
         lock(&self.state).client.as_ref().map_or(0, Client::namespaces)
     }
 

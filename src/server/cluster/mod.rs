@@ -3,13 +3,15 @@
 //!
 //! A server that is silent is dropped by the clock of this server's own heartbeats: while those don't come back, it is the log that is away.
 
-use super::entry::{Entry, Member, Posted};
-use super::seen::{Numbers, Samples, after_first};
-use super::streams::{Command, Done, Item, Key, Reply};
-use super::{Core, Server, lock};
+pub(crate) mod requests;
+
 use crate::id::{Nsp, Offset, SocketId, Time};
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
+use crate::server::log::entry::{Entry, Member, Posted};
+use crate::server::log::seen::{Numbers, Samples, after_first};
+use crate::server::log::streams::{Command, Done, Item, Key, Reply};
+use crate::server::{Core, Server, lock};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -93,7 +95,7 @@ pub struct Neighbour {
 
 impl Core {
     /// An entry in this server's name.
-    pub(super) fn post(&self, seq: u64, entry: Entry) -> Arc<Posted> {
+    pub(crate) fn post(&self, seq: u64, entry: Entry) -> Arc<Posted> {
         Arc::new(Posted { uid: self.uid.clone(), seq, entry })
     }
 
@@ -116,18 +118,18 @@ impl Core {
         self.streams.submit((self.clock)(), Command::XAdd { key, posted, create }, None).is_ok()
     }
 
-    pub(super) fn post_to_inbox(&self, uid: &Arc<str>, entry: Entry) -> bool {
+    pub(crate) fn post_to_inbox(&self, uid: &Arc<str>, entry: Entry) -> bool {
         self.post_numbered(Key::Inbox(uid.clone()), entry)
     }
 
     /// The reader must look at what there is to read: it may be waiting for something else.
-    pub(super) fn wake_reader(&self) {
+    pub(crate) fn wake_reader(&self) {
         if self.streams.shared() {
             self.post_to_inbox(&self.uid, Entry::Wake);
         }
     }
 
-    pub(super) fn announce_taken(&self, nsp: &Nsp, sid: &SocketId, claim: Offset) {
+    pub(crate) fn announce_taken(&self, nsp: &Nsp, sid: &SocketId, claim: Offset) {
         if self.streams.shared() {
             let taken = Entry::Taken { nsp: nsp.clone(), sid: sid.clone(), claim };
             self.post_numbered(Key::Control, taken);
@@ -135,23 +137,23 @@ impl Core {
     }
 
     /// Whether this is another server that lives.
-    pub(super) fn is_alive(&self, uid: &str) -> bool {
+    pub(crate) fn is_alive(&self, uid: &str) -> bool {
         lock(&self.cluster.0).members.contains_key(uid)
     }
 
     /// Whether this server's own heartbeats did not come back for as long as sessions last: then they are gone because nobody could renew them.
-    pub(super) fn log_was_away(&self, window: u64) -> bool {
+    pub(crate) fn log_was_away(&self, window: u64) -> bool {
         !self.streams.shared() || (self.clock)().since(lock(&self.cluster.0).own) >= window
     }
 
     /// Those of `uids` that live.
-    pub(super) fn alive(&self, uids: &HashSet<Arc<str>>) -> Vec<Arc<str>> {
+    pub(crate) fn alive(&self, uids: &HashSet<Arc<str>>) -> Vec<Arc<str>> {
         let state = lock(&self.cluster.0);
         uids.iter().filter(|uid| state.members.contains_key(*uid)).cloned().collect()
     }
 
     /// A server's name, for people.
-    pub(super) fn server_name(&self, uid: &str) -> String {
+    pub(crate) fn server_name(&self, uid: &str) -> String {
         let state = lock(&self.cluster.0);
         match state.members.get(uid) {
             Some(seen) if !seen.member.name.is_empty() => seen.member.name.to_string(),
@@ -363,7 +365,7 @@ impl Server {
 
     /// A server that stood still for longer than a heartbeat may take delivers nothing more to its clients: they are elsewhere by now, or
     /// come back.
-    pub(super) fn watch_clock(&self, now: Time) {
+    pub(crate) fn watch_clock(&self, now: Time) {
         let last = self.core().looked.fetch_max(now.0, Ordering::Relaxed);
         let still = now.since(Time(last));
         if last == 0 || still <= self.options().heartbeat_ms() || !self.core().streams.shared() {

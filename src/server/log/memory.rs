@@ -3,13 +3,13 @@
 //! Ids are the milliseconds of the clock and a number, as Redis makes them, and never go backwards. Beyond its cap a log forgets its oldest
 //! entries; recovery notices. Sixteen shards, each behind its own lock, so that namespaces and sessions don't wait for each other.
 
-use super::entry::{Entry, EventRef, Posted};
-use super::hash::Keyed;
-use super::packed::{Packed, Place};
-use super::streams::{Command, Done, Item, Key, Reply, StreamError, Streams};
 use crate::id::{Offset, Time};
 use crate::limits::Limits;
 use crate::server::lock;
+use crate::server::log::entry::{Entry, EventRef, Posted};
+use crate::server::log::packed::{Packed, Place};
+use crate::server::log::streams::{Command, Done, Item, Key, Reply, StreamError, Streams};
+use crate::server::namespace::hash::Keyed;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
@@ -191,7 +191,7 @@ impl MemoryStreams {
 
     /// Forgets everything, as FLUSHALL does.
     #[cfg(test)]
-    pub(super) fn flush(&self) {
+    pub(crate) fn flush(&self) {
         self.shards.iter().for_each(|shard| lock(shard).streams.clear());
     }
 
@@ -206,7 +206,7 @@ impl MemoryStreams {
     }
 
     /// Carries a command out at `now`.
-    pub(super) fn carry_out(&self, now: Time, command: Command) -> Reply {
+    pub(crate) fn carry_out(&self, now: Time, command: Command) -> Reply {
         let mut shard = lock(self.shard(command.key()));
         shard.sweep(now);
         let found = shard.get(now, command.key());

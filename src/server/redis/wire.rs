@@ -16,16 +16,16 @@
 //! What is read comes from any program that may write to the stream. An event goes through the same door as a client's: it is checked to be
 //! JSON, at most 127 levels deep, under no reserved name, and its arguments are passed on byte for byte.
 
-pub use super::wire_error::WireError;
+pub use crate::server::redis::wire_error::WireError;
 
-use super::entry::{Entry, Member, Posted, Record, RemoteSocket, RequestId, Rooms, Stay, Target};
 use crate::codec::args::Args;
 use crate::codec::json;
-use crate::codec::msgpack;
 use crate::codec::socket_packet::{self, SocketError, SocketPacket};
 use crate::codec::validate;
 use crate::id::{Nsp, Offset, Pid, Room, SocketId};
 use crate::limits::Limits;
+use crate::server::log::entry::{Entry, Member, Posted, Record, RemoteSocket, RequestId, Rooms, Stay, Target};
+use crate::server::redis::msgpack;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde_core::de::DeserializeOwned;

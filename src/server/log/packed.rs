@@ -4,9 +4,9 @@
 //! at its cap would spend most of its time on freeing old entries, which no cache of the processor holds any more. So their texts stand one
 //! behind the other in segments, and a segment is freed, or used again, as a whole.
 
-use super::entry::{Entry, EventRef, Posted, Target};
 use crate::codec::args::Args;
 use crate::id::Room;
+use crate::server::log::entry::{Entry, EventRef, Posted, Target};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ const LARGE: usize = 4 * 1024;
 
 /// Where an event stands.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     segment: u32,
     start: u32,
     len: u32,
@@ -25,14 +25,14 @@ pub(super) struct Place {
 
 impl Place {
     /// How many bytes it takes.
-    pub(super) fn len(self) -> usize {
+    pub(crate) fn len(self) -> usize {
         self.len as usize
     }
 }
 
 /// The events of one log and of one sender, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Packed {
+pub(crate) struct Packed {
     uid: Option<Arc<str>>,
     segments: VecDeque<Vec<u8>>,
     /// The number of the first segment.
@@ -43,7 +43,7 @@ pub(super) struct Packed {
 
 impl Packed {
     /// Adds an event. `None`: it is kept whole, because it is large, has attachments, or comes from another sender than the first.
-    pub(super) fn add(&mut self, sender: &Arc<str>, seq: u64, event: EventRef<'_>) -> Option<Place> {
+    pub(crate) fn add(&mut self, sender: &Arc<str>, seq: u64, event: EventRef<'_>) -> Option<Place> {
         let uid = self.uid.get_or_insert_with(|| sender.clone());
         if uid != sender || !event.args.attachments().is_empty() || event.args.text().len() > LARGE {
             return None;
@@ -69,7 +69,7 @@ impl Packed {
     }
 
     /// An event as it was.
-    pub(super) fn get(&self, place: Place) -> Option<Posted> {
+    pub(crate) fn get(&self, place: Place) -> Option<Posted> {
         let segment = self.segments.get(place.segment.wrapping_sub(self.first) as usize)?;
         let start = place.start as usize;
         let mut rest = segment.get(start..start + place.len())?;
@@ -83,7 +83,7 @@ impl Packed {
     }
 
     /// Forgets what stands before `oldest`; everything, without one.
-    pub(super) fn forget(&mut self, oldest: Option<Place>) {
+    pub(crate) fn forget(&mut self, oldest: Option<Place>) {
         let Some(oldest) = oldest else {
             *self = Packed { uid: self.uid.take(), first: self.first, ..Packed::default() };
             return;

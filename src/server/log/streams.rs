@@ -1,10 +1,10 @@
 //! The one seam to the log: four commands as values, their replies as values.
 //!
-//! A stream is an append-only list of entries with ascending ids under a key. [`MemoryStreams`](super::memory::MemoryStreams) keeps them in
+//! A stream is an append-only list of entries with ascending ids under a key. [`MemoryStreams`](crate::server::log::memory::MemoryStreams) keeps them in
 //! this process, `io::redis` in Redis; the commands map one to one to its XADD, XREAD, XTRIM and EXPIRE.
 
-use super::entry::{EventRef, Posted};
 use crate::id::{Nsp, Offset, Pid, Time};
+use crate::server::log::entry::{EventRef, Posted};
 use std::fmt;
 use std::sync::Arc;
 
@@ -120,7 +120,7 @@ impl std::error::Error for StreamError {}
 /// A log with the four commands.
 ///
 /// The commands of one server are carried out in the order in which it gives them. What other servers append to a shared log comes back to
-/// [`Server::feed`](super::Server::feed), which somebody calls with what XREAD finds after [`Server::cursors`](super::Server::cursors).
+/// [`Server::feed`](crate::server::Server::feed), which somebody calls with what XREAD finds after [`Server::cursors`](crate::server::Server::cursors).
 pub trait Streams: Send + Sync {
     /// Takes a command. `done` hears the reply: before this returns where the log is in this process, later where it is shared. So who waits
     /// for a reply holds no lock here.

@@ -3,11 +3,11 @@
 //! The promise: a client that comes back gets its id, rooms and data and exactly the packets it missed, once each and
 //! in order, or is told that it is new. Whatever can't be proved to be complete is refused, with a reason.
 
-use super::entry::{Entry, Record, Stay, Target};
-use super::seen::Numbers;
-use super::streams::Item;
 use crate::codec::socket_packet::{self, Frames};
 use crate::id::{Nsp, Offset, Pid, Room};
+use crate::server::log::entry::{Entry, Record, Stay, Target};
+use crate::server::log::seen::Numbers;
+use crate::server::log::streams::Item;
 use serde_json::value::RawValue;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -74,18 +74,18 @@ impl fmt::Display for Refused {
 
 /// What a CONNECT asks for: the session of this pid, from this offset on.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Request {
+pub(crate) struct Request {
     /// The session.
-    pub(super) pid: Pid,
+    pub(crate) pid: Pid,
     /// The last packet that the client has got, if it knows.
-    pub(super) offset: Option<Offset>,
+    pub(crate) offset: Option<Offset>,
 }
 
 impl Request {
     /// Reads `pid` and `offset` out of a CONNECT's auth object. The client sends as `offset` whatever string an event ended with: what
     /// is no offset counts as absent. `None`: the client does not ask for a session.
     #[must_use]
-    pub(super) fn from_auth(auth: &str) -> Option<Request> {
+    pub(crate) fn from_auth(auth: &str) -> Option<Request> {
         let auth: HashMap<&str, &RawValue> = serde_json::from_str(auth).ok()?;
         let text = |key: &str| auth.get(key).and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
         let pid = Pid::from_wire(&text("pid")?)?;
@@ -94,14 +94,14 @@ impl Request {
 }
 
 /// After every entry.
-pub(super) const END: Offset = Offset { ms: u64::MAX, seq: u64::MAX };
+pub(crate) const END: Offset = Offset { ms: u64::MAX, seq: u64::MAX };
 
 /// The record to restore from, with its place, out of a session's stream up to the restorer's own claim.
 ///
 /// The last claim owns the session: a record that carries an older claim and comes after a newer one was written by a former owner who did
 /// not know yet, and is ignored. So is all that speaks of another namespace.
 #[must_use]
-pub(super) fn newest_record<'a>(items: &'a [Item], claim: Offset, nsp: &Nsp) -> Option<(Offset, &'a Record)> {
+pub(crate) fn newest_record<'a>(items: &'a [Item], claim: Offset, nsp: &Nsp) -> Option<(Offset, &'a Record)> {
     let mut owner = Offset::ZERO;
     let mut newest = None;
     for (id, posted) in items.iter().take_while(|(id, _)| *id < claim) {
@@ -122,7 +122,7 @@ pub(super) fn newest_record<'a>(items: &'a [Item], claim: Offset, nsp: &Nsp) -> 
 
 /// The claim that owns a session by what its stream says: the last one, or that of a record whose claim has been tidied away.
 #[must_use]
-pub(super) fn owner(items: &[Item], nsp: &Nsp) -> Offset {
+pub(crate) fn owner(items: &[Item], nsp: &Nsp) -> Offset {
     let claims = items.iter().filter_map(|(id, posted)| match &posted.entry {
         Entry::Claim(of) if of == nsp => Some(*id),
         Entry::Record(record) if record.nsp == *nsp => Some(record.claim),
@@ -135,7 +135,7 @@ pub(super) fn owner(items: &[Item], nsp: &Nsp) -> Offset {
 /// Where the replay starts: the later of what the client says and what its pongs have proved.
 ///
 /// An offset from before the session, or one that the log has not reached, belongs to something else and counts as absent.
-pub(super) fn start(
+pub(crate) fn start(
     record: &Record,
     offset: Option<Offset>,
     log_end: Offset,
@@ -153,7 +153,7 @@ pub(super) fn start(
 }
 
 /// Goes through the log after the start and collects what the client missed, with the rooms it was in at each entry.
-pub(super) struct Replay {
+pub(crate) struct Replay {
     nsp: Nsp,
     own: Room,
     stays: Vec<Stay>,
@@ -171,7 +171,7 @@ pub(super) struct Replay {
 impl Replay {
     /// A replay of `record` from `start`, of at most `limit` bytes.
     #[must_use]
-    pub(super) fn new(record: &Record, start: Offset, limit: usize) -> Replay {
+    pub(crate) fn new(record: &Record, start: Offset, limit: usize) -> Replay {
         Replay {
             nsp: record.nsp.clone(),
             own: record.sid.room(),
@@ -190,17 +190,17 @@ impl Replay {
 
     /// The last entry that was looked at.
     #[must_use]
-    pub(super) fn cursor(&self) -> Offset {
+    pub(crate) fn cursor(&self) -> Offset {
         self.cursor
     }
 
     /// Entries that repeat earlier ones, as far as the server knows.
-    pub(super) fn skip(&mut self, doubles: &BTreeSet<Offset>) {
+    pub(crate) fn skip(&mut self, doubles: &BTreeSet<Offset>) {
         self.doubles.clone_from(doubles);
     }
 
     /// Looks at the entries that follow the cursor, up to `end`. A page that leads no further shows that the log has lost some.
-    pub(super) fn page(&mut self, items: Vec<Item>, end: Offset) -> Result<(), Refused> {
+    pub(crate) fn page(&mut self, items: Vec<Item>, end: Offset) -> Result<(), Refused> {
         let before = self.cursor;
         for (id, posted) in items.into_iter().take_while(|(id, _)| *id <= end) {
             self.cursor = id;
@@ -247,7 +247,7 @@ impl Replay {
 
     /// What the client missed, in order, and its rooms.
     #[must_use]
-    pub(super) fn finish(self) -> (Vec<Frames>, Vec<Stay>) {
+    pub(crate) fn finish(self) -> (Vec<Frames>, Vec<Stay>) {
         (self.missed, self.stays)
     }
 }
@@ -258,7 +258,7 @@ fn is_in(stays: &[Stay], room: &Room, id: Offset) -> bool {
 }
 
 /// Enters `room` after entry `at`; false if the client is in it already.
-pub(super) fn enter(stays: &mut Vec<Stay>, room: &Room, at: Offset) -> bool {
+pub(crate) fn enter(stays: &mut Vec<Stay>, room: &Room, at: Offset) -> bool {
     if stays.iter().any(|stay| stay.room == *room && stay.until.is_none()) {
         return false;
     }
@@ -267,7 +267,7 @@ pub(super) fn enter(stays: &mut Vec<Stay>, room: &Room, at: Offset) -> bool {
 }
 
 /// Leaves `room` after entry `at`; false if the client is not in it. A stay in which nothing happened leaves no trace.
-pub(super) fn leave(stays: &mut Vec<Stay>, room: &Room, at: Offset) -> bool {
+pub(crate) fn leave(stays: &mut Vec<Stay>, room: &Room, at: Offset) -> bool {
     let Some(i) = stays.iter().position(|stay| stay.room == *room && stay.until.is_none()) else {
         return false;
     };
@@ -282,7 +282,7 @@ pub(super) fn leave(stays: &mut Vec<Stay>, room: &Room, at: Offset) -> bool {
 
 /// Forgets ended stays that no replay can need: those before `position`, and the oldest beyond `most`. Returns the position from which on
 /// the stays are complete.
-pub(super) fn prune(stays: &mut Vec<Stay>, position: Offset, floor: Offset, most: usize) -> Offset {
+pub(crate) fn prune(stays: &mut Vec<Stay>, position: Offset, floor: Offset, most: usize) -> Offset {
     stays.retain(|stay| stay.until.is_none_or(|until| until > position));
     let mut floor = floor;
     let mut ended = stays.iter().filter(|stay| stay.until.is_some()).count();
@@ -300,7 +300,7 @@ pub(super) fn prune(stays: &mut Vec<Stay>, position: Offset, floor: Offset, most
 mod tests {
     use super::*;
     use crate::id::SocketId;
-    use crate::server::entry::Posted;
+    use crate::server::log::entry::Posted;
     use serde_json::Value;
     use std::sync::Arc;
 

@@ -1,33 +1,33 @@
 //! A client's session in the log: its records, and the way back of a client that was away. What is to be computed is in
-//! [`recovery`](super::recovery); here it is put into commands.
+//! [`recovery`](crate::server::recovery::record); here it is put into commands.
 //!
 //! A return: a claim is appended and the session read in one write; the log is replayed from where the client stopped to this server's own
 //! position; under the hub's lock the rest is added and the client let in. So no entry is in both halves or in neither.
 
-use super::connection::Connection;
-use super::entry::{Entry, Record};
-use super::hub::Hub;
-use super::lock;
-use super::namespace::Namespace;
-use super::recovery::{self, Refused, Replay, Request};
-use super::seen::after_first;
-use super::socket::{EmitError, Position, Socket};
-use super::streams::{Command, Done, Item, Key, LARGE_PAGE, Reply, StreamError};
 use crate::codec::socket_packet;
 use crate::id::{Offset, Pid, SocketId, Time};
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
+use crate::server::client::connection::Connection;
+use crate::server::client::socket::{EmitError, Position, Socket};
+use crate::server::lock;
+use crate::server::log::entry::{Entry, Record};
+use crate::server::log::seen::after_first;
+use crate::server::log::streams::{Command, Done, Item, Key, LARGE_PAGE, Reply, StreamError};
+use crate::server::namespace::Namespace;
+use crate::server::namespace::hub::Hub;
+use crate::server::recovery::record::{self, Refused, Replay, Request};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Entries of a session's stream: far more than there ever are, because they are tidied.
 const RECORDS: usize = 256;
 /// Records until a session's stream is tidied without waiting for a pong.
-pub(super) const UNTIDY: usize = 16;
+pub(crate) const UNTIDY: usize = 16;
 
 /// A session that this server has claimed and may restore. While it lives, no other claim may come between.
-pub(super) struct Claimed {
-    pub(super) record: Record,
+pub(crate) struct Claimed {
+    pub(crate) record: Record,
     claim: Offset,
     offset: Option<Offset>,
     namespace: Arc<Namespace>,
@@ -45,7 +45,7 @@ impl Drop for Claimed {
 
 impl Claimed {
     /// Drops the connection that still carried the session: at once, and without a word to its client.
-    pub(super) fn drop_evicted(&mut self, taker: &Arc<Connection>, now: Time) {
+    pub(crate) fn drop_evicted(&mut self, taker: &Arc<Connection>, now: Time) {
         if let Some(old) = self.evicted.take()
             && !Arc::ptr_eq(old.connection(), taker)
         {
@@ -58,13 +58,13 @@ impl Claimed {
 type OnClaimed = Box<dyn FnOnce(Result<Claimed, Refused>) + Send>;
 
 /// Hears how a return ended: `Ok(false)`, the client is gone.
-pub(super) type OnAdmitted = Box<dyn FnOnce(Result<bool, Refused>) + Send>;
+pub(crate) type OnAdmitted = Box<dyn FnOnce(Result<bool, Refused>) + Send>;
 
 impl Namespace {
     // ---- records
 
     /// Puts a client's session into its stream. Its first record makes the stream; a later one must not bring an ended session back.
-    pub(super) fn write_record(&self, hub: &Hub, socket: &Socket) -> Result<(), StreamError> {
+    pub(crate) fn write_record(&self, hub: &Hub, socket: &Socket) -> Result<(), StreamError> {
         if let (Some(_), Some(pid)) = (self.recovery_ms(), socket.pid())
             && let Some((record, first)) = socket.record(hub.position)
         {
@@ -75,13 +75,13 @@ impl Namespace {
     }
 
     /// Calls back when the session's records so far are in the log.
-    pub(super) fn when_saved(&self, socket: &Socket, saved: Box<dyn FnOnce(Result<(), EmitError>) + Send>) {
+    pub(crate) fn when_saved(&self, socket: &Socket, saved: Box<dyn FnOnce(Result<(), EmitError>) + Send>) {
         match socket.pid().filter(|_| self.core.streams.shared()) {
             Some(pid) => {
                 let (nsp, claim) = (self.name().clone(), socket.claim());
                 // The records count unless another claim came before.
                 self.read_session(pid, move |reply| match reply {
-                    Reply::Entries(items) if recovery::owner(&items, &nsp) <= claim => saved(Ok(())),
+                    Reply::Entries(items) if record::owner(&items, &nsp) <= claim => saved(Ok(())),
                     Reply::Failed(error) => saved(Err(EmitError::Log(error))),
                     _ => saved(Err(EmitError::Moved)),
                 });
@@ -98,7 +98,7 @@ impl Namespace {
 
     /// Ends a session on purpose. Other servers may have claimed it without this one knowing: then it goes on. So the end is an entry like
     /// others, and only a stream that this server owns is deleted.
-    pub(super) fn end_session(&self, socket: &Socket) {
+    pub(crate) fn end_session(&self, socket: &Socket) {
         let (Some(_), Some(pid)) = (self.recovery_ms(), socket.pid()) else { return };
         let key = Key::Session(pid.clone());
         let delete = Command::Expire { key: key.clone(), ms: 0 };
@@ -111,7 +111,7 @@ impl Namespace {
         let _ = self.submit(Command::XAdd { key, posted, create: false }, None);
         self.read_session(pid, move |reply| {
             if let Reply::Entries(items) = reply
-                && recovery::owner(&items, &nsp) <= claim
+                && record::owner(&items, &nsp) <= claim
             {
                 let _ = core.streams.submit((core.clock)(), delete, None);
             }
@@ -119,7 +119,7 @@ impl Namespace {
     }
 
     /// A pong has come: the session's position may have moved, and its record outlives this server by a full window.
-    pub(super) fn keep_alive(self: &Arc<Self>, socket: &Socket) {
+    pub(crate) fn keep_alive(self: &Arc<Self>, socket: &Socket) {
         let hub = lock(&self.hub);
         if !hub.has(socket) {
             return;
@@ -166,7 +166,7 @@ impl Namespace {
 
     /// Forgets the records before the newest. Read first: a claim of another server must not go with them, and is what tells a former owner
     /// that it is one. Not worth it for less than `records`; where they are in memory, they cost more than the look.
-    pub(super) fn tidy(self: &Arc<Self>, socket: &Socket, records: usize) {
+    pub(crate) fn tidy(self: &Arc<Self>, socket: &Socket, records: usize) {
         let (Some(_), Some(pid)) = (self.recovery_ms(), socket.pid()) else { return };
         let records = if self.core.streams.shared() { records } else { 2 };
         if !socket.take_untidy(records) {
@@ -175,9 +175,9 @@ impl Namespace {
         let (me, owner, key) = (self.clone(), socket.clone(), Key::Session(pid.clone()));
         self.read_session(pid, move |reply| {
             let Reply::Entries(items) = reply else { return };
-            if recovery::owner(&items, me.name()) > owner.claim() {
+            if record::owner(&items, me.name()) > owner.claim() {
                 me.drop_former(&owner);
-            } else if let Some((min, _)) = recovery::newest_record(&items, recovery::END, me.name()) {
+            } else if let Some((min, _)) = record::newest_record(&items, record::END, me.name()) {
                 let _ = me.submit(Command::XTrim { key, min }, None);
             }
         });
@@ -197,7 +197,7 @@ impl Namespace {
     }
 
     /// The control log says that a session has a new owner.
-    pub(super) fn taken(&self, sid: &SocketId, claim: Offset) {
+    pub(crate) fn taken(&self, sid: &SocketId, claim: Offset) {
         let mut hub = lock(&self.hub);
         if hub.restoring.get(sid).is_some_and(|ours| *ours < claim) {
             hub.restoring.remove(sid);
@@ -212,7 +212,7 @@ impl Namespace {
     // ---- the way back
 
     /// Claims the session that a client asks for.
-    pub(super) fn claim(self: &Arc<Self>, request: Request, then: OnClaimed) {
+    pub(crate) fn claim(self: &Arc<Self>, request: Request, then: OnClaimed) {
         let (me, pid) = (self.clone(), request.pid.clone());
         let seq = self.core.next_claim.fetch_add(1, Ordering::Relaxed);
         let posted = self.core.post(seq, Entry::Claim(self.name().clone()));
@@ -235,11 +235,11 @@ impl Namespace {
         let ours = |(_, posted): &&Item| posted.uid == self.core.uid && posted.seq == seq;
         // A claim that was repeated, because its first answer was lost, counts where it stands last.
         let (claim, _) = items.iter().rev().find(ours).ok_or(Refused::UnknownSession)?;
-        let (newest, record) = recovery::newest_record(&items, *claim, self.name()).ok_or(Refused::UnknownSession)?;
+        let (newest, record) = record::newest_record(&items, *claim, self.name()).ok_or(Refused::UnknownSession)?;
         // What is older than the newest record says nothing more; claims that came after it stay.
         let _ = self.submit(Command::XTrim { key, min: newest }, None);
         let mut hub = lock(&self.hub);
-        let later = recovery::owner(&items, self.name()) > *claim;
+        let later = record::owner(&items, self.name()) > *claim;
         if later || hub.restoring.get(&record.sid).is_some_and(|other| other > claim) {
             return Err(Refused::Contested);
         }
@@ -258,7 +258,7 @@ impl Namespace {
     }
 
     /// Lets a client in: the answer to its CONNECT, what it missed, and everything from then on.
-    pub(super) fn admit(self: &Arc<Self>, socket: &Socket, claimed: Option<Claimed>, done: OnAdmitted) {
+    pub(crate) fn admit(self: &Arc<Self>, socket: &Socket, claimed: Option<Claimed>, done: OnAdmitted) {
         match claimed {
             Some(claimed) => Restore { socket: socket.clone(), claimed, done }.begin(),
             None => {
@@ -353,7 +353,7 @@ impl Restore {
         let hub = lock(&namespace.hub);
         let (position, whole_from) = (hub.position, hub.reading.whole_from);
         drop(hub);
-        let start = match recovery::start(record, *offset, position, needs_offset) {
+        let start = match record::start(record, *offset, position, needs_offset) {
             Ok(start) if record.since >= whole_from => start,
             Ok(_) => return self.fail(Refused::Gap),
             Err(refused) => return self.fail(refused),

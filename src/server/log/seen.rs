@@ -1,13 +1,13 @@
 //! What a reader remembers of what it has read: entries that may come again, and how far it was at what time.
 
-use super::entry::Posted;
-use super::streams::Item;
 use crate::id::{Offset, Time};
+use crate::server::log::entry::Posted;
+use crate::server::log::streams::Item;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 /// Senders that are remembered: far more than there are servers, but any program may make names up.
-pub(super) const SENDERS: usize = 10_000;
+pub(crate) const SENDERS: usize = 10_000;
 
 /// Numbers of a sender that are remembered because they were jumped over.
 const JUMPED: u64 = 1_000;
@@ -15,7 +15,7 @@ const JUMPED: u64 = 1_000;
 /// The number of the last entry of each sender: an append whose answer was lost is repeated, and known again by its number. A log that refuses
 /// one append and takes the next gets the first one again, late: so numbers that were jumped over are remembered too.
 #[derive(Default)]
-pub(super) struct Numbers(HashMap<Arc<str>, Sender>);
+pub(crate) struct Numbers(HashMap<Arc<str>, Sender>);
 
 #[derive(Default)]
 struct Sender {
@@ -28,7 +28,7 @@ struct Sender {
 
 impl Numbers {
     /// Whether this is the first time that the entry comes by.
-    pub(super) fn is_new(&mut self, posted: &Posted) -> bool {
+    pub(crate) fn is_new(&mut self, posted: &Posted) -> bool {
         if posted.seq == 0 {
             return true;
         }
@@ -53,7 +53,7 @@ impl Numbers {
 
     /// The same for a reader that begins in the middle of the log and is told by others what repeats an entry from before: what comes behind
     /// entries with higher numbers may be late.
-    pub(super) fn is_new_here(&mut self, posted: &Posted) -> bool {
+    pub(crate) fn is_new_here(&mut self, posted: &Posted) -> bool {
         if self.is_new(posted) {
             return true;
         }
@@ -68,15 +68,15 @@ impl Numbers {
 
 /// Where the reader was some time ago.
 #[derive(Default)]
-pub(super) struct Samples(VecDeque<(Time, Offset)>);
+pub(crate) struct Samples(VecDeque<(Time, Offset)>);
 
 impl Samples {
-    pub(super) fn add(&mut self, now: Time, position: Offset) {
+    pub(crate) fn add(&mut self, now: Time, position: Offset) {
         self.0.push_back((now, position));
     }
 
     /// The last position of at least `age` milliseconds ago, once: what is older may be forgotten.
-    pub(super) fn take_older(&mut self, now: Time, age: u64) -> Option<Offset> {
+    pub(crate) fn take_older(&mut self, now: Time, age: u64) -> Option<Offset> {
         let mut oldest = None;
         while self.0.front().is_some_and(|(at, _)| now.since(*at) >= age) {
             oldest = self.0.pop_front().map(|(_, position)| position);
@@ -84,13 +84,13 @@ impl Samples {
         oldest
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 }
 
 /// What follows the first item, which must be `from`: else something may be missing.
-pub(super) fn after_first(mut items: Vec<Item>, from: Offset) -> Option<Vec<Item>> {
+pub(crate) fn after_first(mut items: Vec<Item>, from: Offset) -> Option<Vec<Item>> {
     match items.first() {
         Some((id, _)) if *id == from => {
             items.remove(0);
@@ -103,7 +103,7 @@ pub(super) fn after_first(mut items: Vec<Item>, from: Offset) -> Option<Vec<Item
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::entry::Entry;
+    use crate::server::log::entry::Entry;
 
     #[test]
     fn what_comes_again_and_what_comes_late() {

@@ -4,20 +4,24 @@
 //! the hub is held: the order of delivery is the order of the log also when two threads emit at once, and a client joins or leaves a room at
 //! an exact position. Handlers run with the hub released.
 
-use super::broadcast::Broadcast;
-use super::entry::{Entry, Target};
-use super::handler::{Handler, Middleware, Next};
-use super::hub::Hub;
-use super::log::Reading;
-use super::requests::{Gathered, Whom};
-use super::restore::UNTIDY;
-use super::socket::{EmitError, Socket};
-use super::streams::{Command, Key};
-use super::{Core, lock};
+pub mod broadcast;
+pub(crate) mod hash;
+pub(crate) mod hub;
+
 use crate::codec::args::Args;
 use crate::codec::socket_packet;
 use crate::id::{Nsp, Room, SocketId, Time};
 use crate::proto::reason::Reason;
+use crate::server::client::handler::{Handler, Middleware, Next};
+use crate::server::client::socket::{EmitError, Socket};
+use crate::server::cluster::requests::{Gathered, Whom};
+use crate::server::log::Reading;
+use crate::server::log::entry::{Entry, Target};
+use crate::server::log::streams::{Command, Key};
+use crate::server::namespace::broadcast::Broadcast;
+use crate::server::namespace::hub::Hub;
+use crate::server::recovery::restore::UNTIDY;
+use crate::server::{Core, lock};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
@@ -25,23 +29,23 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 pub struct Namespace {
     name: Nsp,
     /// Its log's.
-    pub(super) key: Key,
-    pub(super) core: Arc<Core>,
+    pub(crate) key: Key,
+    pub(crate) core: Arc<Core>,
     handler: OnceLock<Arc<dyn Handler>>,
     middlewares: RwLock<Vec<Middleware>>,
-    pub(super) hub: Mutex<Hub>,
+    pub(crate) hub: Mutex<Hub>,
     acks: AtomicU64,
     /// The numbers of this server's last entry in a shared log, and of the last that came back. Written with the hub held.
-    pub(super) sent: AtomicU64,
-    pub(super) returned: AtomicU64,
+    pub(crate) sent: AtomicU64,
+    pub(crate) returned: AtomicU64,
     /// Sockets that point here; a namespace made by a rule goes with the last.
-    pub(super) users: AtomicUsize,
-    pub(super) dynamic: AtomicBool,
+    pub(crate) users: AtomicUsize,
+    pub(crate) dynamic: AtomicBool,
 }
 
 impl Namespace {
     /// A namespace whose log is not open yet.
-    pub(super) fn new(name: Nsp, core: Arc<Core>, dynamic: bool) -> Namespace {
+    pub(crate) fn new(name: Nsp, core: Arc<Core>, dynamic: bool) -> Namespace {
         // A namespace that comes again goes on with higher numbers than the one that went.
         // Also after very many of them: a million numbers for each millisecond.
         let now = (core.clock)().0 << 20;
@@ -75,22 +79,22 @@ impl Namespace {
         self.clone()
     }
 
-    pub(super) fn set_handler(&self, handler: Arc<dyn Handler>) {
+    pub(crate) fn set_handler(&self, handler: Arc<dyn Handler>) {
         let _ = self.handler.set(handler);
     }
 
-    pub(super) fn handler(&self) -> &dyn Handler {
+    pub(crate) fn handler(&self) -> &dyn Handler {
         self.handler.get().map_or(&(), |handler| &**handler)
     }
 
     /// Adds a middleware: it sees each client before it joins, and lets it in or refuses it. They run in the order in which they were added;
-    /// clients that recover their session pass without, unless [`Recovery::skip_middlewares`](super::Recovery) is off.
+    /// clients that recover their session pass without, unless [`Recovery::skip_middlewares`](crate::server::Recovery) is off.
     pub fn use_middleware(&self, middleware: impl Fn(&Socket, Next) + Send + Sync + 'static) {
         let mut middlewares = self.middlewares.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         middlewares.push(Arc::new(middleware));
     }
 
-    pub(super) fn middleware(&self, index: usize) -> Option<Middleware> {
+    pub(crate) fn middleware(&self, index: usize) -> Option<Middleware> {
         self.middlewares.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(index).cloned()
     }
 
@@ -195,7 +199,7 @@ impl Namespace {
     // ---- emitting
 
     /// Refuses what clients would not accept.
-    pub(super) fn check(&self, name: &str, args: &Args) -> Result<(), EmitError> {
+    pub(crate) fn check(&self, name: &str, args: &Args) -> Result<(), EmitError> {
         if socket_packet::is_reserved(name) {
             return Err(EmitError::ReservedName);
         }
@@ -206,7 +210,7 @@ impl Namespace {
     }
 
     /// Sends an event that clients who are away get later.
-    pub(super) fn emit(&self, to: Target, name: &str, args: Args) -> Result<(), EmitError> {
+    pub(crate) fn emit(&self, to: Target, name: &str, args: Args) -> Result<(), EmitError> {
         self.check(name, &args)?;
         match self.core.logged {
             true => self.publish_event(to, name, args),
@@ -215,7 +219,7 @@ impl Namespace {
     }
 
     /// As `emit`, to a single client.
-    pub(super) fn emit_to(&self, socket: &Socket, name: &str, args: Args) -> Result<(), EmitError> {
+    pub(crate) fn emit_to(&self, socket: &Socket, name: &str, args: Args) -> Result<(), EmitError> {
         self.check(name, &args)?;
         match self.recovery_ms() {
             None => socket.send_now(socket_packet::event(self.name.as_str(), None, name, &args, None)),
@@ -227,14 +231,14 @@ impl Namespace {
     }
 
     /// Sends an event to the clients that are here, and keeps nothing.
-    pub(super) fn emit_here(&self, to: &Target, name: &str, args: &Args, volatile: bool) -> Result<(), EmitError> {
+    pub(crate) fn emit_here(&self, to: &Target, name: &str, args: &Args, volatile: bool) -> Result<(), EmitError> {
         self.check(name, args)?;
         self.send_unlogged(&lock(&self.hub), to, name, args, volatile);
         Ok(())
     }
 
     /// Sends an event to the clients everywhere that can take it now. Those of this server don't wait for the log.
-    pub(super) fn emit_volatile(&self, to: Target, name: &str, args: Args) -> Result<(), EmitError> {
+    pub(crate) fn emit_volatile(&self, to: Target, name: &str, args: Args) -> Result<(), EmitError> {
         self.emit_here(&to, name, &args, true)?;
         match self.core.streams.shared() {
             true => self.publish(Entry::Passing { to, name: name.into(), args }),
@@ -244,7 +248,7 @@ impl Namespace {
 
     /// With recovery on the event ends with the position of the last entry that was delivered, because the official client takes any trailing
     /// string for an offset.
-    pub(super) fn send_unlogged(&self, hub: &Hub, to: &Target, name: &str, args: &Args, volatile: bool) {
+    pub(crate) fn send_unlogged(&self, hub: &Hub, to: &Target, name: &str, args: &Args, volatile: bool) {
         let offset = self.recovery_ms().map(|_| hub.position);
         let frames = socket_packet::event(self.name.as_str(), None, name, args, offset);
         self.send(hub, to, &frames, volatile);
@@ -252,11 +256,11 @@ impl Namespace {
 
     // ---- clients and rooms
 
-    pub(super) fn matching(&self, to: &Target) -> Vec<Socket> {
+    pub(crate) fn matching(&self, to: &Target) -> Vec<Socket> {
         lock(&self.hub).matching(to)
     }
 
-    pub(super) fn join(self: &Arc<Self>, socket: &Socket, room: Room) -> Result<(), EmitError> {
+    pub(crate) fn join(self: &Arc<Self>, socket: &Socket, room: Room) -> Result<(), EmitError> {
         let limits = &self.core.options.limits;
         if room.as_str().len() > limits.name_bytes {
             return Err(EmitError::NameTooLong);
@@ -277,7 +281,7 @@ impl Namespace {
         }
     }
 
-    pub(super) fn leave(self: &Arc<Self>, socket: &Socket, room: &Room) -> Result<(), EmitError> {
+    pub(crate) fn leave(self: &Arc<Self>, socket: &Socket, room: &Room) -> Result<(), EmitError> {
         let mut hub = lock(&self.hub);
         if hub.has(socket) {
             hub.leave(socket, room);
@@ -291,7 +295,7 @@ impl Namespace {
     }
 
     /// The socket's data has changed.
-    pub(super) fn save_data(self: &Arc<Self>, socket: &Socket) -> Result<(), EmitError> {
+    pub(crate) fn save_data(self: &Arc<Self>, socket: &Socket) -> Result<(), EmitError> {
         let hub = lock(&self.hub);
         match hub.has(socket) {
             true => self.save(hub, socket),
@@ -308,14 +312,14 @@ impl Namespace {
 
     /// Takes the client out; its session stays for the window if neither side meant it to end. A socket whose session was taken over is
     /// not in the hub any more, and touches neither rooms nor record.
-    pub(super) fn remove(&self, socket: &Socket, reason: Reason) {
+    pub(crate) fn remove(&self, socket: &Socket, reason: Reason) {
         let mut hub = lock(&self.hub);
         if hub.has(socket) {
             self.expel(&mut hub, socket, reason);
         }
     }
 
-    pub(super) fn expel(&self, hub: &mut Hub, socket: &Socket, reason: Reason) {
+    pub(crate) fn expel(&self, hub: &mut Hub, socket: &Socket, reason: Reason) {
         hub.remove(socket);
         if let (Some(window), Some(pid), true) = (self.recovery_ms(), socket.pid(), reason.recoverable()) {
             let _ = self.write_record(hub, socket);
@@ -325,19 +329,19 @@ impl Namespace {
         }
     }
 
-    pub(super) fn recovery_ms(&self) -> Option<u64> {
+    pub(crate) fn recovery_ms(&self) -> Option<u64> {
         self.core.options.recovery.as_ref().map(|recovery| recovery.window_ms)
     }
 
-    pub(super) fn is_dynamic(&self) -> bool {
+    pub(crate) fn is_dynamic(&self) -> bool {
         self.dynamic.load(Ordering::SeqCst)
     }
 
-    pub(super) fn next_ack(&self) -> u64 {
+    pub(crate) fn next_ack(&self) -> u64 {
         self.acks.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(super) fn count_out(&self, packets: usize) {
+    pub(crate) fn count_out(&self, packets: usize) {
         self.core.metrics.messages_out.add(packets);
     }
 }

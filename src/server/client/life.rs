@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 /// The stations, in the order in which they come; a socket may skip some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
+pub(crate) enum Life {
     /// The middlewares have not decided.
     Joining = 0,
     /// In the namespace; the handler does not know it yet.
@@ -20,7 +20,7 @@ pub(super) enum Life {
 }
 
 /// A [`Life`] that any thread may read. It is changed with the lock of the socket's state held.
-pub(super) struct LifeCell(AtomicU8);
+pub(crate) struct LifeCell(AtomicU8);
 
 impl Default for LifeCell {
     fn default() -> LifeCell {
@@ -29,7 +29,7 @@ impl Default for LifeCell {
 }
 
 impl LifeCell {
-    pub(super) fn get(&self) -> Life {
+    pub(crate) fn get(&self) -> Life {
         match self.0.load(Ordering::Acquire) {
             0 => Life::Joining,
             1 => Life::Admitted,
@@ -40,7 +40,7 @@ impl LifeCell {
         }
     }
 
-    pub(super) fn set(&self, life: Life) {
+    pub(crate) fn set(&self, life: Life) {
         self.0.store(life as u8, Ordering::Release);
     }
 }

@@ -8,6 +8,10 @@
 //! ```
 //!
 //! A size or count of -1 is no value. A reply may arrive in any pieces: the [`Decoder`] keeps what is half read, and reads each byte once.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects, clippy::as_conversions)
+)]
 
 use std::borrow::Cow;
 use std::fmt;

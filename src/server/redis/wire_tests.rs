@@ -1,8 +1,8 @@
 //! Vectors and properties of entries in Redis.
 
 use super::*;
-use crate::codec::msgpack::MsgpackError;
 use crate::id::Random;
+use crate::server::redis::msgpack::MsgpackError;
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -5,9 +5,9 @@
 //! to repeat. Order is kept. What slips through all the same (an append that the old connection still delivers) has the same number as its
 //! repetition, and readers skip it.
 
-use super::entry::{Entry, Posted};
-use super::streams::{Command, Done, Key, LARGE_PAGE, Reply, StreamError};
 use crate::id::{Offset, Time};
+use crate::server::log::entry::{Entry, Posted};
+use crate::server::log::streams::{Command, Done, Key, LARGE_PAGE, Reply, StreamError};
 use std::collections::{HashMap, VecDeque};
 
 /// Milliseconds that an XREAD may wait for a log that is away; clients that come back are told that they are new then.
@@ -281,9 +281,9 @@ mod tests {
     use super::*;
     use crate::id::Nsp;
     use crate::limits::Limits;
-    use crate::server::entry::Target;
-    use crate::server::memory::MemoryStreams;
-    use crate::server::streams::Item;
+    use crate::server::log::entry::Target;
+    use crate::server::log::memory::MemoryStreams;
+    use crate::server::log::streams::Item;
     use std::sync::{Arc, Mutex};
 
     fn log() -> Key {

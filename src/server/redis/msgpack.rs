@@ -12,8 +12,12 @@
 //! | timestamp | a string, as JavaScript's `toISOString` writes it; not turned back |
 //!
 //! The order of keys and repeated keys stay. Both ways take linear time, nothing recurses, and no announced size takes space.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects, clippy::as_conversions)
+)]
 
-use super::json;
+use crate::codec::json;
 use crate::id::Time;
 use bytes::Bytes;
 use serde_core::de::IgnoredAny;

@@ -1,6 +1,6 @@
 //! What stands in the logs: the entries of the official adapter's types, and Rill's own session records, claims and members.
 //!
-//! In memory an entry is kept as it is, shared and never serialised; how it stands in Redis is told in [`wire`](super::wire).
+//! In memory an entry is kept as it is, shared and never serialised; how it stands in Redis is told in [`wire`](crate::server::redis::wire).
 
 use crate::codec::args::Args;
 use crate::id::{Nsp, Offset, Pid, Room, SocketId};

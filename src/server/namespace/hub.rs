@@ -3,12 +3,12 @@
 //! Rooms know their members by small numbers, not by ids, so that a broadcast hashes no text for each receiver. A client's own room is not stored: its id is
 //! looked up among the clients.
 
-use super::entry::Target;
-use super::hash::Keyed;
-use super::log::Reading;
-use super::seen::Samples;
-use super::socket::Socket;
 use crate::id::{Offset, Room, SocketId};
+use crate::server::client::socket::Socket;
+use crate::server::log::Reading;
+use crate::server::log::entry::Target;
+use crate::server::log::seen::Samples;
+use crate::server::namespace::hash::Keyed;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -43,32 +43,32 @@ type Members = HashMap<u64, Socket, Numbered>;
 #[derive(Default)]
 pub struct Hub {
     /// All clients.
-    pub(super) sockets: HashMap<SocketId, Socket, Numbered>,
+    pub(crate) sockets: HashMap<SocketId, Socket, Numbered>,
     /// Rooms with at least one client.
-    pub(super) rooms: HashMap<Room, Members, Keyed>,
+    pub(crate) rooms: HashMap<Room, Members, Keyed>,
     /// The last entry that was delivered.
-    pub(super) position: Offset,
+    pub(crate) position: Offset,
     /// Where the position was some time ago, for trimming.
-    pub(super) samples: Samples,
+    pub(crate) samples: Samples,
     /// How the log is read, and what waits for that.
-    pub(super) reading: Reading,
+    pub(crate) reading: Reading,
     /// Sessions that this server has claimed and not yet let in, with the claim.
-    pub(super) restoring: HashMap<SocketId, Offset>,
+    pub(crate) restoring: HashMap<SocketId, Offset>,
 }
 
 impl Hub {
     /// This very socket is in; another one may have taken its id over. It stands in the socket, too, so that no id is hashed for an event.
-    pub(super) fn has(&self, socket: &Socket) -> bool {
+    pub(crate) fn has(&self, socket: &Socket) -> bool {
         socket.is_in()
     }
 
     /// Whether this very socket is in, and nobody has joined the room of its id: what is sent to that room is for it alone.
-    pub(super) fn is_alone(&self, socket: &Socket) -> bool {
+    pub(crate) fn is_alone(&self, socket: &Socket) -> bool {
         self.has(socket) && !self.rooms.contains_key(socket.id().as_str())
     }
 
     /// Adds a client with the rooms of its session.
-    pub(super) fn insert(&mut self, socket: &Socket) {
+    pub(crate) fn insert(&mut self, socket: &Socket) {
         if let Some(former) = self.sockets.insert(socket.id().clone(), socket.clone()) {
             former.set_in(false);
         }
@@ -79,7 +79,7 @@ impl Hub {
     }
 
     /// Takes a client out of everything; what it was in stays written in the socket.
-    pub(super) fn remove(&mut self, socket: &Socket) {
+    pub(crate) fn remove(&mut self, socket: &Socket) {
         if let Some(removed) = self.sockets.remove(socket.id()) {
             removed.set_in(false);
         }
@@ -101,26 +101,26 @@ impl Hub {
         }
     }
 
-    pub(super) fn join(&mut self, socket: &Socket, room: &Room) {
+    pub(crate) fn join(&mut self, socket: &Socket, room: &Room) {
         if room.as_str() != socket.id().as_str() && socket.enter(room, self.position) {
             self.rooms.entry(room.clone()).or_default().insert(socket.number(), socket.clone());
         }
     }
 
-    pub(super) fn leave(&mut self, socket: &Socket, room: &Room) {
+    pub(crate) fn leave(&mut self, socket: &Socket, room: &Room) {
         if socket.leave_at(room, self.position) {
             self.expel(socket, room);
         }
     }
 
-    pub(super) fn matching(&self, to: &Target) -> Vec<Socket> {
+    pub(crate) fn matching(&self, to: &Target) -> Vec<Socket> {
         let mut sockets = Vec::new();
         self.each(to, |socket| sockets.push(socket.clone()));
         sockets
     }
 
     /// Calls `f` once for each client that is meant.
-    pub(super) fn each(&self, to: &Target, mut f: impl FnMut(&Socket)) {
+    pub(crate) fn each(&self, to: &Target, mut f: impl FnMut(&Socket)) {
         let excluded = Excluded::new(self, &to.except);
         match &to.rooms[..] {
             [] => self.sockets.values().filter(|socket| !excluded.has(socket)).for_each(f),

@@ -3,22 +3,28 @@
 //! Everything that a cluster does is an entry. It is delivered when it is read back, by the server that sent it too, so
 //! that all clients see the order of the log. From a log in this process it comes back in the same breath; a shared one is brought by `feed`.
 
-use super::connection::Sent;
-use super::entry::{Entry, EventRef, Posted, RequestId, Target};
-use super::handler::{ServerAck, ServerEvent};
-use super::hub::Hub;
-use super::lock;
-use super::namespace::Namespace;
-use super::recovery::Refused;
-use super::restore::UNTIDY;
-use super::seen::{Numbers, SENDERS, after_first};
-use super::socket::{EmitError, Socket};
-use super::streams::{Command, Done, Item, Key, PAGE, Reply, StreamError};
+pub mod entry;
+pub mod memory;
+pub(crate) mod packed;
+pub(crate) mod seen;
+pub mod streams;
+
 use crate::codec::args::Args;
 use crate::codec::socket_packet::{self, Frames};
 use crate::id::{Offset, Room, Time};
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
+use crate::server::client::connection::Sent;
+use crate::server::client::handler::{ServerAck, ServerEvent};
+use crate::server::client::socket::{EmitError, Socket};
+use crate::server::lock;
+use crate::server::log::entry::{Entry, EventRef, Posted, RequestId, Target};
+use crate::server::log::seen::{Numbers, SENDERS, after_first};
+use crate::server::log::streams::{Command, Done, Item, Key, PAGE, Reply, StreamError};
+use crate::server::namespace::Namespace;
+use crate::server::namespace::hub::Hub;
+use crate::server::recovery::record::Refused;
+use crate::server::recovery::restore::UNTIDY;
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::slice;
 use std::sync::Arc;
@@ -38,13 +44,13 @@ const IDLE: u64 = 3_600_000;
 const DOUBLES: usize = 1_000;
 
 /// Something to be done when the log has been read up to a position.
-pub(super) type Action = Box<dyn FnOnce() + Send>;
+pub(crate) type Action = Box<dyn FnOnce() + Send>;
 
 /// How far a log has been read, and what waits for that.
 #[derive(Default)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     /// The marker is there: the position is known.
-    pub(super) ready: bool,
+    pub(crate) ready: bool,
     opening: bool,
     /// The namespace has gone: another one may have its name by now, with higher numbers.
     retired: bool,
@@ -54,7 +60,7 @@ pub(super) struct Reading {
     sent: u64,
     seen: Numbers,
     /// Entries that were in the log before, under an earlier id.
-    pub(super) doubles: BTreeSet<Offset>,
+    pub(crate) doubles: BTreeSet<Offset>,
     /// What must not overtake this server's own entries, by their number.
     held: VecDeque<(u64, Held)>,
     waiting: Vec<(Offset, Action)>,
@@ -63,21 +69,21 @@ pub(super) struct Reading {
     tail_from: Offset,
     tail_bytes: usize,
     /// What comes before is not whole: sessions that began there can't be given back.
-    pub(super) whole_from: Offset,
+    pub(crate) whole_from: Offset,
     /// Where this server stood when it last made sure that the log is whole.
     checked: Offset,
     /// Other servers that read this log.
-    pub(super) readers: HashSet<Arc<str>>,
+    pub(crate) readers: HashSet<Arc<str>>,
 }
 
 /// What does not go through the log, and must not overtake what does.
-pub(super) enum Held {
+pub(crate) enum Held {
     Packet(Socket, Frames),
     Disconnect(Socket, bool),
 }
 
 /// What a delivered entry asks for once the hub is released.
-pub(super) enum Deferred {
+pub(crate) enum Deferred {
     Disconnect(Socket, bool),
     ServerEvent(Arc<Posted>),
     Ask(Arc<Posted>, Vec<Socket>),
@@ -90,7 +96,7 @@ pub(super) enum Deferred {
 
 impl Reading {
     /// Nothing read yet; this server's entries will be numbered from `first` on.
-    pub(super) fn new(first: u64) -> Reading {
+    pub(crate) fn new(first: u64) -> Reading {
         Reading { sent: first, ..Reading::default() }
     }
 
@@ -152,18 +158,18 @@ impl Reading {
 }
 
 impl Namespace {
-    pub(super) fn key(&self) -> Key {
+    pub(crate) fn key(&self) -> Key {
         self.key.clone()
     }
 
-    pub(super) fn submit(&self, command: Command, done: Option<Done>) -> Result<(), StreamError> {
+    pub(crate) fn submit(&self, command: Command, done: Option<Done>) -> Result<(), StreamError> {
         self.core.streams.submit(self.now(), command, done)
     }
 
     // ---- opening and closing
 
     /// Begins to read the log: the id of a marker is the first position. Repeated until it succeeds.
-    pub(super) fn open(self: &Arc<Self>) {
+    pub(crate) fn open(self: &Arc<Self>) {
         let mut hub = lock(&self.hub);
         if hub.reading.ready || hub.reading.opening {
             return;
@@ -203,7 +209,7 @@ impl Namespace {
     }
 
     /// Runs `action` once the log's position is known: at once, nearly always.
-    pub(super) fn when_ready(self: &Arc<Self>, action: Action) {
+    pub(crate) fn when_ready(self: &Arc<Self>, action: Action) {
         self.open();
         self.when_read(Offset::ZERO, action);
     }
@@ -211,7 +217,7 @@ impl Namespace {
     /// Runs `action` once the log has been read up to a client's `offset`, if there is such an entry. A new session must not begin before the
     /// offset of the one that was refused: the client sends it again, and it would pass for one of the new session. `action` is told from
     /// where on an offset can be trusted: where the log does not say whether it has such an entry, behind it.
-    pub(super) fn when_past(self: &Arc<Self>, offset: Option<Offset>, action: Box<dyn FnOnce(Offset) + Send>) {
+    pub(crate) fn when_past(self: &Arc<Self>, offset: Option<Offset>, action: Box<dyn FnOnce(Offset) + Send>) {
         let Some(offset) = offset.filter(|offset| self.core.streams.shared() && *offset > self.position()) else {
             return action(Offset::ZERO);
         };
@@ -228,7 +234,7 @@ impl Namespace {
     }
 
     /// Runs `action` once the log has been read up to `position`, or opened anew because it will never be.
-    pub(super) fn when_read(&self, position: Offset, action: Action) {
+    pub(crate) fn when_read(&self, position: Offset, action: Action) {
         let mut hub = lock(&self.hub);
         match hub.position >= position && hub.reading.ready {
             true => {
@@ -244,7 +250,7 @@ impl Namespace {
     }
 
     /// A namespace made by a rule goes: its log dies when no session can need it any more.
-    pub(super) fn retire(&self, retention_ms: u64) {
+    pub(crate) fn retire(&self, retention_ms: u64) {
         lock(&self.hub).reading.retired = true;
         if self.core.logged {
             if self.core.streams.shared() {
@@ -256,12 +262,12 @@ impl Namespace {
     }
 
     /// The last entry that was delivered to the clients of this server.
-    pub(super) fn position(&self) -> Offset {
+    pub(crate) fn position(&self) -> Offset {
         lock(&self.hub).position
     }
 
     /// Where to read on; `None` until the log is open.
-    pub(super) fn cursor(&self) -> Option<Offset> {
+    pub(crate) fn cursor(&self) -> Option<Offset> {
         let hub = lock(&self.hub);
         hub.reading.ready.then_some(hub.position)
     }
@@ -269,7 +275,7 @@ impl Namespace {
     // ---- into the log
 
     /// Appends an entry, to be delivered when it comes back from the log; without one it is delivered right away.
-    pub(super) fn publish(&self, entry: Entry) -> Result<(), EmitError> {
+    pub(crate) fn publish(&self, entry: Entry) -> Result<(), EmitError> {
         if !self.core.logged {
             self.apply_local(entry);
             return Ok(());
@@ -303,7 +309,7 @@ impl Namespace {
     }
 
     /// Publishes an event.
-    pub(super) fn publish_event(&self, to: Target, name: &str, args: Args) -> Result<(), EmitError> {
+    pub(crate) fn publish_event(&self, to: Target, name: &str, args: Args) -> Result<(), EmitError> {
         if self.core.streams.shared() {
             return self.publish(Entry::Broadcast { to, name: name.into(), args });
         }
@@ -312,7 +318,7 @@ impl Namespace {
     }
 
     /// As `publish_event`, to a single client.
-    pub(super) fn publish_event_to(&self, socket: &Socket, name: &str, args: Args) -> Result<(), EmitError> {
+    pub(crate) fn publish_event_to(&self, socket: &Socket, name: &str, args: Args) -> Result<(), EmitError> {
         if self.core.streams.shared() {
             return self.publish_to(socket, Entry::Broadcast { to: socket.only(), name: name.into(), args });
         }
@@ -341,7 +347,7 @@ impl Namespace {
     }
 
     /// As `publish`, for an entry that `socket` gets: what is sent to it besides the log waits for this.
-    pub(super) fn publish_to(&self, socket: &Socket, entry: Entry) -> Result<(), EmitError> {
+    pub(crate) fn publish_to(&self, socket: &Socket, entry: Entry) -> Result<(), EmitError> {
         self.publish(entry)?;
         socket.expect_own(self.sent.load(Ordering::Acquire));
         Ok(())
@@ -366,7 +372,7 @@ impl Namespace {
     }
 
     /// Carries out an entry for the clients of this server alone.
-    pub(super) fn apply_local(&self, entry: Entry) {
+    pub(crate) fn apply_local(&self, entry: Entry) {
         let mut deferred = Vec::new();
         let mut hub = lock(&self.hub);
         self.deliver(&mut hub, &self.core.post(0, entry), None, &mut deferred);
@@ -377,7 +383,7 @@ impl Namespace {
     // ---- out of the log
 
     /// Delivers what was read from a shared log after `after`; an answer to a question that is no longer asked is ignored.
-    pub(super) fn feed(self: &Arc<Self>, after: Offset, mut items: Vec<Item>) {
+    pub(crate) fn feed(self: &Arc<Self>, after: Offset, mut items: Vec<Item>) {
         let mut hub = lock(&self.hub);
         let position = hub.position;
         if !hub.reading.ready || items.is_empty() {
@@ -494,7 +500,7 @@ impl Namespace {
     // ---- what must not overtake
 
     /// Does what does not go through the log once this server's entry number `seq` has come back.
-    pub(super) fn hold(&self, seq: u64, held: Held) {
+    pub(crate) fn hold(&self, seq: u64, held: Held) {
         let mut hub = lock(&self.hub);
         match seq <= self.returned.load(Ordering::Acquire) || !self.core.streams.shared() {
             true => {
@@ -514,7 +520,7 @@ impl Namespace {
     // ---- replays
 
     /// Up to a page of the log after `from`, if it can be had at once; a gap: the log does not hold `from` any more.
-    pub(super) fn recent(&self, hub: &Hub, from: Offset) -> Option<Result<Vec<Item>, Refused>> {
+    pub(crate) fn recent(&self, hub: &Hub, from: Offset) -> Option<Result<Vec<Item>, Refused>> {
         if self.core.streams.shared() {
             return hub.reading.tail_after(from, PAGE).map(Ok);
         }
@@ -526,7 +532,7 @@ impl Namespace {
 
     /// Makes sure that the log still holds the entry where this server stood at the last check: nothing that came after it can be missing
     /// then. A log that does not was flushed, or cut off behind this server's back.
-    pub(super) fn check_log(self: &Arc<Self>) {
+    pub(crate) fn check_log(self: &Arc<Self>) {
         let mut hub = lock(&self.hub);
         if !hub.reading.ready {
             drop(hub);
@@ -580,7 +586,7 @@ impl Namespace {
 
     /// Forgets log entries that no session can need: those before the position of `retention_ms` ago. The entry at that position stays, so
     /// that a quiet log can still prove that it is complete.
-    pub(super) fn trim(&self, now: Time, retention_ms: u64) {
+    pub(crate) fn trim(&self, now: Time, retention_ms: u64) {
         let mut hub = lock(&self.hub);
         let position = hub.position;
         hub.samples.add(now, position);
@@ -596,7 +602,7 @@ impl Namespace {
     // ---- to clients
 
     /// Sends one packet, encoded once, to all that are meant.
-    pub(super) fn send(&self, hub: &Hub, to: &Target, frames: &Frames, volatile: bool) {
+    pub(crate) fn send(&self, hub: &Hub, to: &Target, frames: &Frames, volatile: bool) {
         let (mut queued, mut dropped) = (0, 0);
         hub.each(to, |socket| match socket.connection().send(frames.clone(), volatile) {
             Sent::Queued => queued += 1,

@@ -3,22 +3,22 @@
 //! Calls on a client that has left do nothing, as on the official server; with recovery on, what is sent to one that was cut off, and the rooms
 //! that it is put into, wait for its return.
 
-use super::broadcast::Broadcast;
-use super::connection::{Connection, Sent};
-use super::entry::{Entry, Record, RemoteSocket, Rooms, Stay, Target};
-use super::handler::{Ack, AckError, Event};
-use super::life::{Life, LifeCell};
-use super::lock;
-use super::log::Held;
-use super::namespace::Namespace;
-use super::recovery;
-use super::streams::StreamError;
-use super::timers::Timer;
 use crate::codec::args::Args;
 use crate::codec::socket_packet::{self, Frames};
 use crate::id::{Nsp, Offset, Pid, Room, SocketId, Time};
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
+use crate::server::client::connection::{Connection, Sent};
+use crate::server::client::handler::{Ack, AckError, Event};
+use crate::server::client::life::{Life, LifeCell};
+use crate::server::lock;
+use crate::server::log::Held;
+use crate::server::log::entry::{Entry, Record, RemoteSocket, Rooms, Stay, Target};
+use crate::server::log::streams::StreamError;
+use crate::server::namespace::Namespace;
+use crate::server::namespace::broadcast::Broadcast;
+use crate::server::recovery::record;
+use crate::server::timers::Timer;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt;
@@ -67,18 +67,18 @@ type OnAck = Box<dyn FnOnce(Result<Args, AckError>) + Send>;
 
 /// What recovery has to know. Positions are ids in the namespace's log.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Position {
-    pub(super) since: Offset,
-    pub(super) confirmed: Offset,
-    pub(super) noted: Option<Offset>,
-    pub(super) floor: Offset,
-    pub(super) claim: Offset,
+pub(crate) struct Position {
+    pub(crate) since: Offset,
+    pub(crate) confirmed: Offset,
+    pub(crate) noted: Option<Offset>,
+    pub(crate) floor: Offset,
+    pub(crate) claim: Offset,
     /// What the newest record says is confirmed.
-    pub(super) recorded: Offset,
+    pub(crate) recorded: Offset,
     /// The session has its stream: a later record must not make it anew.
-    pub(super) written: bool,
+    pub(crate) written: bool,
     /// Records that stand in the stream besides the newest.
-    pub(super) untidy: usize,
+    pub(crate) untidy: usize,
 }
 
 /// Events of a client that may wait for the handler's `connect` to return; with more its connection is closed.
@@ -128,7 +128,7 @@ pub struct Socket(Arc<Inner>);
 pub struct WeakSocket(Weak<Inner>);
 
 impl WeakSocket {
-    pub(super) fn upgrade(&self) -> Option<Socket> {
+    pub(crate) fn upgrade(&self) -> Option<Socket> {
         self.0.upgrade().map(Socket)
     }
 }
@@ -154,7 +154,7 @@ impl Drop for Inner {
 
 impl Socket {
     /// A socket that waits for the middlewares; `restored` gives it the names and data of its session.
-    pub(super) fn new(
+    pub(crate) fn new(
         connection: &Arc<Connection>,
         namespace: &Arc<Namespace>,
         auth: &str,
@@ -286,7 +286,7 @@ impl Socket {
         Ok(())
     }
 
-    pub(super) fn expect_ack(&self, id: u64, timeout_ms: Option<u64>, on_ack: OnAck) -> Result<(), EmitError> {
+    pub(crate) fn expect_ack(&self, id: u64, timeout_ms: Option<u64>, on_ack: OnAck) -> Result<(), EmitError> {
         let server = self.0.connection.server();
         let mut state = lock(&self.0.state);
         if matches!(self.0.life.get(), Life::Away | Life::Gone) {
@@ -306,7 +306,7 @@ impl Socket {
     }
 
     /// The client's answer, or its absence; an unknown id is ignored.
-    pub(super) fn acked(&self, id: u64, answer: Result<Args, AckError>) {
+    pub(crate) fn acked(&self, id: u64, answer: Result<Args, AckError>) {
         let on_ack = lock(&self.0.state).acks.remove(&id);
         if let Some(on_ack) = on_ack {
             on_ack(answer);
@@ -314,7 +314,7 @@ impl Socket {
     }
 
     /// `since`: the namespace's last entry before the handler ran. An acknowledgement must not overtake what its handler has sent.
-    pub(super) fn send_ack(&self, id: u64, args: &Args, since: u64) {
+    pub(crate) fn send_ack(&self, id: u64, args: &Args, since: u64) {
         if self.connected() {
             let sent = self.0.namespace.sent.load(Ordering::Acquire);
             let after = if sent > since { sent } else { self.own() };
@@ -331,14 +331,14 @@ impl Socket {
     }
 
     /// Sends a packet to a client that is in the namespace; it may have been removed while the packet waited.
-    pub(super) fn send_now(&self, frames: Frames) {
+    pub(crate) fn send_now(&self, frames: Frames) {
         if self.connected() && self.0.connection.send(frames, false) == Sent::Queued {
             self.0.namespace.count_out(1);
         }
     }
 
     /// What is sent to this client besides the log waits for entry number `own`.
-    pub(super) fn expect_own(&self, own: u64) {
+    pub(crate) fn expect_own(&self, own: u64) {
         self.0.own.fetch_max(own, Ordering::AcqRel);
     }
 
@@ -347,7 +347,7 @@ impl Socket {
     }
 
     /// This client alone, wherever it is.
-    pub(super) fn only(&self) -> Target {
+    pub(crate) fn only(&self) -> Target {
         Target { rooms: Rooms::One(self.0.id.room()), except: Vec::new() }
     }
 
@@ -414,7 +414,7 @@ impl Socket {
         }
     }
 
-    pub(super) fn farewell(&self, close: bool) {
+    pub(crate) fn farewell(&self, close: bool) {
         if !self.connected() {
             return;
         }
@@ -434,33 +434,33 @@ impl Socket {
     }
 
     /// The client is here, or may come back and get what is sent to it meanwhile.
-    pub(super) fn may_return(&self) -> bool {
+    pub(crate) fn may_return(&self) -> bool {
         self.connected() || self.0.life.get() == Life::Away
     }
 
-    /// See [`Hub::has`](super::hub::Hub::has).
-    pub(super) fn is_in(&self) -> bool {
+    /// See [`Hub::has`](crate::server::namespace::hub::Hub::has).
+    pub(crate) fn is_in(&self) -> bool {
         self.0.is_in.load(Ordering::Acquire)
     }
 
-    pub(super) fn set_in(&self, is_in: bool) {
+    pub(crate) fn set_in(&self, is_in: bool) {
         self.0.is_in.store(is_in, Ordering::Release);
     }
 
-    pub(super) fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.0.number
     }
 
-    pub(super) fn pid(&self) -> Option<&Pid> {
+    pub(crate) fn pid(&self) -> Option<&Pid> {
         self.0.pid.as_ref()
     }
 
-    pub(super) fn nsp_name(&self) -> &Nsp {
+    pub(crate) fn nsp_name(&self) -> &Nsp {
         self.0.namespace.name()
     }
 
     /// Runs the application's handler for an event of the client.
-    pub(super) fn event(&self, name: &str, args: Args, id: Option<u64>) {
+    pub(crate) fn event(&self, name: &str, args: Args, id: Option<u64>) {
         if self.0.life.get() == Life::Live {
             return self.handle_event(name, args, id);
         }
@@ -485,7 +485,7 @@ impl Socket {
     }
 
     /// The client has left, or its connection has ended.
-    pub(super) fn left(&self, reason: Reason) {
+    pub(crate) fn left(&self, reason: Reason) {
         self.0.namespace.remove(self, reason);
         let mut state = lock(&self.0.state);
         let next = if reason.recoverable() { Life::Away } else { Life::Gone };
@@ -504,13 +504,13 @@ impl Socket {
         }
     }
 
-    pub(super) fn note_position(&self) {
+    pub(crate) fn note_position(&self) {
         let position = self.0.namespace.position();
         lock(&self.0.state).position.noted = Some(position);
     }
 
     /// The pong has come: the client got everything up to the noted position.
-    pub(super) fn confirm_position(&self) {
+    pub(crate) fn confirm_position(&self) {
         let mut state = lock(&self.0.state);
         if let Some(noted) = state.position.noted.take() {
             state.position.confirmed = state.position.confirmed.max(noted);
@@ -520,7 +520,7 @@ impl Socket {
     }
 
     /// The namespace lets the client in at `position`.
-    pub(super) fn admitted(&self, position: Position, stays: Vec<Stay>) {
+    pub(crate) fn admitted(&self, position: Position, stays: Vec<Stay>) {
         let mut state = lock(&self.0.state);
         self.0.life.set(Life::Admitted);
         state.position = position;
@@ -528,7 +528,7 @@ impl Socket {
     }
 
     /// Tells the handler of a client that was let in, unless it has left again; then what has come from the client meanwhile.
-    pub(super) fn announce(&self) {
+    pub(crate) fn announce(&self) {
         let mut state = lock(&self.0.state);
         if self.0.life.get() != Life::Admitted {
             return;
@@ -558,46 +558,46 @@ impl Socket {
     }
 
     /// Enters a room after entry `at`; false if it is in it already. Under the hub's lock.
-    pub(super) fn enter(&self, room: &Room, at: Offset) -> bool {
-        recovery::enter(&mut lock(&self.0.state).stays, room, at)
+    pub(crate) fn enter(&self, room: &Room, at: Offset) -> bool {
+        record::enter(&mut lock(&self.0.state).stays, room, at)
     }
 
     /// Leaves a room after entry `at`. Under the hub's lock.
-    pub(super) fn leave_at(&self, room: &Room, at: Offset) -> bool {
-        recovery::leave(&mut lock(&self.0.state).stays, room, at)
+    pub(crate) fn leave_at(&self, room: &Room, at: Offset) -> bool {
+        record::leave(&mut lock(&self.0.state).stays, room, at)
     }
 
-    pub(super) fn room_count(&self) -> usize {
+    pub(crate) fn room_count(&self) -> usize {
         lock(&self.0.state).stays.iter().filter(|stay| stay.until.is_none()).count()
     }
 
     /// The pongs have proved more than the newest record says.
-    pub(super) fn has_moved(&self) -> bool {
+    pub(crate) fn has_moved(&self) -> bool {
         let position = &lock(&self.0.state).position;
         position.confirmed > position.recorded
     }
 
     /// The claim by which this server has the session; zero if it made it.
-    pub(super) fn claim(&self) -> Offset {
+    pub(crate) fn claim(&self) -> Offset {
         lock(&self.0.state).position.claim
     }
 
     /// False: the last refresh of the session is not answered yet.
-    pub(super) fn begins_refresh(&self) -> bool {
+    pub(crate) fn begins_refresh(&self) -> bool {
         !std::mem::replace(&mut lock(&self.0.state).refreshing, true)
     }
 
-    pub(super) fn ends_refresh(&self) {
+    pub(crate) fn ends_refresh(&self) {
         lock(&self.0.state).refreshing = false;
     }
 
     /// The session's stream is gone: the next record makes it anew.
-    pub(super) fn forget_records(&self) {
+    pub(crate) fn forget_records(&self) {
         lock(&self.0.state).position.written = false;
     }
 
     /// Whether at least `records` stand in the stream; they count as tidied then.
-    pub(super) fn take_untidy(&self, records: usize) -> bool {
+    pub(crate) fn take_untidy(&self, records: usize) -> bool {
         let untidy = &mut lock(&self.0.state).position.untidy;
         let many = *untidy >= records;
         if many {
@@ -607,7 +607,7 @@ impl Socket {
     }
 
     /// As cluster-wide questions tell of it.
-    pub(super) fn remote(&self) -> RemoteSocket {
+    pub(crate) fn remote(&self) -> RemoteSocket {
         RemoteSocket {
             id: self.id().clone(),
             handshake: self.handshake(),
@@ -617,13 +617,13 @@ impl Socket {
     }
 
     /// The session's record, with all room commands up to `applied`, and whether it is the first.
-    pub(super) fn record(&self, applied: Offset) -> Option<(Entry, bool)> {
+    pub(crate) fn record(&self, applied: Offset) -> Option<(Entry, bool)> {
         let pid = self.0.pid.clone()?;
         let server = self.0.connection.server();
         let mut state = lock(&self.0.state);
         let State { stays, position, data, .. } = &mut *state;
         position.floor =
-            recovery::prune(stays, position.confirmed, position.floor, server.options().limits.rooms_per_client);
+            record::prune(stays, position.confirmed, position.floor, server.options().limits.rooms_per_client);
         position.recorded = position.confirmed;
         let record = Record {
             nsp: self.nsp_name().clone(),

@@ -3,15 +3,15 @@
 //!
 //! A question is an entry of the namespace's log, so that it comes after what was sent before it; answers come to the asker's inbox.
 
-use super::connection::Sent;
-use super::entry::{Entry, Posted, RemoteSocket, RequestId};
-use super::handler::AckError;
-use super::namespace::Namespace;
-use super::socket::{EmitError, Socket};
-use super::timers::Timer;
-use super::{Core, lock};
 use crate::codec::args::Args;
 use crate::codec::socket_packet;
+use crate::server::client::connection::Sent;
+use crate::server::client::handler::AckError;
+use crate::server::client::socket::{EmitError, Socket};
+use crate::server::log::entry::{Entry, Posted, RemoteSocket, RequestId};
+use crate::server::namespace::Namespace;
+use crate::server::timers::Timer;
+use crate::server::{Core, lock};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
@@ -24,7 +24,7 @@ const PART: usize = 1_000;
 /// What came back from a question to all servers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gathered {
-    /// The clients that were asked for, in [`fetch_sockets`](super::broadcast::Broadcast::fetch_sockets) only.
+    /// The clients that were asked for, in [`fetch_sockets`](crate::server::namespace::broadcast::Broadcast::fetch_sockets) only.
     pub sockets: Vec<RemoteSocket>,
     /// The answers, in the order in which they came.
     pub answers: Vec<Args>,
@@ -35,11 +35,11 @@ pub struct Gathered {
 }
 
 /// Hears what came back.
-pub(super) type OnGathered = Box<dyn FnOnce(Gathered) + Send>;
+pub(crate) type OnGathered = Box<dyn FnOnce(Gathered) + Send>;
 
 /// Which servers a question goes to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Whom {
+pub(crate) enum Whom {
     All,
     Others,
     This,
@@ -74,7 +74,7 @@ impl Requests {
     }
 
     /// An answer has come. Late ones, and those to nobody's question, are ignored.
-    pub(super) fn heard(&self, uid: &str, entry: Entry) {
+    pub(crate) fn heard(&self, uid: &str, entry: Entry) {
         let mut table = lock(&self.0);
         let (Entry::Fetched { request, .. }
         | Entry::Asked { request, .. }
@@ -114,7 +114,7 @@ impl Requests {
     }
 
     /// The time is over.
-    pub(super) fn expire(&self, request: RequestId, name: impl Fn(&str) -> String) {
+    pub(crate) fn expire(&self, request: RequestId, name: impl Fn(&str) -> String) {
         let pending = lock(&self.0).pending.remove(&request);
         if let Some(Pending { awaited, open, mut gathered, done }) = pending {
             gathered.missing += usize::try_from(open).unwrap_or(0);
@@ -138,7 +138,7 @@ fn finish(mut table: MutexGuard<'_, Table>, request: RequestId) {
 
 impl Core {
     /// Sends an answer to the server that asked. False: it has not been taken.
-    pub(super) fn answer(&self, asker: &Arc<str>, entry: Entry) -> bool {
+    pub(crate) fn answer(&self, asker: &Arc<str>, entry: Entry) -> bool {
         match *asker == self.uid {
             true => self.requests.heard(&self.uid, entry),
             // Any program may ask under any name; only servers have inboxes.
@@ -149,7 +149,7 @@ impl Core {
     }
 
     /// Sends clients to the server that asked, in parts that readers take. Without the last one this server counts as silent.
-    pub(super) fn answer_fetch(&self, asker: &Arc<str>, request: RequestId, sockets: &[Socket]) {
+    pub(crate) fn answer_fetch(&self, asker: &Arc<str>, request: RequestId, sockets: &[Socket]) {
         let mut left = sockets;
         loop {
             let (part, rest) = left.split_at(left.len().min(PART));
@@ -164,7 +164,7 @@ impl Core {
 
 impl Namespace {
     /// Asks the servers that read this namespace's log.
-    pub(super) fn ask(
+    pub(crate) fn ask(
         &self,
         whom: Whom,
         timeout_ms: u64,
@@ -197,7 +197,7 @@ impl Namespace {
     }
 
     /// Asks the clients of this server for the acknowledgements that some server wants, and reports how many they are.
-    pub(super) fn ask_clients(&self, posted: &Posted, sockets: Vec<Socket>) {
+    pub(crate) fn ask_clients(&self, posted: &Posted, sockets: Vec<Socket>) {
         let Entry::Ask { name, args, request, timeout_ms, .. } = &posted.entry else { return };
         self.core.answer(&posted.uid, Entry::Asked { request: *request, clients: sockets.len() });
         let id = self.next_ack();

@@ -2,12 +2,12 @@
 //!
 //! Redis 6.2 or newer. Nothing but XADD, XREAD, XTRIM, EXPIRE, and AUTH at the beginning of a connection is ever sent.
 
-use super::entry::{Entry, Posted};
-use super::streams::{Command, Item, Key, Reply, StreamError};
-use super::wire;
-use crate::codec::resp::{self, Items, Value};
 use crate::id::{Nsp, Offset};
 use crate::limits::Limits;
+use crate::server::log::entry::{Entry, Posted};
+use crate::server::log::streams::{Command, Item, Key, Reply, StreamError};
+use crate::server::redis::resp::{self, Items, Value};
+use crate::server::redis::wire;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -309,8 +309,8 @@ fn nsp_of(key: &Key) -> Nsp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::resp::{Bounds, Decoder};
     use crate::id::Pid;
+    use crate::server::redis::resp::{Bounds, Decoder};
 
     fn names() -> Names {
         Names { streams: "socket.io".into(), sessions: "sio:session:".into() }

@@ -3,12 +3,12 @@
 //! A handler belongs to a namespace, not to a client. It runs on the client's own task, one call after the other in the order of the
 //! client's packets, with no lock held; what has to wait is spawned.
 
-use super::Core;
-use super::entry::{Entry, RequestId};
-use super::hash::Keyed;
-use super::socket::Socket;
 use crate::codec::args::Args;
 use crate::proto::reason::Reason;
+use crate::server::Core;
+use crate::server::client::socket::Socket;
+use crate::server::log::entry::{Entry, RequestId};
+use crate::server::namespace::hash::Keyed;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt;
@@ -22,7 +22,7 @@ pub trait Handler: Send + Sync + 'static {
     fn event(&self, _socket: &Socket, _event: Event<'_>) {}
     /// A client has left; its rooms and data can still be read.
     fn disconnect(&self, _socket: &Socket, _reason: Reason) {}
-    /// Another server's event, see [`Namespace::server_side_emit`](super::namespace::Namespace::server_side_emit).
+    /// Another server's event, see [`Namespace::server_side_emit`](crate::server::namespace::Namespace::server_side_emit).
     fn server_event(&self, _event: ServerEvent<'_>) {}
 }
 
@@ -50,7 +50,7 @@ pub struct Ack {
 }
 
 impl Ack {
-    pub(super) fn new(socket: Socket, id: u64, since: u64) -> Ack {
+    pub(crate) fn new(socket: Socket, id: u64, since: u64) -> Ack {
         Ack { socket, id, since }
     }
 
@@ -79,7 +79,7 @@ pub struct ServerAck {
 }
 
 impl ServerAck {
-    pub(super) fn new(core: Arc<Core>, asker: Arc<str>, request: RequestId) -> ServerAck {
+    pub(crate) fn new(core: Arc<Core>, asker: Arc<str>, request: RequestId) -> ServerAck {
         ServerAck { core, asker, request }
     }
 
@@ -146,7 +146,7 @@ pub struct Next(Option<Decide>);
 type Decide = Box<dyn FnOnce(Result<(), ConnectError>) + Send>;
 
 impl Next {
-    pub(super) fn new(decide: Decide) -> Next {
+    pub(crate) fn new(decide: Decide) -> Next {
         Next(Some(decide))
     }
 
@@ -174,7 +174,7 @@ impl Drop for Next {
 }
 
 /// A middleware: sees a client before it joins.
-pub(super) type Middleware = Arc<dyn Fn(&Socket, Next) + Send + Sync>;
+pub(crate) type Middleware = Arc<dyn Fn(&Socket, Next) + Send + Sync>;
 
 type OnSocket = Box<dyn Fn(&Socket) + Send + Sync>;
 type OnEvent = Box<dyn Fn(&Socket, Event<'_>) + Send + Sync>;

@@ -1,9 +1,9 @@
 //! The table of Engine.IO sessions, in sixteen parts so that requests don't wait for each other.
 
-use super::connection::Connection;
-use super::hash::Keyed;
-use super::lock;
 use crate::id::Sid;
+use crate::server::client::connection::Connection;
+use crate::server::lock;
+use crate::server::namespace::hash::Keyed;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ type Part = Mutex<HashMap<Sid, Arc<Connection>, Keyed>>;
 
 /// All sessions by their id.
 #[derive(Default)]
-pub(super) struct Sessions {
+pub(crate) struct Sessions {
     parts: [Part; 16],
     count: AtomicUsize,
 }
@@ -24,16 +24,16 @@ impl Sessions {
         self.parts.get(index).unwrap_or(&self.parts[0])
     }
 
-    pub(super) fn insert(&self, connection: Arc<Connection>) {
+    pub(crate) fn insert(&self, connection: Arc<Connection>) {
         self.count.fetch_add(1, Ordering::Relaxed);
         lock(self.part(connection.sid.as_str())).insert(connection.sid.clone(), connection);
     }
 
-    pub(super) fn get(&self, sid: &str) -> Option<Arc<Connection>> {
+    pub(crate) fn get(&self, sid: &str) -> Option<Arc<Connection>> {
         lock(self.part(sid)).get(sid).cloned()
     }
 
-    pub(super) fn remove(&self, sid: &Sid) {
+    pub(crate) fn remove(&self, sid: &Sid) {
         let mut part = lock(self.part(sid.as_str()));
         let removed = part.remove(sid);
         if part.capacity() > 256 && part.len() * 8 < part.capacity() {
@@ -45,11 +45,11 @@ impl Sessions {
         }
     }
 
-    pub(super) fn all(&self) -> Vec<Arc<Connection>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Connection>> {
         self.parts.iter().flat_map(|part| lock(part).values().cloned().collect::<Vec<_>>()).collect()
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 }

@@ -3,12 +3,12 @@
 //! An event that is neither volatile nor local goes through the namespace's log where recovery is on or other servers share it, so that their
 //! clients get it too, and a client that is away gets it when it comes back.
 
-use super::entry::{Entry, Target};
-use super::namespace::Namespace;
-use super::requests::{Gathered, Whom};
-use super::socket::{EmitError, Socket};
 use crate::codec::args::Args;
 use crate::id::Room;
+use crate::server::client::socket::{EmitError, Socket};
+use crate::server::cluster::requests::{Gathered, Whom};
+use crate::server::log::entry::{Entry, Target};
+use crate::server::namespace::Namespace;
 use std::sync::Arc;
 
 /// Milliseconds that answers from clients and servers are waited for, unless [`Broadcast::timeout`] says otherwise.
@@ -25,7 +25,7 @@ pub struct Broadcast {
 }
 
 impl Broadcast {
-    pub(super) fn new(namespace: &Arc<Namespace>, target: Target) -> Broadcast {
+    pub(crate) fn new(namespace: &Arc<Namespace>, target: Target) -> Broadcast {
         Broadcast { namespace: namespace.clone(), target, volatile: false, local: false, timeout_ms: None }
     }
 

@@ -1,7 +1,7 @@
-//! Why an entry of a Redis stream can't be written or read, see [`wire`](super::wire).
+//! Why an entry of a Redis stream can't be written or read, see [`wire`](crate::server::redis::wire).
 
-use crate::codec::msgpack::MsgpackError;
 use crate::codec::socket_packet::SocketError;
+use crate::server::redis::msgpack::MsgpackError;
 use std::fmt;
 
 /// Why an entry can't be written or read: one variant per rule. A reader skips the entry and counts it.
