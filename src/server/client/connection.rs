@@ -218,7 +218,7 @@ impl Connection {
             }
             Step::Action(action, socket) => match (action, socket) {
                 (Action::Wait, _) => {}
-                (Action::Connect { nsp, auth }, _) => self.server.connect(self, nsp, auth),
+                (Action::Connect { nsp, auth }, _) => self.server.connect(self, nsp, auth.as_deref()),
                 (Action::Disconnect { .. }, Some(socket)) => socket.left(Reason::ClientNamespaceDisconnect),
                 (Action::Event { name, args, id, .. }, Some(socket)) => {
                     metrics.messages_in.one();
