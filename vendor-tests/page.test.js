@@ -386,29 +386,52 @@ describe("behind nginx, with three servers", () => {
 });
 
 describe("pictures", { skip: PICTURES === undefined && "PAGE_SCREENSHOTS names no folder" }, () => {
+  const number = async (visitor) => Number((await visitor.fact("server")).slice(-1)) - 1;
+  const isHere = (visitor) => eventually("it is connected", async () => /^connected to/.test(await visitor.page.getByRole("status").textContent()), 20_000);
+
   for (const [name, options] of [
     ["light", { colorScheme: "light" }],
     ["dark", { colorScheme: "dark" }],
     ["phone", { colorScheme: "light", viewport: { width: 390, height: 844 }, isMobile: true }],
   ]) {
-    it(`room page, ${name}`, async (test) => {
-      const server = await rill({ CLIENT_DIR, SERVER_ID: "tokyo-1" });
-      test.after(() => server.end());
-      const [anna, ben] = await two(server, "tea", options);
-      await ben.say("Then I'll go on talking.");
-      await anna.sees("Then I'll go on talking.");
+    it(`three servers, a cut, two kills: ${name}`, inCluster({ CLIENT_DIR }, async (cluster) => {
+      const balancer = await nginx(cluster.servers);
+      cluster.logs.push(["nginx", balancer]);
+      const ben = await Visitor.at(browser, balancer);
+      let anna;
+      do anna = await Visitor.at(browser, balancer, options);
+      while ((await number(anna)) === (await number(ben)));
+      await Promise.all([anna.join("tea"), ben.join("tea")]);
+      await anna.say("Back in a moment.");
+      await ben.sees("Back in a moment.");
+
+      // Her server is killed while she is away; he talks on, and so does the third server's operator.
+      const [first, his] = [await number(anna), await number(ben)];
+      await anna.page.getByLabel(/second connection/).uncheck();
       await anna.page.getByRole("button", CUT).click();
-      await pass(1_500);
-      await ben.say("The kettle is on.");
       await pass(1_000);
-      server.type("sendroom tea maintenance tonight at ten");
+      await ben.say("The kettle is on.");
+      await cluster.kill(first);
+      await pass(1_000);
+      cluster.servers.find((_, i) => i !== first && i !== his).type(`sendroom tea server-${first + 1} is dead (kill -9)`);
+      await pass(1_000);
+      await ben.say("Milk or lemon?");
       await anna.isBack();
-      await anna.say("I'm back, and it's all here.");
-      await anna.sees("I'm back, and it's all here.");
+      await isHere(anna);
+
+      // The next one is killed under her.
+      await cluster.add(first);
+      const second = await number(anna);
+      await cluster.kill(second);
+      await anna.page.getByText(/^connection lost/).waitFor();
+      await isHere(anna);
+      await isHere(ben);
+      await anna.page.getByText(/^back on /).nth(1).waitFor();
+      await anna.say("Lemon, please. I missed nothing.");
+      await ben.sees("Lemon, please. I missed nothing.");
       await anna.page.mouse.move(1, 1);
       await anna.page.screenshot({ path: join(PICTURES, `page-${name}.png`), fullPage: name === "phone" });
-      anna.check();
-      ben.check();
-    });
+      for (const visitor of [anna, ben]) visitor.check(LOST_RESOURCE);
+    }));
   }
 });
