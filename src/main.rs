@@ -1,8 +1,8 @@
 //! The server `rill`: reads the environment, then hands over to the operator. `rill help` tells the rest.
 
 use rill::app::config::{Config, table};
-use rill::app::log::Terminal;
-use rill::app::operator::Operator;
+use rill::app::console::terminal::Terminal;
+use rill::app::console::operator::Operator;
 use rill::app::process::file_limit;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};

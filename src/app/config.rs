@@ -2,7 +2,7 @@
 //!
 //! A bad value is one line that names the variable, the value and what is allowed; the process then ends with status 2.
 
-use super::log::visible;
+use super::console::terminal::visible;
 use super::network::Network;
 use crate::io::redis::RedisOptions;
 use crate::limits::Limits;

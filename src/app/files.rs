@@ -2,7 +2,7 @@
 //!
 //! Names are compared, not opened: nothing of a request reaches the file system.
 
-use super::log::visible;
+use super::console::terminal::visible;
 use crate::codec::http::{Head, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;

@@ -1,15 +1,15 @@
 //! The operator's loop: typed commands, signals, and the server that they drive. One command after the other, each with its answer.
 
-use super::backend::Backend;
-use super::chat::{self, Chat};
-use super::config::{Config, MetricsAt};
-use super::console::{self, Command, CommandError, HELP, Input};
-use super::files::Client;
+use crate::app::backend::Backend;
+use crate::app::chat::{self, Chat};
+use crate::app::config::{Config, MetricsAt};
+use super::command::{self, Command, CommandError, HELP, Input};
+use crate::app::files::Client;
 use super::lists::{self, count};
-use super::log::Terminal;
-use super::monitor;
-use super::pages::Site;
-use super::report::{Report, seconds};
+use super::terminal::Terminal;
+use crate::app::monitor;
+use crate::app::pages::Site;
+use crate::app::report::{Report, seconds};
 use super::status::{self, Facts};
 use super::top::{self, Top};
 use crate::id::Random;
@@ -105,7 +105,7 @@ impl Operator {
     /// Serves and obeys until `exit` or a signal; gives the exit status of the process.
     pub async fn run(mut self) -> u8 {
         let (sender, mut inputs) = mpsc::channel(64);
-        if let Err(error) = console::read_lines(sender.clone()).and_then(|()| watch_signals(&sender, &self.ending)) {
+        if let Err(error) = command::read_lines(sender.clone()).and_then(|()| watch_signals(&sender, &self.ending)) {
             self.terminal.line(&format!("[SERVER] can't listen to the operator: {error}"));
             return 1;
         }
@@ -175,7 +175,7 @@ impl Operator {
 
     /// Carries out a line; false: it was the last.
     async fn obey(&mut self, line: &str) -> bool {
-        match console::parse(line) {
+        match command::parse(line) {
             Ok(None) => {}
             Ok(Some(Command::Exit)) => return false,
             Ok(Some(Command::Start)) => {

@@ -1,7 +1,7 @@
 //! Rooms and clients in columns, of this server and of all; lists have a bound, and say what they leave out.
 
-use super::log::visible;
-use super::report::age;
+use super::terminal::visible;
+use crate::app::report::age;
 use crate::id::Time;
 use crate::server::Server;
 use crate::server::client::socket::Socket;

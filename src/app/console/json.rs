@@ -172,17 +172,17 @@ mod tests {
             blank
         };
         let sources = blank(concat!(
-            include_str!("../server/cluster/mod.rs"),
-            include_str!("../server/client/connection.rs"),
-            include_str!("../server/client/joining.rs"),
-            include_str!("../server/log/mod.rs"),
-            include_str!("../io/redis.rs"),
-            include_str!("../io/mod.rs"),
-            include_str!("../main.rs"),
-            include_str!("log.rs"),
+            include_str!("../../server/cluster/mod.rs"),
+            include_str!("../../server/client/connection.rs"),
+            include_str!("../../server/client/joining.rs"),
+            include_str!("../../server/log/mod.rs"),
+            include_str!("../../io/redis.rs"),
+            include_str!("../../io/mod.rs"),
+            include_str!("../../main.rs"),
+            include_str!("terminal.rs"),
             include_str!("operator.rs"),
-            include_str!("chat.rs"),
-            include_str!("files.rs"),
+            include_str!("../chat.rs"),
+            include_str!("../files.rs"),
         ));
         for (_, text) in KNOWN {
             // The room application puts the tag before its lines itself.

@@ -7,7 +7,7 @@
 //! With `LOG_FORMAT=json` each line is an object. Where nobody types at a terminal there is no prompt then, and answers are objects too: the
 //! output is JSON lines and nothing else. Where somebody does, he has his prompt and reads his answers as ever.
 
-use super::json_lines;
+use super::json;
 use crate::id::Clock;
 use crate::io;
 use crate::server::lock;
@@ -43,7 +43,7 @@ impl Screen {
     fn line(&mut self, text: &str) {
         let text = visible(text);
         match &self.json {
-            Some(clock) => self.put(&json_lines::object(clock(), &text)),
+            Some(clock) => self.put(&json::object(clock(), &text)),
             None => self.put(&text),
         }
     }
