@@ -61,4 +61,5 @@ pub use server::client::handler::{Ack, AckError, ConnectError, Event, Events, Ha
 pub use server::client::socket::{EmitError, Socket};
 pub use server::namespace::Namespace;
 pub use server::namespace::broadcast::Broadcast;
+pub use server::notice::{Level, Notice};
 pub use server::{Gathered, Options, Recovery, Server};

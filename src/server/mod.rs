@@ -17,6 +17,7 @@ pub mod cluster;
 pub mod log;
 pub mod metrics;
 pub mod namespace;
+pub mod notice;
 pub mod options;
 pub mod recovery;
 pub mod redis;
@@ -43,6 +44,7 @@ use cluster::requests::Requests;
 use log::streams::Streams;
 use metrics::Metrics;
 use namespace::Namespace;
+use notice::Notice;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -90,9 +92,9 @@ impl Core {
         Time(self.recent.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn log(&self, line: &str) {
+    pub(crate) fn log(&self, notice: &Notice) {
         if let Some(log) = &self.options.log {
-            log(line);
+            log(notice);
         }
     }
 }
@@ -416,8 +418,8 @@ impl Server {
         &self.0.core.uid
     }
 
-    pub(crate) fn log(&self, line: &str) {
-        self.core().log(line);
+    pub(crate) fn log(&self, notice: &Notice) {
+        self.core().log(notice);
     }
 
     fn random(&self) -> &Random {

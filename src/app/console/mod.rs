@@ -5,6 +5,7 @@
 pub mod command;
 pub mod json;
 pub mod lists;
+pub mod notice;
 pub mod operator;
 pub mod status;
 pub mod terminal;

@@ -1,17 +1,18 @@
 //! The operator's loop: typed commands, signals, and the server that they drive. One command after the other, each with its answer.
 
-use crate::app::backend::Backend;
-use crate::app::chat::{self, Chat};
-use crate::app::config::{Config, MetricsAt};
 use super::command::{self, Command, CommandError, HELP, Input};
-use crate::app::files::Client;
-use super::lists::{self, count};
+use super::lists;
+use super::notice::Said;
+use super::status::{self, Facts};
 use super::terminal::Terminal;
+use super::top::{self, Top};
+use crate::app::backend::Backend;
+use crate::app::chat::{self, Chat, Hears};
+use crate::app::config::{Config, MetricsAt};
+use crate::app::files::Client;
 use crate::app::monitor;
 use crate::app::pages::Site;
 use crate::app::report::{Report, seconds};
-use super::status::{self, Facts};
-use super::top::{self, Top};
 use crate::id::Random;
 use crate::io;
 use crate::io::workers::Workers;
@@ -48,7 +49,7 @@ pub struct Operator {
     main: Arc<Namespace>,
     backend: Backend,
     /// What is to be said of the log.
-    choice: Option<String>,
+    choice: Option<Said>,
     site: Arc<Site>,
     terminal: Arc<Terminal>,
     running: Option<Running>,
@@ -64,12 +65,12 @@ impl Operator {
     pub fn new(config: Config, terminal: Arc<Terminal>) -> Operator {
         let (client, trouble) = Client::find(config.client_dir.as_deref());
         if let Some(trouble) = trouble {
-            terminal.line(&trouble.to_string());
+            terminal.line(Said::ClientUnreadable(trouble));
         }
         let (hides_page, hides_metrics) = (!config.page, config.metrics != MetricsAt::PublicPort);
         let site = Arc::new(Site { client, hides_page, hides_metrics, ..Site::default() });
-        let (pages, lines) = (site.clone(), terminal.clone());
-        let log: Log = Arc::new(move |line| lines.line(line));
+        let pages = site.clone();
+        let log = log_to(&terminal);
         let options = Options {
             pages: Some(Arc::new(move |head| pages.respond(head))),
             log: Some(log.clone()),
@@ -84,7 +85,9 @@ impl Operator {
         if let Some(address) = &config.advertise {
             server.set_address(address);
         }
-        let main = server.of("/").handle(Chat { log: config.development.then_some(log) });
+        let lines = terminal.clone();
+        let hears: Hears = Arc::new(move |said| lines.line(said));
+        let main = server.of("/").handle(Chat { log: config.development.then_some(hears) });
         let _ = site.server.set(server.clone());
         let _ = site.backend.set(backend.clone());
         Operator {
@@ -106,11 +109,11 @@ impl Operator {
     pub async fn run(mut self) -> u8 {
         let (sender, mut inputs) = mpsc::channel(64);
         if let Err(error) = command::read_lines(sender.clone()).and_then(|()| watch_signals(&sender, &self.ending)) {
-            self.terminal.line(&format!("[SERVER] can't listen to the operator: {error}"));
+            self.terminal.line(Said::CantHear { reason: error.to_string() });
             return 1;
         }
-        if let Some(line) = &self.choice {
-            self.terminal.line(line);
+        if let Some(said) = self.choice.take() {
+            self.terminal.line(said);
         }
         if !self.serve_metrics().await {
             return 1;
@@ -131,7 +134,7 @@ impl Operator {
         end_surely();
         self.stop().await;
         self.leave().await;
-        self.terminal.line("[SERVER] goodbye");
+        self.terminal.line(Said::Goodbye);
         0
     }
 
@@ -158,15 +161,12 @@ impl Operator {
             Input::End => {
                 self.terminal.abandoned();
                 let goes_on = self.running.is_some();
-                self.terminal.line(match goes_on {
-                    true => "[SERVER] end of input: the server goes on; SIGTERM ends it",
-                    false => "[SERVER] end of input, and no server runs: the end",
-                });
+                self.terminal.line(Said::EndOfInput { goes_on });
                 return goes_on;
             }
             Input::Signal(name) => {
                 self.terminal.abandoned();
-                self.terminal.line(&format!("[SERVER] {name}"));
+                self.terminal.line(Said::Signal { name });
                 return false;
             }
         }
@@ -213,21 +213,21 @@ impl Operator {
     /// Begins to serve; false if that is not possible.
     async fn start(&mut self) -> bool {
         if self.running.is_some() {
-            self.terminal.line("[SERVER] already running");
+            self.terminal.line(Said::AlreadyRunning);
             return true;
         }
         let address = self.address();
         let listener = match TcpListener::bind(address).await {
             Ok(listener) => listener,
             Err(error) => {
-                self.terminal.line(&format!("[SERVER] can't listen on {address}: {error}"));
+                self.terminal.line(Said::CantListen { address, reason: error.to_string() });
                 return false;
             }
         };
         let workers = match Workers::for_all_processors() {
             Ok(workers) => workers,
             Err(error) => {
-                self.terminal.line(&format!("[SERVER] can't start threads: {error}"));
+                self.terminal.line(Said::CantStartThreads { reason: error.to_string() });
                 return false;
             }
         };
@@ -242,8 +242,7 @@ impl Operator {
             0 => "recovery off".to_owned(),
             ms => format!("recovery window {} s", seconds(ms)),
         };
-        self.terminal
-            .line(&format!("[SERVER] listening on http://{address} (adapter: {}, {recovery})", self.adapter()));
+        self.terminal.line(Said::Listening { url: format!("http://{address}"), adapter: self.adapter(), recovery });
         true
     }
 
@@ -252,12 +251,12 @@ impl Operator {
         let MetricsAt::Address(address) = self.config.metrics else { return true };
         match TcpListener::bind(address).await {
             Ok(listener) => {
-                tokio::spawn(monitor::serve(listener, self.site.clone()));
-                self.terminal.line(&format!("[SERVER] metrics on http://{address}/metrics"));
+                tokio::spawn(monitor::serve(listener, self.site.clone(), log_to(&self.terminal)));
+                self.terminal.line(Said::MetricsOn { address });
                 true
             }
             Err(error) => {
-                self.terminal.line(&format!("[SERVER] can't listen on {address}: {error} (METRICS_ADDR)"));
+                self.terminal.line(Said::CantListen { address, reason: format!("{error} (METRICS_ADDR)") });
                 false
             }
         }
@@ -276,7 +275,7 @@ impl Operator {
         if let Backend::Redis(redis) = &self.backend {
             let lost = redis.flush(FLUSH).await;
             if lost > 0 {
-                self.terminal.line(&format!("[REDIS] {lost} packets could not be written: Redis is away"));
+                self.terminal.line(Said::PacketsLost { packets: lost });
             }
         }
     }
@@ -284,7 +283,7 @@ impl Operator {
     async fn stop_aloud(&mut self) {
         match self.running.is_some() {
             true => self.stop().await,
-            false => self.terminal.line("[SERVER] not running"),
+            false => self.terminal.line(Said::NotRunning),
         }
     }
 
@@ -294,7 +293,7 @@ impl Operator {
             self.site.stopping.store(true, Ordering::Relaxed);
             let _ = running.stop.send(());
             let _ = running.task.await;
-            self.terminal.line("[SERVER] stopped");
+            self.terminal.line(Said::Stopped);
         }
     }
 
@@ -307,13 +306,13 @@ impl Operator {
         let from = format!("server:{}", self.id);
         match allowed.and_then(|()| chat::say(&self.main, room, &from, text)) {
             Ok(()) => {
-                let elsewhere = match &self.backend {
-                    Backend::Memory(_) => "",
-                    Backend::Redis(_) => " here, and to those of the other servers",
+                let others = match &self.backend {
+                    Backend::Memory(_) => false,
+                    Backend::Redis(_) => true,
                 };
-                self.terminal.line(&format!("[SERVER] sent to {}{elsewhere}", count(reached, "client")));
+                self.terminal.line(Said::Sent { clients: reached, others });
             }
-            Err(error) => self.terminal.line(&format!("[SERVER] not sent: {error}")),
+            Err(error) => self.terminal.line(Said::NotSent { reason: error.to_string() }),
         }
     }
 
@@ -355,6 +354,12 @@ impl Operator {
             }
         }
     }
+}
+
+/// What the library says goes to the terminal.
+fn log_to(terminal: &Arc<Terminal>) -> Log {
+    let terminal = terminal.clone();
+    Arc::new(move |notice| terminal.line(notice))
 }
 
 fn made_up(random: &Random) -> String {
