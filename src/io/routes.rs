@@ -14,8 +14,10 @@ use crate::proto::session::{GetAnswer, Input, Via};
 use crate::server::client::connection::{Connection, Outcome};
 use crate::server::client::handshake::Handshake;
 use crate::server::{Cors, Server};
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 /// Answers one request.
 pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Result<Flow, Gone> {
@@ -274,8 +276,8 @@ async fn post(http: &mut Http, head: &Head, session: &Arc<Connection>, keep_aliv
     };
     // The body may have taken its time.
     let now = http.server.now();
-    deliver(&http.server, session, now, &body);
-    session.handle(now, Input::PostEnds);
+    deliver(&http.server, session, now, &body).await;
+    session.handle(http.server.now(), Input::PostEnds);
     let response = cors::allow(&http.server.options().cors, head, taken());
     http.answer(&response, true, keep_alive).await?;
     Ok(Flow::KeepAlive)
@@ -287,13 +289,18 @@ fn taken() -> Response {
 }
 
 /// Hands the packets of a body to their session, up to the first that is none.
-fn deliver(server: &Server, session: &Arc<Connection>, now: Time, body: &[u8]) {
+async fn deliver(server: &Server, session: &Arc<Connection>, mut now: Time, body: &[u8]) {
     let most = server.options().limits.packets_per_payload;
     // A browser's text is always UTF-8; what other clients send that isn't is read as the official server reads it, with U+FFFD.
     let text = String::from_utf8_lossy(body);
     for (i, packet) in payload::packets(&text).enumerate() {
         match engine_packet::decode(packet) {
             Ok(packet) if i < most => {
+                if session.is_full() {
+                    let reads_on = |cx: &mut Context<'_>| session.poll_reading(Via::Polling, cx.waker());
+                    poll_fn(|cx| if reads_on(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+                    now = server.now();
+                }
                 session.handle(now, Input::Packet(Via::Polling, packet));
             }
             Ok(_) | Err(_) => {
