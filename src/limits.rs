@@ -1,4 +1,5 @@
-//! Every bound in one place, each with the reason for its default.
+//! Every bound that can be set, in one place, each with the reason for its default. Those that can't are constants beside what they bound;
+//! AUDIT.md, "Bounds", lists all of them.
 //!
 //! A limit is enforced where the bytes arrive; at the limit one client gets the answer that stands beside it, and nobody else notices.
 
