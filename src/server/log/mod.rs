@@ -58,6 +58,8 @@ pub(crate) struct Reading {
     lost: bool,
     /// The number of this server's last entry.
     sent: u64,
+    /// One of this server's entries under way, by its number, and since when: its time tells how long entries take.
+    timed: Option<(u64, Time)>,
     seen: Numbers,
     /// Entries that were in the log before, under an earlier id.
     pub(crate) doubles: BTreeSet<Offset>,
@@ -198,6 +200,7 @@ impl Namespace {
             hub.reading.seen = Numbers::default();
         }
         hub.reading.ready = true;
+        hub.reading.timed = None;
         hub.reading.tail.clear();
         (hub.reading.tail_bytes, hub.reading.tail_from) = (0, marker);
         let waiting = std::mem::take(&mut hub.reading.waiting);
@@ -360,6 +363,9 @@ impl Namespace {
         match self.submit(command, None) {
             Ok(()) => {
                 hub.reading.sent = seq.max(hub.reading.sent);
+                if seq > 0 && hub.reading.timed.is_none() {
+                    hub.reading.timed = Some((seq, self.now()));
+                }
                 self.sent.store(hub.reading.sent, Ordering::Release);
                 self.core.metrics.log_appends.one();
                 Ok(())
@@ -409,6 +415,9 @@ impl Namespace {
             self.deliver(&mut hub, &posted, Some(id), &mut deferred);
             if posted.uid == self.core.uid && posted.seq > 0 {
                 self.returned.store(posted.seq, Ordering::Release);
+                if let Some((_, since)) = hub.reading.timed.take_if(|(seq, _)| *seq <= posted.seq) {
+                    self.core.metrics.delivery.add(self.now().since(since));
+                }
                 hub.reading.release(posted.seq, id, &mut deferred);
             }
         }
