@@ -234,6 +234,11 @@ impl Page {
             ("rill_ping_timeouts_total", "Sessions closed because no pong came.", &m.ping_timeouts),
             ("rill_slow_clients_cut_total", "Sessions cut because their client did not read.", &m.overflows),
             (
+                "rill_readings_paused_total",
+                "Times that a client was read no further, because many of its events waited for handlers.",
+                &m.readings_paused,
+            ),
+            (
                 "rill_volatile_dropped_total",
                 "Volatile packets dropped because their client was busy.",
                 &m.volatile_dropped,

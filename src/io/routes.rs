@@ -15,8 +15,10 @@ use crate::server::client::connection::{Connection, Outcome};
 use crate::server::client::handshake::Handshake;
 use crate::server::client::repeats::{Request as Repeated, Verdict};
 use crate::server::{Cors, Server};
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 /// Answers one request.
 pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Result<Flow, Gone> {
@@ -317,9 +319,9 @@ async fn post(
     let carrier = http.carrier();
     let verdict = session.judge_post(now, Repeated { target: &head.target, mark, body: &body, carrier: &carrier });
     if verdict == Verdict::New {
-        deliver(&http.server, session, now, &body);
+        deliver(&http.server, session, now, &body).await;
     }
-    session.handle(now, Input::PostEnds);
+    session.handle(http.server.now(), Input::PostEnds);
     if verdict == Verdict::Doubtful {
         return refuse(http, head, Refusal::BadRequest, false).await;
     }
@@ -334,13 +336,18 @@ fn taken() -> Response {
 }
 
 /// Hands the packets of a body to their session, up to the first that is none.
-fn deliver(server: &Server, session: &Arc<Connection>, now: Time, body: &[u8]) {
+async fn deliver(server: &Server, session: &Arc<Connection>, mut now: Time, body: &[u8]) {
     let most = server.options().limits.packets_per_payload;
     // A browser's text is always UTF-8; what other clients send that isn't is read as the official server reads it, with U+FFFD.
     let text = String::from_utf8_lossy(body);
     for (i, packet) in payload::packets(&text).enumerate() {
         match engine_packet::decode(packet) {
             Ok(packet) if i < most => {
+                if session.is_full() {
+                    let reads_on = |cx: &mut Context<'_>| session.poll_reading(Via::Polling, cx.waker());
+                    poll_fn(|cx| if reads_on(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+                    now = server.now();
+                }
                 session.handle(now, Input::Packet(Via::Polling, packet));
             }
             Ok(_) | Err(_) => {

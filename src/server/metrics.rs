@@ -138,6 +138,8 @@ pub struct Metrics {
     pub ping_timeouts: Counter,
     /// Sessions cut because their client did not read.
     pub overflows: Counter,
+    /// Times that a client was read no further, because as many of its events waited for handlers as may.
+    pub readings_paused: Counter,
     /// Volatile packets dropped because their client was busy.
     pub volatile_dropped: Counter,
     /// Entries appended to logs.

@@ -11,3 +11,4 @@ pub(crate) mod life;
 pub(crate) mod repeats;
 pub(crate) mod sessions;
 pub mod socket;
+mod turn;
