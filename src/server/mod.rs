@@ -30,7 +30,7 @@ pub mod timers;
 pub use cluster::requests::Gathered;
 pub use options::{AllowRequest, Cors, EngineHandler, InitialHeaders, Log, Message, Options, Pages, Recovery, Trusts};
 
-use crate::id::{Clock, Nsp, Random, Sid, Time};
+use crate::id::{Clock, Nsp, Random, Sid, Spawner, Task, Time};
 use crate::proto::client::Client;
 use crate::proto::handshake::{self as opening, Announced, Transport};
 use crate::proto::reason::Reason;
@@ -44,6 +44,7 @@ use cluster::requests::Requests;
 use log::streams::Streams;
 use metrics::Metrics;
 use namespace::Namespace;
+use namespace::hash::Keyed;
 use notice::Notice;
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -73,6 +74,7 @@ pub(crate) struct Core {
     /// What is sent goes through a log: for recovery, for other servers, or for both.
     pub(crate) logged: bool,
     pub(crate) timers: Timers,
+    spawner: RwLock<Option<Spawner>>,
     pub(crate) metrics: Metrics,
     requests: Requests,
     cluster: Cluster,
@@ -83,6 +85,8 @@ pub(crate) struct Core {
     looked: AtomicU64,
     /// What [`Server::now`] said last, in milliseconds.
     recent: AtomicU64,
+    /// Hashes requests, to know them again.
+    prints: Keyed,
 }
 
 impl Core {
@@ -90,6 +94,15 @@ impl Core {
     /// every second. Looking at it costs next to nothing.
     fn recently(&self) -> Time {
         Time(self.recent.load(Ordering::Relaxed))
+    }
+
+    /// Has a task polled to its end, with no lock held.
+    pub(crate) fn spawn(&self, task: Task) {
+        let spawner = self.spawner.read().unwrap_or_else(PoisonError::into_inner).clone();
+        match spawner {
+            Some(spawn) => spawn(task),
+            None => self.log(&Notice::NothingRuns),
+        }
     }
 
     pub(crate) fn log(&self, notice: &Notice) {
@@ -145,6 +158,7 @@ impl Server {
             uid: uid.into(),
             streams,
             timers: Timers::default(),
+            spawner: RwLock::default(),
             metrics: Metrics::default(),
             requests: Requests::default(),
             cluster: Cluster::default(),
@@ -153,6 +167,7 @@ impl Server {
             next_namespace: AtomicU64::new(1),
             looked: AtomicU64::new(0),
             recent: AtomicU64::new(0),
+            prints: Keyed::default(),
         };
         core.recent.store((core.clock)().0, Ordering::Relaxed);
         Server(Arc::new(Inner {
@@ -377,9 +392,14 @@ impl Server {
         window.saturating_add(self.options().heartbeat_ms().saturating_mul(2)).saturating_add(MARGIN)
     }
 
+    /// What runs the futures of handlers from now on; [`run`](crate::run) sees to it.
+    pub fn set_spawner(&self, spawner: Spawner) {
+        *self.core().spawner.write().unwrap_or_else(PoisonError::into_inner) = Some(spawner);
+    }
+
     // ---- what the other rooms use
 
-    pub(super) fn core(&self) -> &Arc<Core> {
+    pub(crate) fn core(&self) -> &Arc<Core> {
         &self.0.core
     }
 
@@ -424,6 +444,10 @@ impl Server {
 
     fn random(&self) -> &Random {
         &self.0.core.random
+    }
+
+    fn prints(&self) -> &Keyed {
+        &self.0.core.prints
     }
 
     fn next_number(&self) -> u64 {

@@ -93,18 +93,27 @@ pub enum Notice {
         /// What waited for it.
         bytes: usize,
     },
-    /// A client broke the protocol, and was closed.
+    /// A client broke the protocol, or its handler broke off, and it was closed.
     ClientClosed {
         /// The beginning of its Engine.IO id; the rest is private.
         session: String,
         /// What was wrong.
         reason: String,
     },
+    /// A request of long-polling came again, because a proxy or a browser had lost the answer to it, or its connection.
+    RequestRepeated {
+        /// The beginning of its Engine.IO id; the rest is private.
+        session: String,
+        /// What came, and what was done.
+        what: &'static str,
+    },
     /// The process got no time for longer than a client may be silent; its clients are closed, and recover.
     StoodStill {
         /// For how long.
         seconds: u64,
     },
+    /// A handler that waits can't be run, because the server was given nothing to run it on.
+    NothingRuns,
     /// The operating system gave no connection.
     CantAccept {
         /// What it said.
@@ -112,6 +121,13 @@ pub enum Notice {
     },
     /// Redis is not there, or does not do what is needed. Said again now and then while it lasts.
     RedisTrouble {
+        /// Its host and port.
+        redis: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Redis is not there, or does not do what is needed, at a look before the server is started.
+    RedisNotUsable {
         /// Its host and port.
         redis: String,
         /// What is wrong.
@@ -166,12 +182,19 @@ impl Notice {
                 format!("{session} closed: {reason}"),
                 &[("session", session), ("reason", reason)],
             ),
+            Notice::RequestRepeated { session, what } => {
+                Line::new(Info, "HTTP", format!("{session}: {what}"), &[("session", session)])
+            }
             Notice::StoodStill { seconds } => Line::new(
                 Warn,
                 "SERVER",
                 format!("stood still for {seconds} s: its clients come back and recover"),
                 &[("seconds", seconds)],
             ),
+            Notice::NothingRuns => {
+                let message = "a handler that waits is not run: the server was given nothing to run it on";
+                Line::new(Error, "SERVER", message.to_owned(), &[])
+            }
             Notice::CantAccept { reason } => {
                 Line::new(Error, "SERVER", format!("can't accept a connection: {reason}"), &[("reason", reason)])
             }
@@ -179,6 +202,12 @@ impl Notice {
                 Error,
                 "REDIS",
                 format!("can't use {redis}: {reason}; trying again"),
+                &[("redis", redis), ("reason", reason)],
+            ),
+            Notice::RedisNotUsable { redis, reason } => Line::new(
+                Error,
+                "REDIS",
+                format!("can't use {redis}: {reason}; `start` tries again"),
                 &[("redis", redis), ("reason", reason)],
             ),
             Notice::RedisBack { redis } => {

@@ -11,6 +11,10 @@ use std::net::SocketAddr;
 /// The tag of what answers the operator.
 pub const CONSOLE: &str = "CONSOLE";
 
+/// What to do where nobody could type anything.
+const NO_INPUT: &str = "there is no input to type `start` into. AUTOSTART=1 starts without; `docker run -it`, or stdin_open and tty in a compose \
+    file, give one; SIGUSR1 starts it now, SIGTERM ends it";
+
 /// What the program says.
 #[derive(Debug)]
 pub enum Said {
@@ -48,6 +52,8 @@ pub enum Said {
         /// A server runs.
         goes_on: bool,
     },
+    /// There never was anything to type into, and nothing runs.
+    NoInput,
     /// `start`, where it has been started.
     AlreadyRunning,
     /// `stop`, where nothing runs.
@@ -83,6 +89,13 @@ pub enum Said {
         /// How many are lost.
         packets: usize,
     },
+    /// Redis does not have everything, and the server is stopped.
+    PacketsWait {
+        /// How many wait.
+        packets: usize,
+    },
+    /// What is asked for needs Redis, and so a server that runs.
+    Apart,
     /// It does not serve any more.
     Stopped,
     /// The end.
@@ -180,6 +193,7 @@ impl From<Said> for Line {
                 server(Info, "end of input: the server goes on; SIGTERM ends it", &[])
             }
             Said::EndOfInput { goes_on: false } => server(Info, "end of input, and no server runs: the end", &[]),
+            Said::NoInput => server(Error, format!("not started: {NO_INPUT}"), &[("reason", &NO_INPUT)]),
             Said::AlreadyRunning => server(Info, "already running", &[]),
             Said::NotRunning => server(Info, "not running", &[]),
             Said::CantListen { address, reason } => server(
@@ -204,6 +218,15 @@ impl From<Said> for Line {
                 format!("{packets} packets could not be written: Redis is away"),
                 &[("packets", packets)],
             ),
+            Said::PacketsWait { packets } => Line::new(
+                Warn,
+                "REDIS",
+                format!("{packets} packets wait for `start`: Redis is away"),
+                &[("packets", packets)],
+            ),
+            Said::Apart => {
+                server(Warn, "not running: the others are asked over Redis, and `start` connects to it", &[])
+            }
             Said::Stopped => server(Info, "stopped", &[]),
             Said::Goodbye => server(Info, "goodbye", &[]),
             Said::Sent { clients, others } => {

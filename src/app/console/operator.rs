@@ -38,6 +38,8 @@ const END: Duration = Duration::from_secs(9);
 struct Running {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
+    /// Keeps the connections to Redis.
+    redis: Option<JoinHandle<()>>,
     since: Instant,
 }
 
@@ -55,6 +57,8 @@ pub struct Operator {
     running: Option<Running>,
     /// It is watched, each second.
     top: Option<Top>,
+    /// Something was typed.
+    typed: bool,
     /// A signal has come.
     ending: Arc<AtomicBool>,
 }
@@ -101,6 +105,7 @@ impl Operator {
             terminal,
             running: None,
             top: None,
+            typed: false,
             ending: Arc::default(),
         }
     }
@@ -108,7 +113,10 @@ impl Operator {
     /// Serves and obeys until `exit` or a signal; gives the exit status of the process.
     pub async fn run(mut self) -> u8 {
         let (sender, mut inputs) = mpsc::channel(64);
-        if let Err(error) = command::read_lines(sender.clone()).and_then(|()| watch_signals(&sender, &self.ending)) {
+        let listens = watch_signals(&sender, &self.ending)
+            .and_then(|()| watch_size(self.terminal.clone()))
+            .and_then(|()| command::read_lines(sender));
+        if let Err(error) = listens {
             self.terminal.line(Said::CantHear { reason: error.to_string() });
             return 1;
         }
@@ -118,12 +126,13 @@ impl Operator {
         if !self.serve_metrics().await {
             return 1;
         }
-        if let Backend::Redis(redis) = &self.backend {
-            let port = self.config.advertise.is_none().then_some(self.config.port);
-            tokio::spawn(redis.clone().run(self.server.clone(), port));
-        }
-        if self.config.autostart && !self.start().await {
-            return 1;
+        if self.config.autostart {
+            if !self.start().await {
+                return 1;
+            }
+        } else if let Backend::Redis(redis) = &self.backend {
+            // What is wrong with it is told before anybody types `start`.
+            tokio::spawn(redis.clone().probe());
         }
         self.terminal.prompt();
         while let Some(input) = self.next(&mut inputs).await {
@@ -132,8 +141,7 @@ impl Operator {
             }
         }
         end_surely();
-        self.stop().await;
-        self.leave().await;
+        self.stop(true).await;
         self.terminal.line(Said::Goodbye);
         0
     }
@@ -143,8 +151,13 @@ impl Operator {
         self.top = None;
         match input {
             // A signal that came meanwhile does not wait for everything that was typed ahead.
-            Input::Line(_) | Input::TooLong if self.ending.load(Ordering::Relaxed) => {}
+            Input::Line(_) | Input::TooLong | Input::Start if self.ending.load(Ordering::Relaxed) => {}
+            Input::Start => {
+                self.terminal.line(Said::Signal { name: "SIGUSR1" });
+                self.start().await;
+            }
             Input::Line(line) => {
+                self.typed = true;
                 self.terminal.entered();
                 if !self.obey(&line).await {
                     return false;
@@ -160,9 +173,14 @@ impl Operator {
             }
             Input::End => {
                 self.terminal.abandoned();
-                let goes_on = self.running.is_some();
-                self.terminal.line(Said::EndOfInput { goes_on });
-                return goes_on;
+                let (runs, typed) = (self.running.is_some(), self.typed);
+                self.terminal.line(match (runs, typed) {
+                    (true, _) => Said::EndOfInput { goes_on: true },
+                    (false, true) => Said::EndOfInput { goes_on: false },
+                    (false, false) => Said::NoInput,
+                });
+                // Where there never was an input, as in a container, an end would only be a beginning for whoever starts it again.
+                return runs || !typed;
             }
             Input::Signal(name) => {
                 self.terminal.abandoned();
@@ -192,6 +210,9 @@ impl Operator {
             Ok(Some(Command::Refused)) => self.print(&status::refused(self.server.metrics())),
             Ok(Some(Command::Rooms { all: false })) => self.print(&lists::rooms(&self.server)),
             Ok(Some(Command::Clients { all: false })) => self.print(&lists::clients(&self.server)),
+            Ok(Some(Command::Rooms { all: true } | Command::Clients { all: true })) if self.is_apart() => {
+                self.terminal.line(Said::Apart);
+            }
             Ok(Some(Command::Rooms { all: true })) => self.print(&lists::rooms_of_all(&self.server).await),
             Ok(Some(Command::Clients { all: true })) => self.print(&lists::clients_of_all(&self.server).await),
             Ok(Some(Command::Broadcast(text))) => self.say(None, &text),
@@ -237,7 +258,8 @@ impl Operator {
             let _ = stopped.await;
         };
         let task = tokio::spawn(io::run_on(workers, listener, self.server.clone(), shutdown));
-        self.running = Some(Running { stop, task, since: Instant::now() });
+        let redis = self.connect_redis();
+        self.running = Some(Running { stop, task, redis, since: Instant::now() });
         let recovery = match self.config.recovery_window_ms {
             0 => "recovery off".to_owned(),
             ms => format!("recovery window {} s", seconds(ms)),
@@ -269,35 +291,59 @@ impl Operator {
         }
     }
 
-    /// What waits for Redis still goes there, if it is reached soon.
-    async fn leave(&self) {
+    fn connect_redis(&self) -> Option<JoinHandle<()>> {
+        let Backend::Redis(redis) = &self.backend else { return None };
+        let port = self.config.advertise.is_none().then_some(self.config.port);
+        Some(tokio::spawn(redis.clone().run(self.server.clone(), port)))
+    }
+
+    /// Stopped, and so without the others.
+    fn is_apart(&self) -> bool {
+        self.running.is_none() && matches!(self.backend, Backend::Redis(_))
+    }
+
+    /// What waits for Redis still goes there, if it is reached soon; then the connections are closed.
+    async fn leave(&self, connections: &JoinHandle<()>, for_ever: bool) {
+        let Backend::Redis(redis) = &self.backend else { return };
         self.server.leave_cluster();
-        if let Backend::Redis(redis) = &self.backend {
-            let lost = redis.flush(FLUSH).await;
-            if lost > 0 {
-                self.terminal.line(Said::PacketsLost { packets: lost });
-            }
+        let packets = redis.flush(FLUSH).await;
+        connections.abort();
+        redis.hang_up();
+        if packets > 0 {
+            self.terminal.line(match for_ever {
+                true => Said::PacketsLost { packets },
+                false => Said::PacketsWait { packets },
+            });
         }
     }
 
     async fn stop_aloud(&mut self) {
         match self.running.is_some() {
-            true => self.stop().await,
+            true => self.stop(false).await,
             false => self.terminal.line(Said::NotRunning),
         }
     }
 
     /// Says goodbye to the clients: their transports close, and they may come back and recover.
-    async fn stop(&mut self) {
+    async fn stop(&mut self, for_ever: bool) {
         if let Some(running) = self.running.take() {
             self.site.stopping.store(true, Ordering::Relaxed);
             let _ = running.stop.send(());
             let _ = running.task.await;
+            if let Some(connections) = &running.redis {
+                self.leave(connections, for_ever).await;
+            }
             self.terminal.line(Said::Stopped);
         }
     }
 
     fn say(&self, room: Option<&str>, text: &str) {
+        if self.is_apart() {
+            self.terminal.line(Said::NotSent {
+                reason: "not running, and so not connected to Redis (`start` connects)".to_owned(),
+            });
+            return;
+        }
         let reached = match room {
             Some(room) => self.main.to(room).sockets().len(),
             None => self.main.len(),
@@ -375,8 +421,26 @@ fn help() -> String {
     })
 }
 
-/// SIGINT and SIGTERM end the server as `exit` does.
+/// Whoever attaches to a container changes the size of its terminal, for programs to draw themselves anew.
+fn watch_size(terminal: Arc<Terminal>) -> std::io::Result<()> {
+    let mut resized = signal(SignalKind::window_change())?;
+    tokio::spawn(async move {
+        while resized.recv().await.is_some() {
+            terminal.redraw();
+        }
+    });
+    Ok(())
+}
+
+/// SIGINT and SIGTERM end the server as `exit` does, SIGUSR1 starts it.
 fn watch_signals(inputs: &mpsc::Sender<Input>, ending: &Arc<AtomicBool>) -> std::io::Result<()> {
+    let mut start = signal(SignalKind::user_defined1())?;
+    let starts = inputs.clone();
+    tokio::spawn(async move {
+        while start.recv().await.is_some() {
+            let _ = starts.send(Input::Start).await;
+        }
+    });
     for (kind, name) in [(SignalKind::interrupt(), "SIGINT"), (SignalKind::terminate(), "SIGTERM")] {
         let mut signal = signal(kind)?;
         let (inputs, ending) = (inputs.clone(), ending.clone());
