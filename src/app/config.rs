@@ -5,7 +5,7 @@
 use super::network::Network;
 use crate::io::redis::RedisOptions;
 use crate::limits::Limits;
-use crate::server::notice::visible;
+use crate::server::notice::{Level, visible};
 use crate::server::redis::commands::Names;
 use crate::server::{Cors, Options, Recovery, Trusts};
 use std::fmt;
@@ -36,6 +36,8 @@ pub enum Allowed {
     Networks,
     /// A folder that is there.
     Folder,
+    /// A file with one line that is not empty.
+    Secret,
     /// Anything.
     Text,
 }
@@ -58,6 +60,7 @@ impl fmt::Display for Allowed {
             Allowed::Origins => f.write_str("* or origins, separated by commas"),
             Allowed::Networks => f.write_str("addresses or networks such as 10.0.0.0/8, separated by commas"),
             Allowed::Folder => f.write_str("a folder"),
+            Allowed::Secret => f.write_str("a file with one line that is not empty"),
             Allowed::Text => f.write_str("any text"),
         }
     }
@@ -81,9 +84,17 @@ impl Allowed {
             Allowed::Origins => value == "*" || origins(value).all(|origin| is_origin(&origin)),
             Allowed::Networks => value.split(',').all(|network| Network::parse(network.trim()).is_some()),
             Allowed::Folder => Path::new(value).is_dir(),
+            Allowed::Secret => secret(value).is_some(),
             Allowed::Text => true,
         }
     }
+}
+
+/// The line in a file.
+fn secret(file: &str) -> Option<String> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.trim_end_matches(['\n', '\r']);
+    (!line.is_empty() && !line.contains('\n')).then(|| line.to_owned())
 }
 
 /// Whether there is nothing but ASCII letters, digits and `more`.
@@ -124,7 +135,7 @@ const HEARTBEATS: Allowed = Allowed::Number(100, 3_600_000);
 const FLAG: Allowed = Allowed::OneOf(&["0", "1"]);
 
 /// All variables, in the order in which people look for them.
-pub const VARIABLES: [Variable; 25] = [
+pub const VARIABLES: [Variable; 28] = [
     var("HOST", "0.0.0.0", Allowed::Address, "address to listen on"),
     var("PORT", "3000", PORTS, "port to listen on"),
     var("AUTOSTART", "0", FLAG, "1 starts the server without waiting for `start`"),
@@ -132,14 +143,20 @@ pub const VARIABLES: [Variable; 25] = [
     var(
         "NODE_ENV",
         "production",
-        Allowed::OneOf(&["production", "development"]),
-        "`development` logs connects, disconnects and joins too",
+        Allowed::Text,
+        "`development` sets `LOG_LEVEL` to `debug`; everything else is taken as `production`",
+    ),
+    var(
+        "LOG_LEVEL",
+        "",
+        Allowed::OneOf(&["error", "warn", "info", "debug"]),
+        "what is logged; `debug`: connects, joins, disconnects and refused requests too; unset: `info`",
     ),
     var(
         "LOG_FORMAT",
         "text",
-        Allowed::OneOf(&["text", "json"]),
-        "`json` prints an object a line: time, level, tag, message, and what it is about",
+        Allowed::OneOf(&["text", "plain", "json"]),
+        "`text`: time, level, tag, message; `plain`: without time and level; `json`: an object a line, with what it is about",
     ),
     var(
         "ADAPTER",
@@ -176,6 +193,13 @@ pub const VARIABLES: [Variable; 25] = [
         Allowed::Listen,
         "where `/metrics` is served, on a port of its own; `off`: nowhere; unset: beside everything else, for whoever reaches the port",
     ),
+    var(
+        "AUTH_TOKEN",
+        "",
+        Allowed::Text,
+        "what clients must send as `auth.token`; unset: everybody may join; never printed",
+    ),
+    var("AUTH_TOKEN_FILE", "", Allowed::Secret, "a file with that token, for secrets; `AUTH_TOKEN` counts first"),
     var("PING_INTERVAL_MS", "25000", HEARTBEATS, "from a pong to the next ping"),
     var("PING_TIMEOUT_MS", "20000", HEARTBEATS, "for a pong to arrive"),
     var(
@@ -218,10 +242,12 @@ pub struct Config {
     pub autostart: bool,
     /// The server's name, if one was given.
     pub server_id: Option<String>,
-    /// Log more.
-    pub development: bool,
-    /// Lines are JSON objects.
-    pub log_json: bool,
+    /// A value of `NODE_ENV` that means nothing here, and is taken as `production`.
+    pub odd_node_env: Option<String>,
+    /// What is logged.
+    pub log_level: Level,
+    /// How it looks.
+    pub log_format: LogFormat,
     /// Where the log lives.
     pub adapter: Adapter,
     /// Redis.
@@ -238,6 +264,8 @@ pub struct Config {
     pub page: bool,
     /// Where `/metrics` is served.
     pub metrics: MetricsAt,
+    /// What clients must send; `None`: everybody may join.
+    pub auth_token: Option<Secret>,
     /// Milliseconds.
     pub ping_interval_ms: u64,
     /// Milliseconds.
@@ -250,6 +278,27 @@ pub struct Config {
     pub recovery_window_ms: u64,
     /// Connections at once.
     pub max_connections: usize,
+}
+
+/// How the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// With time and level.
+    Text,
+    /// Without.
+    Plain,
+    /// Objects.
+    Json,
+}
+
+/// What must not be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 /// Where the log lives.
@@ -313,14 +362,28 @@ impl Config {
     fn from_values(text: impl Fn(&'static str) -> String) -> Config {
         let number = |name| text(name).parse::<u64>().unwrap_or(0);
         let size = |name| usize::try_from(number(name)).unwrap_or(usize::MAX);
-        let (adapter, redis_host) = (text("ADAPTER"), text("REDIS_HOST"));
+        let (adapter, redis_host, node_env) = (text("ADAPTER"), text("REDIS_HOST"), text("NODE_ENV"));
         Config {
             host: text("HOST").parse().unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
             port: u16::try_from(number("PORT")).unwrap_or(0),
             autostart: text("AUTOSTART") == "1",
             server_id: Some(text("SERVER_ID")).filter(|id| !id.is_empty()),
-            development: text("NODE_ENV") == "development",
-            log_json: text("LOG_FORMAT") == "json",
+            odd_node_env: Some(node_env.clone()).filter(|env| !matches!(env.as_str(), "production" | "development")),
+            log_level: Level::ALL.into_iter().find(|level| level.name() == text("LOG_LEVEL")).unwrap_or(match node_env
+                .as_str()
+            {
+                "development" => Level::Debug,
+                _ => Level::Info,
+            }),
+            log_format: match text("LOG_FORMAT").as_str() {
+                "json" => LogFormat::Json,
+                "plain" => LogFormat::Plain,
+                _ => LogFormat::Text,
+            },
+            auth_token: Some(text("AUTH_TOKEN"))
+                .filter(|token| !token.is_empty())
+                .or_else(|| secret(&text("AUTH_TOKEN_FILE")))
+                .map(Secret),
             adapter: match adapter.as_str() {
                 "memory" => Adapter::Memory,
                 "auto" if redis_host.is_empty() => Adapter::Try,
@@ -364,7 +427,12 @@ impl Config {
     /// The library's options for this configuration.
     #[must_use]
     pub fn options(&self) -> Options {
-        let recovery = Recovery { window_ms: self.recovery_window_ms, ..Recovery::default() };
+        // Who comes back must have the token too: it may be another one by now.
+        let recovery = Recovery {
+            window_ms: self.recovery_window_ms,
+            skip_middlewares: self.auth_token.is_none(),
+            ..Recovery::default()
+        };
         // A packet as large as is allowed must fit into what may wait for a client, several times.
         let defaults = Limits::default();
         let limits = Limits {
@@ -428,7 +496,9 @@ mod tests {
             ("PORT", "70000"),
             ("AUTOSTART", "yes"),
             ("SERVER_ID", "a b"),
-            ("NODE_ENV", "test"),
+            ("LOG_LEVEL", "loud"),
+            ("AUTH_TOKEN_FILE", "no-such-file"),
+            ("AUTH_TOKEN_FILE", "Cargo.toml"),
             ("ADAPTER", "\u{1b}[2J\nmongo"),
             ("REDIS_PORT", "x"),
             ("REDIS_HOST", "redis\nhost"),
@@ -479,6 +549,32 @@ mod tests {
         let app = Cors::Origins(vec!["capacitor://localhost".to_owned(), "http://[::1]:3000".to_owned()]);
         assert_eq!(parse(&[("CORS_ORIGIN", "capacitor://localhost,http://[::1]:3000")]).unwrap().cors, app);
         assert!(parse(&[("RECOVERY_WINDOW_MS", "0")]).unwrap().options().recovery.is_none());
+    }
+
+    #[test]
+    fn levels_and_environments() {
+        let level =
+            |pairs: &[(&str, &str)]| parse(pairs).map(|config| (config.log_level, config.odd_node_env)).unwrap();
+        assert_eq!(level(&[]), (Level::Info, None));
+        assert_eq!(level(&[("NODE_ENV", "development")]), (Level::Debug, None));
+        assert_eq!(level(&[("NODE_ENV", "development"), ("LOG_LEVEL", "warn")]), (Level::Warn, None));
+        assert_eq!(level(&[("NODE_ENV", "staging")]), (Level::Info, Some("staging".to_owned())));
+        assert_eq!(level(&[("NODE_ENV", "test"), ("LOG_LEVEL", "debug")]), (Level::Debug, Some("test".to_owned())));
+    }
+
+    #[test]
+    fn a_token_comes_from_the_environment_or_from_a_file_and_is_never_printed() {
+        let file = std::env::temp_dir().join(format!("rill-token-{}", std::process::id()));
+        std::fs::write(&file, "from the file\n").unwrap();
+        let path = file.to_str().unwrap();
+        let token = |pairs: &[(&str, &str)]| parse(pairs).unwrap().auth_token.map(|Secret(token)| token);
+        assert_eq!(token(&[]), None);
+        assert_eq!(token(&[("AUTH_TOKEN_FILE", path)]).as_deref(), Some("from the file"));
+        assert_eq!(token(&[("AUTH_TOKEN_FILE", path), ("AUTH_TOKEN", "hunter2")]).as_deref(), Some("hunter2"));
+        assert!(!format!("{:?}", parse(&[("AUTH_TOKEN", "hunter2")]).unwrap()).contains("hunter2"));
+        std::fs::write(&file, "").unwrap();
+        assert!(parse(&[("AUTH_TOKEN_FILE", path)]).is_err());
+        std::fs::remove_file(&file).unwrap();
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::limits::Limits;
 use crate::server::Server;
 use crate::server::client::connection::Connection;
 use crate::server::client::repeats::{Carrier, End};
+use crate::server::notice::Notice;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -207,6 +208,8 @@ impl Http {
     /// Answers a request that is no request, and gives the connection up.
     async fn refuse(&mut self, status: u16) -> Result<Option<Head>, Gone> {
         self.server.metrics().refused_http.one();
+        let (address, reason) = (self.peer.to_canonical().to_string(), format!("status {status}"));
+        self.server.log(&Notice::RequestRefused { address, reason });
         self.answer(&Response::new(status), true, false).await?;
         let _ = linger(&mut self.stream).await;
         Err(Gone)

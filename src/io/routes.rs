@@ -14,6 +14,7 @@ use crate::proto::session::{GetAnswer, Input, Via};
 use crate::server::client::connection::{Connection, Outcome};
 use crate::server::client::handshake::Handshake;
 use crate::server::client::repeats::{Request as Repeated, Verdict};
+use crate::server::notice::Notice;
 use crate::server::{Cors, Server};
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -99,6 +100,7 @@ async fn discard_body(http: &mut Http, head: &Head) -> Option<Result<Flow, Gone>
 /// Answers a request whose body can't be read.
 pub(super) async fn limit(http: &mut Http, head: &Head, status: u16) -> Result<Flow, Gone> {
     http.server.metrics().refused_http.one();
+    note_refused(http, head, format!("status {status}"));
     send(http, head, Response::new(status), false).await
 }
 
@@ -135,9 +137,14 @@ pub(super) fn unavailable(why: &'static str) -> Response {
     Response::new(503).header("Content-Type", "text/plain").header("Retry-After", "5").body(why)
 }
 
+fn note_refused(http: &Http, head: &Head, reason: String) {
+    http.server.log(&Notice::RequestRefused { address: address(http, head).into(), reason });
+}
+
 /// Refuses a request with the official code: as JSON, or, where a WebSocket was asked for, as text.
 async fn refuse(http: &mut Http, head: &Head, refusal: Refusal, keep_alive: bool) -> Result<Flow, Gone> {
     http.server.metrics().refuse(refusal);
+    note_refused(http, head, refusal.message().to_owned());
     if head.http11 && head.headers.has_token("upgrade", "websocket") {
         // RFC 6455 section 4.4: a refusal says which versions are understood; the client may have asked for another.
         let response = Response::new(400).header("Content-Type", "text/html").header("Sec-WebSocket-Version", "13");
@@ -184,6 +191,7 @@ async fn open(
     let kept = Handshake { headers: head.headers.clone(), url: head.target.clone(), address };
     let Some(session) = http.server.open(now, transport, base64, kept) else {
         http.server.metrics().refused_full.one();
+        note_refused(http, head, "status 503".to_owned());
         let why = if http.server.has_begun() { "Too many connections\n" } else { "Not ready\n" };
         return send(http, head, unavailable(why), false).await;
     };

@@ -13,6 +13,9 @@ use crate::server::recovery::record::{Refused, Request};
 use crate::server::recovery::restore::Claimed;
 use std::sync::Arc;
 
+/// Characters of a namespace in the log that somebody made up.
+const NAMED: usize = 64;
+
 /// How often a session is claimed for a client before it is told that it is new: a claim that a dead connection has left behind may come
 /// later than the one that counts.
 const CLAIMS: usize = 3;
@@ -20,7 +23,10 @@ const CLAIMS: usize = 3;
 impl Server {
     pub(crate) fn connect(&self, connection: &Arc<Connection>, nsp: &str, auth: Option<&str>) {
         let limits = &self.options().limits;
-        let refuse = |message: &str| connection.refuse(nsp, socket_packet::connect_error(nsp, message, None));
+        let refuse = |message: &str| {
+            self.note_refused(connection, nsp, message);
+            connection.refuse(nsp, socket_packet::connect_error(nsp, message, None));
+        };
         if nsp.len() > limits.name_bytes {
             return refuse("Namespace name too long");
         }
@@ -86,6 +92,7 @@ impl Server {
                 let nsp = asked.nsp_name().as_str();
                 let data = error.data.as_ref().and_then(|data| serde_json::value::to_raw_value(data).ok());
                 let packet = socket_packet::connect_error(nsp, &error.message, data.as_deref());
+                server.note_refused(asked.connection(), nsp, &error.message);
                 asked.connection().refuse(nsp, packet);
             }
         };
@@ -115,6 +122,14 @@ impl Server {
             }
         });
         socket.namespace().admit(socket, claimed, done);
+    }
+
+    fn note_refused(&self, connection: &Connection, nsp: &str, reason: &str) {
+        self.log(&Notice::JoinRefused {
+            address: connection.handshake.address.to_string(),
+            namespace: nsp.chars().take(NAMED).collect(),
+            reason: reason.to_owned(),
+        });
     }
 
     fn count_refused(&self, connection: &Connection, namespace: &Namespace, id: Option<&SocketId>, reason: Refused) {

@@ -12,6 +12,7 @@ use crate::server::log::entry::{Entry, Member, Posted};
 use crate::server::log::seen::{Numbers, Samples, after_first};
 use crate::server::log::streams::{Command, Done, Item, Key, Reply};
 use crate::server::notice::Notice;
+use crate::server::options::UNNAMED;
 use crate::server::{Core, Server, lock};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -21,6 +22,9 @@ use std::sync::{Arc, Mutex};
 const BEAT: u64 = 2_000;
 /// Milliseconds without a heartbeat after which a server counts as dead.
 const DEAD: u64 = 8_000;
+/// Milliseconds between two heartbeats after which somebody with this server's name is told: who has just been started again under it may
+/// have left one behind.
+const TWIN: u64 = 1_000;
 /// Milliseconds that the control log and inboxes are kept.
 const KEPT: u64 = 60_000;
 
@@ -53,6 +57,8 @@ impl Reader {
 struct Seen {
     member: Member,
     at: Time,
+    /// It has this server's name, and that was said.
+    told: bool,
 }
 
 #[derive(Default)]
@@ -151,6 +157,11 @@ impl Core {
     pub(crate) fn alive(&self, uids: &HashSet<Arc<str>>) -> Vec<Arc<str>> {
         let state = lock(&self.cluster.0);
         uids.iter().filter(|uid| state.members.contains_key(*uid)).cloned().collect()
+    }
+
+    /// Whether this server was given a name.
+    fn is_named(&self) -> bool {
+        self.options.name != UNNAMED
     }
 
     /// A server's name, for people.
@@ -261,7 +272,16 @@ impl Server {
                     self.beat(address);
                 }
                 Entry::Member(member) => {
-                    state.members.insert(posted.uid.clone(), Seen { member: member.clone(), at: now });
+                    let before = state.members.get(&posted.uid).map(|seen| (seen.told, now.since(seen.at)));
+                    let (told, since) = before.unwrap_or_default();
+                    let twin = !told && since >= TWIN && core.is_named() && *member.name == *core.options.name;
+                    let seen = Seen { member: member.clone(), at: now, told: told || twin };
+                    state.members.insert(posted.uid.clone(), seen);
+                    drop(state);
+                    if twin {
+                        let (name, address) = (member.name.to_string(), member.address.to_string());
+                        self.log(&Notice::SameName { name, address });
+                    }
                 }
                 Entry::Closed => drop(state.members.remove(&posted.uid)),
                 Entry::Taken { nsp, sid, claim } => {
