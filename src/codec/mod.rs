@@ -6,7 +6,7 @@
 //! | [`engine_packet`] | what a client sends | Engine.IO protocol 4, "Packet encoding" |
 //! | [`payload`] | several packets in one HTTP body | Engine.IO protocol 4, "HTTP long-polling" |
 //! | [`frame`] | what the server sends, encoded once for every receiver | Engine.IO protocol 4, RFC 6455 section 5.2 |
-//! | [`socket_packet`], [`args`] | events, acknowledgements, namespaces | Socket.IO protocol 5, "Packet encoding" |
+//! | [`socket_packet`], [`args`], [`to_args`] | events, acknowledgements, namespaces | Socket.IO protocol 5, "Packet encoding" |
 //! | [`websocket`] | opening handshake's key, heads of outgoing frames | RFC 6455 sections 4.2.2 and 5.2 |
 //! | [`http`], [`query`] | request heads, responses, queries | RFC 9112, URL Standard section 5 |
 //!
@@ -26,5 +26,6 @@ pub(crate) mod json;
 pub mod payload;
 pub mod query;
 pub mod socket_packet;
+pub mod to_args;
 pub(crate) mod validate;
 pub mod websocket;
