@@ -90,6 +90,13 @@ impl Core {
         Time(self.recent.load(Ordering::Relaxed))
     }
 
+    /// How long the log must remember: a client may come back at the end of the window with a position that was confirmed by the pong before
+    /// the one that it failed to send.
+    pub(crate) fn retention_ms(&self) -> u64 {
+        let window = self.options.recovery.as_ref().map_or(0, |recovery| recovery.window_ms);
+        window.saturating_add(self.options.heartbeat_ms().saturating_mul(2)).saturating_add(MARGIN)
+    }
+
     pub(crate) fn log(&self, line: &str) {
         if let Some(log) = &self.options.log {
             log(line);
@@ -368,11 +375,8 @@ impl Server {
         }
     }
 
-    /// How long the log must remember: a client may come back at the end of the window with a position that was confirmed by the pong before
-    /// the one that it failed to send.
     fn retention_ms(&self) -> u64 {
-        let window = self.options().recovery.as_ref().map_or(0, |recovery| recovery.window_ms);
-        window.saturating_add(self.options().heartbeat_ms().saturating_mul(2)).saturating_add(MARGIN)
+        self.core().retention_ms()
     }
 
     // ---- what the other rooms use

@@ -12,7 +12,7 @@ use crate::server::client::connection::{Connection, Sent};
 use crate::server::client::handler::{Ack, AckError, Event};
 use crate::server::client::life::{Life, LifeCell};
 use crate::server::lock;
-use crate::server::log::Held;
+use crate::server::log::held::Held;
 use crate::server::log::entry::{Entry, Record, RemoteSocket, Rooms, Stay, Target};
 use crate::server::log::streams::StreamError;
 use crate::server::namespace::Namespace;
