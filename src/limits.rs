@@ -1,4 +1,5 @@
-//! Every bound in one place, each with the reason for its default.
+//! Every bound that can be set, in one place, each with the reason for its default. Those that can't are constants beside what they bound;
+//! AUDIT.md, "Bounds", lists all of them.
 //!
 //! A limit is enforced where the bytes arrive; at the limit one client gets the answer that stands beside it, and nobody else notices.
 
@@ -39,6 +40,11 @@ pub struct Limits {
     pub name_bytes: usize,
     /// Acknowledgements that the server waits for from one client. At the limit: emit returns an error.
     pub pending_acks: usize,
+    /// Events of one client in one namespace that wait for its handlers. At the limit: its connection is read no further until half of them
+    /// are done.
+    pub waiting_events: usize,
+    /// Their bytes.
+    pub waiting_event_bytes: usize,
     /// Entries of one log, whatever their age; recovery across what was dropped is refused.
     pub log_entries: usize,
     /// Packets that wait for a log that is away. At the limit: emit returns an error.
@@ -84,6 +90,8 @@ impl Default for Limits {
             rooms_per_client: 1_000,
             name_bytes: 1_024,
             pending_acks: 10_000,
+            waiting_events: 100,
+            waiting_event_bytes: 1024 * 1024,
             log_entries: 1_000_000,
             log_waiting: 10_000,
             log_waiting_bytes: 64 * 1024 * 1024,

@@ -97,6 +97,7 @@ impl Server {
             Ok(true) => {
                 if joining.recovered() {
                     server.metrics().recoveries_granted.one();
+                    server.metrics().replay.add(server.now().since(joining.joined()));
                     server.log(&format!("[RECOVERY] Client reconnected (recovered): {}", joining.id()));
                 }
                 joining.announce();

@@ -175,6 +175,9 @@ impl Namespace {
             deferred.push(Deferred::Run(Box::new(|| settled(Ok(())))));
         }
         self.returned.fetch_max(posted.seq, Ordering::AcqRel);
+        if let Some((_, since)) = hub.reading.timed.take_if(|(seq, _)| *seq <= posted.seq) {
+            self.core.metrics.delivery.add(self.now().since(since));
+        }
         self.pass_refused(hub);
         hub.reading.release(self.returned.load(Ordering::Acquire), id, deferred);
     }

@@ -63,6 +63,8 @@ pub(crate) struct Reading {
     lost: bool,
     /// The number of this server's last entry.
     pub(crate) sent: u64,
+    /// One of this server's entries under way, by its number, and since when: its time tells how long entries take.
+    pub(crate) timed: Option<(u64, Time)>,
     seen: Numbers,
     /// Entries that were in the log before, under an earlier id.
     pub(crate) doubles: BTreeSet<Offset>,
@@ -197,6 +199,7 @@ impl Namespace {
             hub.reading.seen = Numbers::default();
         }
         hub.reading.ready = true;
+        hub.reading.timed = None;
         hub.reading.tail.clear();
         (hub.reading.tail_bytes, hub.reading.tail_from) = (0, marker);
         hub.reading.fate.begin(marker, self.now());
@@ -361,6 +364,9 @@ impl Namespace {
         match self.submit(command, None) {
             Ok(()) => {
                 hub.reading.sent = seq.max(hub.reading.sent);
+                if seq > 0 && hub.reading.timed.is_none() {
+                    hub.reading.timed = Some((seq, self.now()));
+                }
                 self.sent.store(hub.reading.sent, Ordering::Release);
                 self.core.metrics.log_appends.one();
                 Ok(())

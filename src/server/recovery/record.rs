@@ -5,11 +5,11 @@
 
 use crate::codec::socket_packet::{self, Frames};
 use crate::id::{Nsp, Offset, Pid, Room};
+use crate::proto::auth;
 use crate::server::log::entry::{Entry, Record, Stay, Target};
 use crate::server::log::seen::Numbers;
 use crate::server::log::streams::Item;
-use serde_json::value::RawValue;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// Why a client that asked for its session gets a new one.
@@ -86,10 +86,7 @@ impl Request {
     /// is no offset counts as absent. `None`: the client does not ask for a session.
     #[must_use]
     pub(crate) fn from_auth(auth: &str) -> Option<Request> {
-        let auth: HashMap<&str, &RawValue> = serde_json::from_str(auth).ok()?;
-        let text = |key: &str| auth.get(key).and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
-        let pid = Pid::from_wire(&text("pid")?)?;
-        Some(Request { pid, offset: text("offset").as_deref().and_then(Offset::from_wire) })
+        auth::session(auth).map(|(pid, offset)| Request { pid, offset })
     }
 }
 

@@ -537,7 +537,7 @@ fn given(value: Option<&str>) -> Option<&str> {
 }
 
 fn parse<T: DeserializeOwned>(value: &str, key: &'static str) -> Result<T, WireError> {
-    serde_json::from_str(value).map_err(|_| WireError::Key(key))
+    json::read(value).ok_or(WireError::Key(key))
 }
 
 /// The elements of an array, each as its text.
