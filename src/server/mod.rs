@@ -43,6 +43,7 @@ use cluster::requests::Requests;
 use log::streams::Streams;
 use metrics::Metrics;
 use namespace::Namespace;
+use namespace::hash::Keyed;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -82,6 +83,8 @@ pub(crate) struct Core {
     looked: AtomicU64,
     /// What [`Server::now`] said last, in milliseconds.
     recent: AtomicU64,
+    /// Hashes requests, to know them again.
+    prints: Keyed,
 }
 
 impl Core {
@@ -169,6 +172,7 @@ impl Server {
             next_namespace: AtomicU64::new(1),
             looked: AtomicU64::new(0),
             recent: AtomicU64::new(0),
+            prints: Keyed::default(),
         };
         core.recent.store((core.clock)().0, Ordering::Relaxed);
         Server(Arc::new(Inner {
@@ -442,6 +446,10 @@ impl Server {
 
     fn random(&self) -> &Random {
         &self.0.core.random
+    }
+
+    fn prints(&self) -> &Keyed {
+        &self.0.core.prints
     }
 
     fn next_number(&self) -> u64 {
