@@ -5,8 +5,14 @@
 use crate::codec::socket_packet::Frames;
 use crate::id::SocketId;
 use crate::limits::Limits;
+use crate::proto::reason::Reason;
+use crate::proto::session::Input;
 use crate::server::client::socket::Socket;
+use crate::server::lock;
+use crate::server::log::Deferred;
+use crate::server::namespace::Namespace;
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::Ordering;
 
 /// Pieces that wait in one namespace.
 const HELD: usize = 100_000;
@@ -72,5 +78,22 @@ impl HeldQueue {
             }
             Some(held)
         })
+    }
+}
+
+impl Namespace {
+    /// Does what does not go through the log once this server's entry number `seq` has come back.
+    pub(crate) fn hold(&self, seq: u64, held: Held) {
+        let mut hub = lock(&self.hub);
+        if seq <= self.returned.load(Ordering::Acquire) || !self.core.streams.shared() {
+            drop(hub);
+            return self.run(vec![Deferred::Held(held)]);
+        }
+        let refused = hub.reading.held.hold(seq, held, &self.core.options.limits);
+        drop(hub);
+        if let Some(held) = refused {
+            // The log is away, and this client goes on asking: it recovers when both are back.
+            held.socket().connection().handle(self.now(), Input::Abort(Reason::TransportError));
+        }
     }
 }

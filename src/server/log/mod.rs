@@ -508,23 +508,6 @@ impl Namespace {
         }
     }
 
-    // ---- what must not overtake
-
-    /// Does what does not go through the log once this server's entry number `seq` has come back.
-    pub(crate) fn hold(&self, seq: u64, held: Held) {
-        let mut hub = lock(&self.hub);
-        if seq <= self.returned.load(Ordering::Acquire) || !self.core.streams.shared() {
-            drop(hub);
-            return self.run(vec![Deferred::Held(held)]);
-        }
-        let refused = hub.reading.held.hold(seq, held, &self.core.options.limits);
-        drop(hub);
-        if let Some(held) = refused {
-            // The log is away, and this client goes on asking: it recovers when both are back.
-            held.socket().connection().handle(self.now(), Input::Abort(Reason::TransportError));
-        }
-    }
-
     // ---- replays
 
     /// Up to a page of the log after `from`, if it can be had at once; a gap: the log does not hold `from` any more.
