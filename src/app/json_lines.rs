@@ -31,7 +31,7 @@ impl Level {
 }
 
 /// Texts, tag included, with their fields in braces.
-const KNOWN: [(Level, &str); 19] = [
+const KNOWN: [(Level, &str); 22] = [
     (Level::Info, "[RECOVERY] Client reconnected (recovered): {id}"),
     (Level::Warn, "[RECOVERY] Client of {namespace} reconnected as new: {reason}"),
     (
@@ -45,10 +45,13 @@ const KNOWN: [(Level, &str); 19] = [
     (Level::Warn, "[CLIENT] {session} cut: it did not read, and {bytes} bytes waited"),
     (Level::Warn, "[CLIENT] {session} closed: {reason}"),
     (Level::Error, "[REDIS] can't use {redis}: {reason}; trying again"),
+    (Level::Error, "[REDIS] can't use {redis}: {reason}; `start` tries again"),
     (Level::Info, "[REDIS] connected to {redis} again"),
     (Level::Error, "[REDIS] a command on {key} was refused"),
     (Level::Error, "[REDIS] {packets} packets could not be written: Redis is away"),
+    (Level::Warn, "[REDIS] {packets} packets wait for `start`: Redis is away"),
     (Level::Warn, "[SERVER] stood still for {seconds} s: its clients come back and recover"),
+    (Level::Error, "[SERVER] not started: {reason}"),
     (Level::Warn, "[SERVER] open files are limited to {files}, so connections too (MAX_CONNECTIONS is {connections})"),
     (Level::Warn, "[SERVER] {lines} lines were dropped: nothing read the output"),
     (Level::Error, "[SERVER] can't listen on {address}: {reason}"),
@@ -177,6 +180,7 @@ mod tests {
             include_str!("../server/client/joining.rs"),
             include_str!("../server/log/mod.rs"),
             include_str!("../io/redis.rs"),
+            include_str!("../io/redis_visit.rs"),
             include_str!("../io/mod.rs"),
             include_str!("../main.rs"),
             include_str!("log.rs"),

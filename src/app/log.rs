@@ -4,6 +4,9 @@
 //! written as escapes. A line that arrives while the operator types goes above the prompt. A thread of its own writes, because an output may
 //! stand still for hours (Ctrl-S, a pipe that nobody reads), and neither clients nor the end of the process may wait for it.
 //!
+//! Whoever collects the output of many servers writes a name before each line (`docker-compose logs`): a prompt is taken away by going back
+//! to where the cursor was before it (DECSC and DECRC), not to the first column, where that name stands.
+//!
 //! With `LOG_FORMAT=json` each line is an object. Where nobody types at a terminal there is no prompt then, and answers are objects too: the
 //! output is JSON lines and nothing else. Where somebody does, he has his prompt and reads his answers as ever.
 
@@ -18,6 +21,12 @@ use std::time::Duration;
 
 /// What the operator types behind.
 pub const PROMPT: &str = "SERVER> ";
+/// DECSC (VT100 and everything since): the terminal remembers where the cursor is.
+const SAVE: &str = "\u{1b}7";
+/// DECRC: back to there; then all behind is wiped out, what is half-typed too.
+const BACK: &str = "\u{1b}8\u{1b}[J";
+/// Back over a prompt on a terminal that may not have seen it, and so remembers nothing; in the first column this does nothing.
+const BACK_BLIND: &str = "\u{8}\u{8}\u{8}\u{8}\u{8}\u{8}\u{8}\u{8}\u{1b}[J";
 /// Bytes that may wait for the output; lines beyond are dropped and counted.
 const WAITING: usize = 1024 * 1024;
 
@@ -70,8 +79,7 @@ impl Screen {
         match (self.foot.matches('\n').count(), self.is_terminal) {
             _ if self.foot.is_empty() => String::new(),
             (_, false) => "\n".to_owned(),
-            // Back to the first column, and the line is wiped out.
-            (0, true) => "\r\u{1b}[K".to_owned(),
+            (0, true) => BACK.to_owned(),
             (rows, true) => format!("\r\u{1b}[{rows}A\u{1b}[J"),
         }
     }
@@ -80,11 +88,20 @@ impl Screen {
         if self.mute {
             return;
         }
+        self.foot = if self.is_terminal { format!("{SAVE}{PROMPT}") } else { PROMPT.to_owned() };
         // A second prompt to an output that stands still says nothing new.
         if self.waiting.len() < WAITING {
-            self.waiting.push_str(PROMPT);
+            self.waiting.push_str(&self.foot);
         }
-        PROMPT.clone_into(&mut self.foot);
+    }
+
+    /// Shows the foot again: the terminal has another size, or is another one (`docker attach` changes its size for this).
+    fn redraw(&mut self) {
+        if !self.is_terminal || self.foot.is_empty() || !self.waiting.is_empty() {
+            return;
+        }
+        let before = if self.foot.contains('\n') { self.wipe() } else { BACK_BLIND.to_owned() };
+        self.waiting.extend([before.as_str(), &self.foot]);
     }
 
     /// Draws the foot anew, on a terminal. One that takes nothing now keeps what it shows.
@@ -164,6 +181,11 @@ impl Terminal {
     /// Prints the prompt.
     pub fn prompt(&self) {
         self.0.change(Screen::prompt);
+    }
+
+    /// Shows what stands at the end of the output again, where it is a terminal: its size has changed.
+    pub fn redraw(&self) {
+        self.0.change(Screen::redraw);
     }
 
     /// The operator has finished a line: what stands at the end of the output is no prompt any more.
@@ -256,8 +278,8 @@ mod tests {
     fn lines_around_the_prompt() {
         let screen = |is_terminal, echoes| Screen { is_terminal, echoes, ..Screen::default() };
         for (mut screen, want) in [
-            (screen(true, true), "a\nSERVER> \r\u{1b}[Kb\\n\nSERVER> c\nSERVER> \nd\n"),
-            (screen(true, false), "a\nSERVER> \r\u{1b}[Kb\\n\nSERVER> \nc\nSERVER> \nd\n"),
+            (screen(true, true), "a\n\u{1b}7SERVER> \u{1b}8\u{1b}[Jb\\n\n\u{1b}7SERVER> c\n\u{1b}7SERVER> \nd\n"),
+            (screen(true, false), "a\n\u{1b}7SERVER> \u{1b}8\u{1b}[Jb\\n\n\u{1b}7SERVER> \nc\n\u{1b}7SERVER> \nd\n"),
             (screen(false, false), "a\nSERVER> \nb\\n\nSERVER> \nc\nSERVER> \nd\n"),
         ] {
             screen.line("a");
@@ -271,6 +293,46 @@ mod tests {
             screen.line("d");
             assert_eq!(screen.take(), want);
         }
+    }
+
+    #[test]
+    fn the_name_that_others_write_before_a_line_is_kept() {
+        let mut screen = Screen { is_terminal: true, echoes: true, ..Screen::default() };
+        screen.prompt();
+        for _ in 0..3 {
+            screen.redraw();
+            screen.line("[CLIENT] x connected");
+            screen.prompt();
+            screen.end_line(true);
+            screen.prompt();
+        }
+        let text = screen.take();
+        assert!(!text.contains('\r') && text.contains("SERVER> ") && text.contains("connected\n"), "{text:?}");
+    }
+
+    #[test]
+    fn what_stands_at_the_end_is_drawn_when_the_size_changes() {
+        let screen = |is_terminal| Screen { is_terminal, ..Screen::default() };
+        for (mut screen, want) in
+            [(screen(false), ""), (screen(true), "\u{8}\u{8}\u{8}\u{8}\u{8}\u{8}\u{8}\u{8}\u{1b}[J\u{1b}7SERVER> ")]
+        {
+            screen.redraw();
+            assert_eq!(screen.take(), "", "nothing stands there yet");
+            screen.prompt();
+            let _ = screen.take();
+            screen.redraw();
+            screen.redraw();
+            assert_eq!(screen.take(), want, "once, where the output stands still");
+        }
+        assert_eq!(BACK_BLIND.matches('\u{8}').count(), PROMPT.len());
+        let mut rows = screen(true);
+        rows.draw("a\nb");
+        let drawn = rows.take();
+        rows.redraw();
+        assert_eq!(rows.take(), format!("\r\u{1b}[1A\u{1b}[J{drawn}"));
+        rows.end_line(true);
+        rows.redraw();
+        assert_eq!(rows.take(), "", "nothing stands there any more");
     }
 
     #[test]

@@ -28,6 +28,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+/// What to do where nobody could type anything.
+const NO_INPUT: &str = "there is no input to type `start` into. AUTOSTART=1 starts without; `docker run -it`, or stdin_open and tty in a compose \
+    file, give one; SIGUSR1 starts it now, SIGTERM ends it";
 /// For what waits for Redis to be written at the end.
 const FLUSH: Duration = Duration::from_secs(2);
 /// How long the end may take, whatever holds it up.
@@ -37,6 +40,8 @@ const END: Duration = Duration::from_secs(9);
 struct Running {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
+    /// Keeps the connections to Redis.
+    redis: Option<JoinHandle<()>>,
     since: Instant,
 }
 
@@ -54,6 +59,8 @@ pub struct Operator {
     running: Option<Running>,
     /// It is watched, each second.
     top: Option<Top>,
+    /// Something was typed.
+    typed: bool,
     /// A signal has come.
     ending: Arc<AtomicBool>,
 }
@@ -98,6 +105,7 @@ impl Operator {
             terminal,
             running: None,
             top: None,
+            typed: false,
             ending: Arc::default(),
         }
     }
@@ -105,7 +113,10 @@ impl Operator {
     /// Serves and obeys until `exit` or a signal; gives the exit status of the process.
     pub async fn run(mut self) -> u8 {
         let (sender, mut inputs) = mpsc::channel(64);
-        if let Err(error) = console::read_lines(sender.clone()).and_then(|()| watch_signals(&sender, &self.ending)) {
+        let listens = watch_signals(&sender, &self.ending)
+            .and_then(|()| watch_size(self.terminal.clone()))
+            .and_then(|()| console::read_lines(sender));
+        if let Err(error) = listens {
             self.terminal.line(&format!("[SERVER] can't listen to the operator: {error}"));
             return 1;
         }
@@ -115,12 +126,13 @@ impl Operator {
         if !self.serve_metrics().await {
             return 1;
         }
-        if let Backend::Redis(redis) = &self.backend {
-            let port = self.config.advertise.is_none().then_some(self.config.port);
-            tokio::spawn(redis.clone().run(self.server.clone(), port));
-        }
-        if self.config.autostart && !self.start().await {
-            return 1;
+        if self.config.autostart {
+            if !self.start().await {
+                return 1;
+            }
+        } else if let Backend::Redis(redis) = &self.backend {
+            // What is wrong with it is told before anybody types `start`.
+            tokio::spawn(redis.clone().probe());
         }
         self.terminal.prompt();
         while let Some(input) = self.next(&mut inputs).await {
@@ -129,8 +141,7 @@ impl Operator {
             }
         }
         end_surely();
-        self.stop().await;
-        self.leave().await;
+        self.stop(true).await;
         self.terminal.line("[SERVER] goodbye");
         0
     }
@@ -140,8 +151,13 @@ impl Operator {
         self.top = None;
         match input {
             // A signal that came meanwhile does not wait for everything that was typed ahead.
-            Input::Line(_) | Input::TooLong if self.ending.load(Ordering::Relaxed) => {}
+            Input::Line(_) | Input::TooLong | Input::Start if self.ending.load(Ordering::Relaxed) => {}
+            Input::Start => {
+                self.terminal.line("[SERVER] SIGUSR1");
+                self.start().await;
+            }
             Input::Line(line) => {
+                self.typed = true;
                 self.terminal.entered();
                 if !self.obey(&line).await {
                     return false;
@@ -157,12 +173,14 @@ impl Operator {
             }
             Input::End => {
                 self.terminal.abandoned();
-                let goes_on = self.running.is_some();
-                self.terminal.line(match goes_on {
-                    true => "[SERVER] end of input: the server goes on; SIGTERM ends it",
-                    false => "[SERVER] end of input, and no server runs: the end",
+                let (runs, typed) = (self.running.is_some(), self.typed);
+                self.terminal.line(&match (runs, typed) {
+                    (true, _) => "[SERVER] end of input: the server goes on; SIGTERM ends it".to_owned(),
+                    (false, true) => "[SERVER] end of input, and no server runs: the end".to_owned(),
+                    (false, false) => format!("[SERVER] not started: {NO_INPUT}"),
                 });
-                return goes_on;
+                // Where there never was an input, as in a container, an end would only be a beginning for whoever starts it again.
+                return runs || !typed;
             }
             Input::Signal(name) => {
                 self.terminal.abandoned();
@@ -192,6 +210,10 @@ impl Operator {
             Ok(Some(Command::Refused)) => self.print(&status::refused(self.server.metrics())),
             Ok(Some(Command::Rooms { all: false })) => self.print(&lists::rooms(&self.server)),
             Ok(Some(Command::Clients { all: false })) => self.print(&lists::clients(&self.server)),
+            Ok(Some(Command::Rooms { all: true } | Command::Clients { all: true })) if self.is_apart() => {
+                self.terminal
+                    .answer("[SERVER] not running: the others are asked over Redis, and `start` connects to it");
+            }
             Ok(Some(Command::Rooms { all: true })) => self.print(&lists::rooms_of_all(&self.server).await),
             Ok(Some(Command::Clients { all: true })) => self.print(&lists::clients_of_all(&self.server).await),
             Ok(Some(Command::Broadcast(text))) => self.say(None, &text),
@@ -237,7 +259,8 @@ impl Operator {
             let _ = stopped.await;
         };
         let task = tokio::spawn(io::run_on(workers, listener, self.server.clone(), shutdown));
-        self.running = Some(Running { stop, task, since: Instant::now() });
+        let redis = self.connect_redis();
+        self.running = Some(Running { stop, task, redis, since: Instant::now() });
         let recovery = match self.config.recovery_window_ms {
             0 => "recovery off".to_owned(),
             ms => format!("recovery window {} s", seconds(ms)),
@@ -270,35 +293,57 @@ impl Operator {
         }
     }
 
-    /// What waits for Redis still goes there, if it is reached soon.
-    async fn leave(&self) {
+    fn connect_redis(&self) -> Option<JoinHandle<()>> {
+        let Backend::Redis(redis) = &self.backend else { return None };
+        let port = self.config.advertise.is_none().then_some(self.config.port);
+        Some(tokio::spawn(redis.clone().run(self.server.clone(), port)))
+    }
+
+    /// Stopped, and so without the others.
+    fn is_apart(&self) -> bool {
+        self.running.is_none() && matches!(self.backend, Backend::Redis(_))
+    }
+
+    /// What waits for Redis still goes there, if it is reached soon; then the connections are closed.
+    async fn leave(&self, connections: &JoinHandle<()>, for_ever: bool) {
+        let Backend::Redis(redis) = &self.backend else { return };
         self.server.leave_cluster();
-        if let Backend::Redis(redis) = &self.backend {
-            let lost = redis.flush(FLUSH).await;
-            if lost > 0 {
-                self.terminal.line(&format!("[REDIS] {lost} packets could not be written: Redis is away"));
-            }
+        let left = redis.flush(FLUSH).await;
+        connections.abort();
+        redis.hang_up();
+        if left > 0 {
+            self.terminal.line(&match for_ever {
+                true => format!("[REDIS] {left} packets could not be written: Redis is away"),
+                false => format!("[REDIS] {left} packets wait for `start`: Redis is away"),
+            });
         }
     }
 
     async fn stop_aloud(&mut self) {
         match self.running.is_some() {
-            true => self.stop().await,
+            true => self.stop(false).await,
             false => self.terminal.line("[SERVER] not running"),
         }
     }
 
     /// Says goodbye to the clients: their transports close, and they may come back and recover.
-    async fn stop(&mut self) {
+    async fn stop(&mut self, for_ever: bool) {
         if let Some(running) = self.running.take() {
             self.site.stopping.store(true, Ordering::Relaxed);
             let _ = running.stop.send(());
             let _ = running.task.await;
+            if let Some(connections) = &running.redis {
+                self.leave(connections, for_ever).await;
+            }
             self.terminal.line("[SERVER] stopped");
         }
     }
 
     fn say(&self, room: Option<&str>, text: &str) {
+        if self.is_apart() {
+            self.terminal.line("[SERVER] not sent: not running, and so not connected to Redis (`start` connects)");
+            return;
+        }
         let reached = match room {
             Some(room) => self.main.to(room).sockets().len(),
             None => self.main.len(),
@@ -370,8 +415,26 @@ fn help() -> String {
     })
 }
 
-/// SIGINT and SIGTERM end the server as `exit` does.
+/// Whoever attaches to a container changes the size of its terminal, for programs to draw themselves anew.
+fn watch_size(terminal: Arc<Terminal>) -> std::io::Result<()> {
+    let mut resized = signal(SignalKind::window_change())?;
+    tokio::spawn(async move {
+        while resized.recv().await.is_some() {
+            terminal.redraw();
+        }
+    });
+    Ok(())
+}
+
+/// SIGINT and SIGTERM end the server as `exit` does, SIGUSR1 starts it.
 fn watch_signals(inputs: &mpsc::Sender<Input>, ending: &Arc<AtomicBool>) -> std::io::Result<()> {
+    let mut start = signal(SignalKind::user_defined1())?;
+    let starts = inputs.clone();
+    tokio::spawn(async move {
+        while start.recv().await.is_some() {
+            let _ = starts.send(Input::Start).await;
+        }
+    });
     for (kind, name) in [(SignalKind::interrupt(), "SIGINT"), (SignalKind::terminate(), "SIGTERM")] {
         let mut signal = signal(kind)?;
         let (inputs, ending) = (inputs.clone(), ending.clone());

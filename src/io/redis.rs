@@ -238,17 +238,6 @@ impl RedisStreams {
         RedisStatus { connected: up && !stalled, waiting: queue.pipeline.waiting(), trouble }
     }
 
-    /// Waits until all that was sent is in the log, for at most `time`; tells how many packets are not.
-    pub async fn flush(&self, time: Duration) -> usize {
-        let empty = async {
-            while !lock(&self.0.queue).pipeline.is_empty() {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let _ = timeout(time, empty).await;
-        lock(&self.0.queue).pipeline.waiting().0
-    }
-
     // ---- commands
 
     async fn keep_commands(self, server: Server, port: Option<u16>) {
@@ -604,11 +593,15 @@ impl Shared {
 
     /// Says once that all is connected and read.
     fn tell_ready(&self, server: &Server) {
-        if !self.ready.load(Ordering::Relaxed) && server.is_ready() && !self.ready.swap(true, Ordering::Relaxed) {
+        let ready = || lock(&self.lines).iter().all(|line| line.up) && server.is_ready();
+        if !self.ready.load(Ordering::Relaxed) && ready() && !self.ready.swap(true, Ordering::Relaxed) {
             self.say("[REDIS] Redis Streams adapter initialized");
         }
     }
 }
+
+#[path = "redis_visit.rs"]
+mod visit;
 
 #[cfg(test)]
 #[path = "redis_tests.rs"]

@@ -406,8 +406,13 @@ impl Server {
         if last == 0 || still <= self.options().heartbeat_ms() || !self.core().streams.shared() {
             return;
         }
+        let connections = self.connections();
+        // It may have been stopped for so long.
+        if connections.is_empty() {
+            return;
+        }
         self.log(&format!("[SERVER] stood still for {} s: its clients come back and recover", still / 1_000));
-        for connection in self.connections() {
+        for connection in connections {
             connection.handle(now, Input::Abort(Reason::TransportClose));
         }
     }
