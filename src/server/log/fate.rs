@@ -12,6 +12,7 @@ use crate::server::log::entry::{Entry, Posted};
 use crate::server::log::streams::{Command, Done, Reply, StreamError};
 use crate::server::namespace::Namespace;
 use crate::server::namespace::hub::Hub;
+use crate::server::notice::Notice;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -138,10 +139,7 @@ impl Namespace {
         }
         self.core.metrics.log_unreadable.one();
         if !std::mem::replace(&mut fate.told, true) {
-            self.core.log(&format!(
-                "[RECOVERY] an entry of the log of {} has the id {id}, more than an hour ahead of Redis's clock: skipped",
-                self.name()
-            ));
+            self.core.log(&Notice::EntryAhead { namespace: self.name().clone(), id });
         }
         true
     }
