@@ -110,8 +110,7 @@ impl Namespace {
         let last = Offset { ms: u64::MAX, seq: u64::MAX };
         let done: Done = Box::new(move |reply| {
             if matches!(reply, Reply::Entries(items) if items.iter().any(|(id, _)| *id == last)) {
-                me.core
-                    .log(&format!("[RECOVERY] the log of {} holds the last possible id: it is begun anew", me.name()));
+                me.core.log(&Notice::LogExhausted { namespace: me.name().clone() });
                 let _ = me.submit(Command::Expire { key: me.key(), ms: 0 }, None);
                 me.check_log();
             }
