@@ -69,5 +69,6 @@ pub use server::log::entry::Rooms;
 pub use server::namespace::Namespace;
 pub use server::namespace::broadcast::Broadcast;
 pub use server::namespace::family::Family;
+pub use server::notice::{Level, Notice};
 pub use server::pending::Pending;
 pub use server::{Gathered, Options, Recovery, Server};

@@ -2,10 +2,10 @@
 //!
 //! A bad value is one line that names the variable, the value and what is allowed; the process then ends with status 2.
 
-use super::log::visible;
 use super::network::Network;
 use crate::io::redis::RedisOptions;
 use crate::limits::Limits;
+use crate::server::notice::visible;
 use crate::server::redis::commands::Names;
 use crate::server::{Cors, Options, Recovery, Trusts};
 use std::fmt;
@@ -124,7 +124,7 @@ const HEARTBEATS: Allowed = Allowed::Number(100, 3_600_000);
 const FLAG: Allowed = Allowed::OneOf(&["0", "1"]);
 
 /// All variables, in the order in which people look for them.
-pub const VARIABLES: [Variable; 24] = [
+pub const VARIABLES: [Variable; 25] = [
     var("HOST", "0.0.0.0", Allowed::Address, "address to listen on"),
     var("PORT", "3000", PORTS, "port to listen on"),
     var("AUTOSTART", "0", FLAG, "1 starts the server without waiting for `start`"),
@@ -178,6 +178,12 @@ pub const VARIABLES: [Variable; 24] = [
     ),
     var("PING_INTERVAL_MS", "25000", HEARTBEATS, "from a pong to the next ping"),
     var("PING_TIMEOUT_MS", "20000", HEARTBEATS, "for a pong to arrive"),
+    var(
+        "KEEP_ALIVE_MS",
+        "75000",
+        Allowed::Number(1_000, 3_600_000),
+        "how long an HTTP connection may rest between two requests; a proxy in front must close its own sooner",
+    ),
     var(
         "MAX_PAYLOAD",
         "1000000",
@@ -236,6 +242,8 @@ pub struct Config {
     pub ping_interval_ms: u64,
     /// Milliseconds.
     pub ping_timeout_ms: u64,
+    /// Milliseconds.
+    pub keep_alive_ms: u64,
     /// Bytes.
     pub max_payload: usize,
     /// Milliseconds; 0 is off.
@@ -340,6 +348,7 @@ impl Config {
             },
             ping_interval_ms: number("PING_INTERVAL_MS"),
             ping_timeout_ms: number("PING_TIMEOUT_MS"),
+            keep_alive_ms: number("KEEP_ALIVE_MS"),
             max_payload: size("MAX_PAYLOAD"),
             recovery_window_ms: number("RECOVERY_WINDOW_MS"),
             max_connections: size("MAX_CONNECTIONS"),
@@ -360,6 +369,7 @@ impl Config {
         let defaults = Limits::default();
         let limits = Limits {
             max_payload: self.max_payload,
+            idle_ms: self.keep_alive_ms,
             connections: self.max_connections,
             unsent_bytes: defaults.unsent_bytes.max(self.max_payload.saturating_mul(4)),
             ..defaults
@@ -405,6 +415,7 @@ mod tests {
         assert_eq!(options.ping_timeout_ms, defaults.ping_timeout_ms);
         assert_eq!(options.limits.max_payload, defaults.limits.max_payload);
         assert_eq!(options.limits.connections, defaults.limits.connections);
+        assert_eq!(options.limits.idle_ms, defaults.limits.idle_ms);
         assert_eq!(options.recovery.unwrap().window_ms, defaults.recovery.unwrap().window_ms);
     }
 

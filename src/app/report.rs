@@ -248,6 +248,11 @@ impl Page {
             ("rill_log_repeats_total", "Entries that repeat earlier ones, skipped.", &m.log_repeats),
             ("rill_log_unreadable_total", "Entries that could not be read, skipped.", &m.log_unreadable),
             ("rill_log_holes_total", "Times that a log had lost entries before they were read.", &m.log_holes),
+            (
+                "rill_requests_repeated_total",
+                "Requests that came again after their connection broke, not taken for new ones.",
+                &m.requests_repeated,
+            ),
             ("rill_requests_forwarded_total", "Requests passed on to the server that has the session.", &m.forwarded),
         ] {
             self.one("counter", name, help, counter.get());

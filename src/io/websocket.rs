@@ -94,7 +94,7 @@ pub async fn serve(stream: TcpStream, early: Vec<u8>, connection: Arc<Connection
         connection.handle(connection.server().now(), Input::SocketClosed(via));
     }
     if last {
-        linger(&mut stream).await;
+        let _ = linger(&mut stream).await;
     }
 }
 

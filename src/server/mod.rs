@@ -19,6 +19,7 @@ pub mod cluster;
 pub mod log;
 pub mod metrics;
 pub mod namespace;
+pub mod notice;
 pub mod options;
 pub mod pending;
 pub mod recovery;
@@ -47,6 +48,8 @@ use log::streams::Streams;
 use metrics::Metrics;
 use namespace::Namespace;
 use namespace::family::Family;
+use namespace::hash::Keyed;
+use notice::Notice;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -86,6 +89,8 @@ pub(crate) struct Core {
     looked: AtomicU64,
     /// What [`Server::now`] said last, in milliseconds.
     recent: AtomicU64,
+    /// Hashes requests, to know them again.
+    prints: Keyed,
 }
 
 impl Core {
@@ -95,18 +100,25 @@ impl Core {
         Time(self.recent.load(Ordering::Relaxed))
     }
 
+    /// How long the log must remember: a client may come back at the end of the window with a position that was confirmed by the pong before
+    /// the one that it failed to send.
+    pub(crate) fn retention_ms(&self) -> u64 {
+        let window = self.options.recovery.as_ref().map_or(0, |recovery| recovery.window_ms);
+        window.saturating_add(self.options.heartbeat_ms().saturating_mul(2)).saturating_add(MARGIN)
+    }
+
     /// Has a task polled to its end, with no lock held.
     pub(crate) fn spawn(&self, task: Task) {
         let spawner = self.spawner.read().unwrap_or_else(PoisonError::into_inner).clone();
         match spawner {
             Some(spawn) => spawn(task),
-            None => self.log("[SERVER] a handler that waits is not run: the server was given nothing to run it on"),
+            None => self.log(&Notice::NothingRuns),
         }
     }
 
-    pub(crate) fn log(&self, line: &str) {
+    pub(crate) fn log(&self, notice: &Notice) {
         if let Some(log) = &self.options.log {
-            log(line);
+            log(notice);
         }
     }
 }
@@ -164,6 +176,7 @@ impl Server {
             next_namespace: AtomicU64::new(1),
             looked: AtomicU64::new(0),
             recent: AtomicU64::new(0),
+            prints: Keyed::default(),
         };
         core.recent.store((core.clock)().0, Ordering::Relaxed);
         Server(Arc::new(Inner {
@@ -387,11 +400,8 @@ impl Server {
         }
     }
 
-    /// How long the log must remember: a client may come back at the end of the window with a position that was confirmed by the pong before
-    /// the one that it failed to send.
     fn retention_ms(&self) -> u64 {
-        let window = self.options().recovery.as_ref().map_or(0, |recovery| recovery.window_ms);
-        window.saturating_add(self.options().heartbeat_ms().saturating_mul(2)).saturating_add(MARGIN)
+        self.core().retention_ms()
     }
 
     /// What runs the futures of handlers from now on; [`run`](crate::run) sees to it.
@@ -440,12 +450,16 @@ impl Server {
         &self.0.core.uid
     }
 
-    pub(crate) fn log(&self, line: &str) {
-        self.core().log(line);
+    pub(crate) fn log(&self, notice: &Notice) {
+        self.core().log(notice);
     }
 
     fn random(&self) -> &Random {
         &self.0.core.random
+    }
+
+    fn prints(&self) -> &Keyed {
+        &self.0.core.prints
     }
 
     fn next_number(&self) -> u64 {
