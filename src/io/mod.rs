@@ -1,18 +1,19 @@
 //! Floor 4: the shells. Sockets, tokio, the clock and the operating system's randomness; everything that is decided is decided below.
 //!
-//! [`run`] accepts connections and gives each a task, [`run_on`] on the threads of [`workers`]. [`http`] reads requests in the time that
-//! `deadline` gives them, `routes` and `cors` say what is answered, and a connection that upgrades becomes a [`websocket`]; `relay` wakes many
+//! [`run`] accepts connections and gives each a task, [`run_on`] on the threads of [`workers`]. `http` reads requests in the time that
+//! `deadline` gives them, `routes` and `cors` say what is answered, and a connection that upgrades becomes a `websocket`; `relay` wakes many
 //! of them together. One more task sleeps until the server's next deadline. [`redis`] carries a log that servers share; `forward` hands a request
 //! to the server of the cluster that has its session.
 
 mod cors;
 mod deadline;
 mod forward;
-pub mod http;
+mod http;
 pub mod redis;
 mod relay;
 mod routes;
-pub mod websocket;
+mod stream;
+mod websocket;
 pub mod workers;
 
 use crate::id::{Clock, Random, Spawner, Time};
@@ -152,7 +153,9 @@ impl Door {
                     let _ = stream.set_nodelay(true);
                     let full = self.tasks.len() >= self.server.options().limits.tcp_connections();
                     let (server, stopping) = (self.server.clone(), self.stopping.clone());
-                    let serve = move |stream| http::Http::new(stream, server, peer.ip()).serve(stopping, full);
+                    let serve = move |stream: TcpStream| {
+                        http::Http::new(stream.into(), server, peer.ip()).serve(stopping, full)
+                    };
                     match self.workers.next() {
                         None => drop(self.tasks.spawn(serve(stream))),
                         Some(worker) => {
