@@ -9,6 +9,7 @@ use super::deadline::{Deadline, Pace};
 use super::routes;
 use super::stream::Stream;
 use super::websocket::{self, Begin};
+use super::workers::timeout;
 use crate::codec::chunked::{ChunkError, Chunked};
 use crate::codec::http::{self, Body, Head, HeadError, Response};
 use crate::limits::Limits;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 /// What happens to the connection after a request.
 pub(super) enum Flow {

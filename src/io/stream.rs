@@ -2,6 +2,7 @@
 //!
 //! Two kinds and no type parameter: the machinery above exists once, and a TCP socket costs a comparison more, not a call through a table.
 
+use std::any::Any;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -22,6 +23,19 @@ pub(super) enum Stream {
 }
 
 impl Stream {
+    /// Over whatever it is.
+    pub(super) fn new(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> Stream {
+        let mut stream = Some(stream);
+        if let Some(tcp) = (&mut stream as &mut dyn Any).downcast_mut::<Option<TcpStream>>().and_then(Option::take) {
+            return tcp.into();
+        }
+        match stream {
+            Some(stream) => Stream::Other(Box::pin(stream)),
+            // It was a socket, above.
+            None => Stream::Other(Box::pin(tokio::io::empty())),
+        }
+    }
+
     /// What befell a stream whose peer has nothing more to say: of a socket, an error behind its end is a reset, in answer to something sent
     /// after it.
     pub(super) fn last_error(&self) -> io::Result<()> {
@@ -34,6 +48,8 @@ impl Stream {
 
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Stream {
+        // Small packets leave at once: the protocol is a dialogue.
+        let _ = stream.set_nodelay(true);
         Stream::Tcp(stream)
     }
 }

@@ -6,6 +6,7 @@
 use super::http::linger;
 use super::relay::relayed;
 use super::stream::Stream;
+use super::workers::timeout;
 use crate::codec::engine_packet::{self, EnginePacket};
 use crate::codec::frame::Frame;
 use crate::codec::websocket;
@@ -24,7 +25,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::timeout;
 
 /// Bytes read at once, and bytes of small frames that are written together.
 const SCRATCH: usize = 64 * 1024;
