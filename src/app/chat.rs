@@ -3,27 +3,33 @@
 //! Events: `join(room)`, `leave(room)`, `rooms()`, `message({room?, text})`, `whoami()`, each with an optional acknowledgement `{ok, …}` or
 //! `{ok: false, error}`. The server sends `message({room, from, text, at})`.
 
+use super::console::notice::Said;
 use crate::codec::args::Args;
 use crate::id::{Room, SocketId};
 use crate::limits::Limits;
 use crate::proto::reason::Reason;
-use crate::server::Log;
 use crate::server::client::handler::{Event, Handler};
 use crate::server::client::socket::{EmitError, Socket};
 use crate::server::namespace::Namespace;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+/// Hears what happens to clients.
+pub type Hears = Arc<dyn Fn(Said) + Send + Sync>;
+
 /// The application's handler.
 pub struct Chat {
     /// Hears of connects, disconnects and joins; `None` in production.
-    pub log: Option<Log>,
+    pub log: Option<Hears>,
 }
 
 impl Handler for Chat {
     fn connect(&self, socket: &Socket) {
-        let again = if socket.recovered() { " again" } else { "" };
-        self.note(&format!("{} connected{again} from {}", socket.id(), socket.connection().handshake.address));
+        self.note(|| Said::Connected {
+            id: socket.id().clone(),
+            again: socket.recovered(),
+            address: socket.connection().handshake.address.to_string(),
+        });
     }
 
     fn event(&self, socket: &Socket, event: Event<'_>) {
@@ -47,14 +53,14 @@ impl Handler for Chat {
     }
 
     fn disconnect(&self, socket: &Socket, reason: Reason) {
-        self.note(&format!("{} disconnected: {reason}", socket.id()));
+        self.note(|| Said::Disconnected { id: socket.id().clone(), reason });
     }
 }
 
 impl Chat {
-    fn note(&self, line: &str) {
+    fn note(&self, said: impl FnOnce() -> Said) {
         if let Some(log) = &self.log {
-            log(&format!("[CLIENT] {line}"));
+            log(said());
         }
     }
 
@@ -66,14 +72,14 @@ impl Chat {
             return Err("this room is another client's own".to_owned());
         }
         socket.join(room.as_str()).map_err(|error| error.to_string())?;
-        self.note(&format!("{} joined {room}", socket.id()));
+        self.note(|| Said::Joined { id: socket.id().clone(), room: room.clone() });
         Ok(json!({"ok": true, "room": room}))
     }
 
     fn leave(&self, socket: &Socket, args: &Args) -> Result<Value, String> {
         let room = room(socket, args.value(0))?;
         socket.leave(room.as_str()).map_err(|error| error.to_string())?;
-        self.note(&format!("{} left {room}", socket.id()));
+        self.note(|| Said::Left { id: socket.id().clone(), room: room.clone() });
         Ok(json!({"ok": true, "room": room}))
     }
 }
@@ -145,6 +151,7 @@ mod tests {
     use crate::server::client::connection::{Connection, Write};
     use crate::server::client::handshake::Handshake;
     use crate::server::log::memory::MemoryStreams;
+    use crate::server::notice::Line;
     use crate::server::{Options, Server};
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicU8, Ordering};
@@ -159,7 +166,7 @@ mod tests {
         let server = Server::new(options, streams, clock, random);
         let lines = Arc::new(Mutex::new(Vec::new()));
         let kept = lines.clone();
-        let log: Log = Arc::new(move |line| kept.lock().unwrap().push(line.to_owned()));
+        let log: Hears = Arc::new(move |said| kept.lock().unwrap().push(Line::from(said).to_string()));
         server.of("/").handle(Chat { log: Some(log) });
         (server, lines)
     }

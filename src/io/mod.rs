@@ -19,6 +19,7 @@ pub mod workers;
 
 use crate::id::{Clock, Random, Spawner, Time};
 use crate::server::log::memory::MemoryStreams;
+use crate::server::notice::Notice;
 use crate::server::{Options, Server};
 use service::{GOODBYE, LAST_WORDS};
 use std::future::{Future, poll_fn};
@@ -168,7 +169,7 @@ impl Door {
                     }
                 }
                 Poll::Ready(Err(error)) => {
-                    self.server.log(&format!("[SERVER] can't accept a connection: {error}"));
+                    self.server.log(&Notice::CantAccept { reason: error.to_string() });
                     let waker = cx.waker().clone();
                     tokio::spawn(async move {
                         sleep(Duration::from_millis(100)).await;

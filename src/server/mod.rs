@@ -17,6 +17,7 @@ pub mod cluster;
 pub mod log;
 pub mod metrics;
 pub mod namespace;
+pub mod notice;
 pub mod options;
 pub mod recovery;
 pub mod redis;
@@ -44,6 +45,7 @@ use log::streams::Streams;
 use metrics::Metrics;
 use namespace::Namespace;
 use namespace::hash::Keyed;
+use notice::Notice;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -99,13 +101,13 @@ impl Core {
         let spawner = self.spawner.read().unwrap_or_else(PoisonError::into_inner).clone();
         match spawner {
             Some(spawn) => spawn(task),
-            None => self.log("[SERVER] a handler that waits is not run: the server was given nothing to run it on"),
+            None => self.log(&Notice::NothingRuns),
         }
     }
 
-    pub(crate) fn log(&self, line: &str) {
+    pub(crate) fn log(&self, notice: &Notice) {
         if let Some(log) = &self.options.log {
-            log(line);
+            log(notice);
         }
     }
 }
@@ -436,8 +438,8 @@ impl Server {
         &self.0.core.uid
     }
 
-    pub(crate) fn log(&self, line: &str) {
-        self.core().log(line);
+    pub(crate) fn log(&self, notice: &Notice) {
+        self.core().log(notice);
     }
 
     fn random(&self) -> &Random {

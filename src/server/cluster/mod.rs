@@ -11,6 +11,7 @@ use crate::proto::session::Input;
 use crate::server::log::entry::{Entry, Member, Posted};
 use crate::server::log::seen::{Numbers, Samples, after_first};
 use crate::server::log::streams::{Command, Done, Item, Key, Reply};
+use crate::server::notice::Notice;
 use crate::server::{Core, Server, lock};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -371,8 +372,13 @@ impl Server {
         if last == 0 || still <= self.options().heartbeat_ms() || !self.core().streams.shared() {
             return;
         }
-        self.log(&format!("[SERVER] stood still for {} s: its clients come back and recover", still / 1_000));
-        for connection in self.connections() {
+        let connections = self.connections();
+        // It may have been stopped for so long.
+        if connections.is_empty() {
+            return;
+        }
+        self.log(&Notice::StoodStill { seconds: still / 1_000 });
+        for connection in connections {
             connection.handle(now, Input::Abort(Reason::TransportClose));
         }
     }

@@ -23,6 +23,7 @@ use crate::server::log::seen::{Numbers, SENDERS, after_first};
 use crate::server::log::streams::{Command, Done, Item, Key, PAGE, Reply, StreamError};
 use crate::server::namespace::Namespace;
 use crate::server::namespace::hub::Hub;
+use crate::server::notice::Notice;
 use crate::server::recovery::record::Refused;
 use crate::server::recovery::restore::UNTIDY;
 use std::collections::{BTreeSet, HashSet, VecDeque};
@@ -582,11 +583,7 @@ impl Namespace {
         hub.reading.tail.clear();
         drop(hub);
         self.core.metrics.log_holes.one();
-        self.core.log(&format!(
-            "[RECOVERY] the log of {} lost entries (flushed, or trimmed before they were read): its {} clients come back as new ones",
-            self.name(),
-            sockets.len()
-        ));
+        self.core.log(&Notice::LogLost { namespace: self.name().clone(), clients: sockets.len() });
         for socket in sockets {
             socket.connection().handle(self.now(), Input::Abort(Reason::TransportClose));
         }

@@ -21,6 +21,7 @@ use crate::server::log::entry::{Entry, Posted, Target};
 use crate::server::log::memory::MemoryStreams;
 use crate::server::log::streams::{Command, Done, Item, Key, Reply, StreamError, Streams};
 use crate::server::namespace::broadcast::Broadcast;
+use crate::server::notice::Notice;
 use crate::server::recovery::record::Refused;
 use crate::server::redis::pipeline::{Pipeline, Settled};
 use crate::server::{Log, Options, Recovery, Server, lock};
@@ -215,7 +216,8 @@ impl Cluster {
         let recovery = Some(Recovery { window_ms: WINDOW, ..Recovery::default() });
         let name = format!("node-{}", self.nodes.len());
         let who = name.clone();
-        let log: Option<Log> = self.loud.then(|| Arc::new(move |line: &str| println!("         {who}: {line}")) as _);
+        let log: Option<Log> =
+            self.loud.then(|| Arc::new(move |notice: &Notice| println!("         {who}: {notice}")) as _);
         let options = Options { name, recovery, log, ..Options::default() };
         let remote = Arc::new(Remote { pipeline: Mutex::new(Pipeline::new(10_000, 1 << 26)) });
         let clock = Arc::new(move || Time(ticking.load(Ordering::Relaxed)));
