@@ -96,6 +96,13 @@ impl Core {
         Time(self.recent.load(Ordering::Relaxed))
     }
 
+    /// How long the log must remember: a client may come back at the end of the window with a position that was confirmed by the pong before
+    /// the one that it failed to send.
+    pub(crate) fn retention_ms(&self) -> u64 {
+        let window = self.options.recovery.as_ref().map_or(0, |recovery| recovery.window_ms);
+        window.saturating_add(self.options.heartbeat_ms().saturating_mul(2)).saturating_add(MARGIN)
+    }
+
     /// Has a task polled to its end, with no lock held.
     pub(crate) fn spawn(&self, task: Task) {
         let spawner = self.spawner.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -385,11 +392,8 @@ impl Server {
         }
     }
 
-    /// How long the log must remember: a client may come back at the end of the window with a position that was confirmed by the pong before
-    /// the one that it failed to send.
     fn retention_ms(&self) -> u64 {
-        let window = self.options().recovery.as_ref().map_or(0, |recovery| recovery.window_ms);
-        window.saturating_add(self.options().heartbeat_ms().saturating_mul(2)).saturating_add(MARGIN)
+        self.core().retention_ms()
     }
 
     /// What runs the futures of handlers from now on; [`run`](crate::run) sees to it.
