@@ -116,7 +116,7 @@ async fn copy_both(client: &mut Stream, mut other: TcpStream, websocket: bool) -
 }
 
 /// Copies until the source ends, or the other side takes nothing for a while.
-async fn pass(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) {
+async fn pass(from: &mut (dyn AsyncRead + Send + Unpin), to: &mut (dyn AsyncWrite + Send + Unpin)) {
     let mut bytes = vec![0; 8 * 1024];
     while let Ok(n) = from.read(&mut bytes).await
         && n > 0
@@ -124,7 +124,7 @@ async fn pass(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + U
     {}
 }
 
-async fn write(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+async fn write(to: &mut (dyn AsyncWrite + Send + Unpin), bytes: &[u8]) -> io::Result<()> {
     to.write_all(bytes).await?;
     to.flush().await
 }
