@@ -55,7 +55,7 @@ pub mod server;
 
 pub use codec::args::{Args, ArgsError};
 pub use codec::to_args::Binary;
-pub use io::{run, run_on};
+pub use io::{Service, run, run_on};
 pub use limits::Limits;
 pub use proto::reason::Reason;
 pub use server::client::events::Events;
