@@ -4,7 +4,7 @@ use super::backend::Backend;
 use super::chat::{self, Chat};
 use super::config::{Config, MetricsAt};
 use super::console::{self, Command, CommandError, HELP, Input};
-use super::files::Client;
+use super::files::{Client, Page};
 use super::lists::{self, count};
 use super::log::Terminal;
 use super::monitor;
@@ -67,7 +67,8 @@ impl Operator {
             terminal.line(&trouble.to_string());
         }
         let (hides_page, hides_metrics) = (!config.page, config.metrics != MetricsAt::PublicPort);
-        let site = Arc::new(Site { client, hides_page, hides_metrics, ..Site::default() });
+        let (client, page) = (client.at(&config.path), Page::with_client_at(&config.path));
+        let site = Arc::new(Site { client, page, hides_page, hides_metrics, ..Site::default() });
         let (pages, lines) = (site.clone(), terminal.clone());
         let log: Log = Arc::new(move |line| lines.line(line));
         let options = Options {
