@@ -63,4 +63,5 @@ pub use server::client::handler::{
 pub use server::client::socket::{EmitError, Socket};
 pub use server::namespace::Namespace;
 pub use server::namespace::broadcast::Broadcast;
+pub use server::notice::{Level, Notice};
 pub use server::{Gathered, Options, Recovery, Server};

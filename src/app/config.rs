@@ -2,11 +2,11 @@
 //!
 //! A bad value is one line that names the variable, the value and what is allowed; the process then ends with status 2.
 
-use super::log::visible;
 use super::network::Network;
 use crate::codec::origin::Origin;
 use crate::io::redis::RedisOptions;
 use crate::limits::Limits;
+use crate::server::notice::visible;
 use crate::server::redis::commands::Names;
 use crate::server::{Cors, Options, Recovery, Trusts};
 use std::fmt;

@@ -16,6 +16,7 @@ use crate::limits::Limits;
 use crate::server::Server;
 use crate::server::client::connection::Connection;
 use crate::server::client::repeats::{Carrier, End};
+use crate::server::notice::Notice;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -243,7 +244,7 @@ impl Http {
         let response = match refused {
             Refused::Status(status) => Response::new(status),
             Refused::Foreign(foreign) => {
-                self.server.log_rarely(foreign as usize, || format!("[HTTP] refused {}: {foreign}", self.peer));
+                self.server.log_rarely(foreign as usize, &Notice::RefusedForeign { address: self.peer, what: foreign });
                 Response::new(foreign.status())
                     .header("Content-Type", "text/plain")
                     .body("This port speaks plain HTTP/1.1.\n")

@@ -19,6 +19,7 @@ use crate::id::{Clock, Random, Spawner, Time};
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
 use crate::server::log::memory::MemoryStreams;
+use crate::server::notice::Notice;
 use crate::server::{Options, Server};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -168,7 +169,7 @@ impl Door {
                     }
                 }
                 Poll::Ready(Err(error)) => {
-                    self.server.log(&format!("[SERVER] can't accept a connection: {error}"));
+                    self.server.log(&Notice::CantAccept { reason: error.to_string() });
                     let waker = cx.waker().clone();
                     tokio::spawn(async move {
                         sleep(Duration::from_millis(100)).await;
