@@ -384,6 +384,8 @@ impl Config {
             max_payload: self.max_payload,
             idle_ms: self.keep_alive_ms,
             connections: self.max_connections,
+            // The room application begins nothing that would have to be waited for.
+            finish_ms: 0,
             unsent_bytes: defaults.unsent_bytes.max(self.max_payload.saturating_mul(4)),
             ..defaults
         };
