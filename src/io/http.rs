@@ -1,4 +1,4 @@
-//! One TCP connection: reads requests one after the other, keeps it alive, and ends as WebSocket if a request asks for that.
+//! One connection: reads requests one after the other, keeps it alive, and ends as WebSocket if a request asks for that.
 //!
 //! RFC 9112. A read goes to a buffer of the thread; what came is kept until it is used, and a quiet connection owns no buffer. Bounds: the
 //! head (size, headers, time), the body (size, pace), the answer (pace), rest between requests; a client that breaks one gets a complete answer
@@ -7,15 +7,19 @@
 use super::Stopping;
 use super::deadline::{Deadline, Pace};
 use super::routes;
+use super::stream::Stream;
 use super::websocket::{self, Begin};
+use super::workers::timeout;
 use crate::codec::chunked::{ChunkError, Chunked};
 use crate::codec::http::{self, Body, Head, HeadError, Response};
+use crate::codec::opening::{self, Foreign, Opening};
+use crate::id::Time;
 use crate::limits::Limits;
 use crate::server::Server;
 use crate::server::client::connection::Connection;
 use crate::server::client::repeats::{Carrier, End};
 use crate::server::notice::Notice;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::IpAddr;
@@ -24,8 +28,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 /// What happens to the connection after a request.
 pub(super) enum Flow {
@@ -49,11 +52,21 @@ const USUAL_HEAD: usize = 256;
 thread_local! {
     /// What one read returned.
     static READ: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// The last second that stood in an answer, and its text.
+    static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
 }
 
 /// The connection can't be used any more: the peer is gone, too slow, or broke a bound.
 #[derive(Debug)]
 pub(super) struct Gone;
+
+/// Why a connection gets no further than its head.
+enum Refused {
+    /// The answer says so.
+    Status(u16),
+    /// It speaks something else.
+    Foreign(Foreign),
+}
 
 /// Why there is no body.
 #[derive(Debug)]
@@ -73,9 +86,9 @@ impl From<ChunkError> for NoBody {
     }
 }
 
-/// A TCP connection that carries HTTP.
-pub struct Http {
-    stream: TcpStream,
+/// A connection that carries HTTP.
+pub(super) struct Http {
+    stream: Stream,
     /// What has been read and not used: the next request, or a part of it.
     buffer: Vec<u8>,
     deadline: Deadline,
@@ -89,8 +102,7 @@ pub struct Http {
 
 impl Http {
     /// A connection that was just accepted.
-    #[must_use]
-    pub fn new(stream: TcpStream, server: Server, peer: IpAddr) -> Http {
+    pub(super) fn new(stream: Stream, server: Server, peer: IpAddr) -> Http {
         Http {
             stream,
             buffer: Vec::new(),
@@ -114,11 +126,7 @@ impl Http {
     }
 
     /// Answers requests until the connection ends, or is a WebSocket's; with what came behind the request for that.
-    async fn answer_all(
-        mut self,
-        stopping: Stopping,
-        full: bool,
-    ) -> Option<(TcpStream, Vec<u8>, Arc<Connection>, Begin)> {
+    async fn answer_all(mut self, stopping: Stopping, full: bool) -> Option<(Stream, Vec<u8>, Arc<Connection>, Begin)> {
         let websocket = self.answer_each(stopping, full).await;
         if let Some(carrier) = &self.carrier {
             carrier.ends(self.server.now(), self.end);
@@ -168,49 +176,81 @@ impl Http {
             let Some(Ok(_)) = first.await else { return Ok(None) };
         }
         let mut looked = 0;
+        let mut opened = !fresh;
         let found = self.within(request_ms, |http, cx| {
             loop {
+                match if opened { Opening::Http } else { http.opening() } {
+                    Opening::Http => opened = true,
+                    Opening::Foreign(foreign) => return Poll::Ready(Ok(Err(Refused::Foreign(foreign)))),
+                    Opening::Proxy(..) => continue,
+                    Opening::More => {
+                        ready!(http.poll_read(cx))?;
+                        continue;
+                    }
+                }
                 if let Some(found) = http.take_head(&mut looked) {
                     return Poll::Ready(Ok(found));
                 }
                 ready!(http.poll_read(cx))?;
             }
         });
-        match found.await.unwrap_or(Ok(Err(408)))? {
+        match found.await.unwrap_or(Ok(Err(Refused::Status(408))))? {
             Ok(head) => {
                 if let Some(carrier) = &self.carrier {
                     carrier.carries();
                 }
                 Ok(Some(head))
             }
-            Err(status) => self.refuse(status).await,
+            Err(refused) => self.refuse(refused).await,
         }
     }
 
+    /// What a new connection begins with. What a proxy says of who is behind it is taken out, and counts from then on.
+    fn opening(&mut self) -> Opening {
+        let trusts = self.server.options().trusts.as_ref();
+        let opening = opening::recognise(&self.buffer, trusts.is_some_and(|trusts| trusts(self.peer.to_canonical())));
+        if let Opening::Proxy(size, client) = opening {
+            self.buffer.drain(..size.min(self.buffer.len()));
+            self.peer = client.unwrap_or(self.peer);
+        }
+        opening
+    }
+
     /// Takes the head out of what has been read; `None`: more is needed. `looked` says how much was looked at before, in vain.
-    fn take_head(&mut self, looked: &mut usize) -> Option<Result<Head, u16>> {
+    fn take_head(&mut self, looked: &mut usize) -> Option<Result<Head, Refused>> {
         let limits = &self.server.options().limits;
         match http::find_end(&self.buffer, *looked) {
             Some(end) if end <= limits.head_bytes => {
                 let rest = self.buffer.split_off(end);
                 let head = http::parse(&self.buffer, limits.headers);
                 self.buffer = rest;
-                Some(head.map_err(|error| HeadError::status(&error)))
+                Some(head.map_err(|error| Refused::Status(HeadError::status(&error))))
             }
             None if self.buffer.len() <= limits.head_bytes => {
                 *looked = self.buffer.len();
                 None
             }
-            Some(_) | None => Some(Err(431)),
+            Some(_) | None => Some(Err(Refused::Status(431))),
         }
     }
 
     /// Answers a request that is no request, and gives the connection up.
-    async fn refuse(&mut self, status: u16) -> Result<Option<Head>, Gone> {
+    async fn refuse(&mut self, refused: Refused) -> Result<Option<Head>, Gone> {
         self.server.metrics().refused_http.one();
-        let (address, reason) = (self.peer.to_canonical().to_string(), format!("status {status}"));
-        self.server.log(&Notice::RequestRefused { address, reason });
-        self.answer(&Response::new(status), true, false).await?;
+        let response = match refused {
+            Refused::Status(status) => {
+                let (address, reason) = (self.peer.to_canonical().to_string(), format!("status {status}"));
+                self.server.log(&Notice::RequestRefused { address, reason });
+                Response::new(status)
+            }
+            Refused::Foreign(foreign) => {
+                self.server.log_rarely(foreign as usize, &Notice::RefusedForeign { address: self.peer, what: foreign });
+                Response::new(foreign.status())
+                    .header("Content-Type", "text/plain")
+                    .body("This port speaks plain HTTP/1.1.\n")
+            }
+        };
+        self.answer(&response, true, false).await?;
         let _ = linger(&mut self.stream).await;
         Err(Gone)
     }
@@ -277,7 +317,7 @@ impl Http {
         std::mem::take(&mut self.buffer)
     }
 
-    pub(super) fn stream(&mut self) -> &mut TcpStream {
+    pub(super) fn stream(&mut self) -> &mut Stream {
         &mut self.stream
     }
 
@@ -300,7 +340,7 @@ impl Http {
     pub(super) async fn answer(&mut self, response: &Response, with_body: bool, keep_alive: bool) -> Result<(), Gone> {
         let mut body = if with_body { response.body.as_ref() } else { &[] };
         let mut bytes = Vec::with_capacity(USUAL_HEAD + if body.len() <= COPIED { body.len() } else { 0 });
-        response.write_head(&mut bytes, keep_alive);
+        with_date(self.server.recently(), |date| response.write_head(&mut bytes, keep_alive, date));
         self.server.metrics().bytes_out.add(bytes.len() + body.len());
         if body.len() <= COPIED {
             bytes.extend_from_slice(std::mem::take(&mut body));
@@ -317,8 +357,14 @@ impl Http {
         let Limits { answer_ms, bytes_per_second, .. } = self.server.options().limits;
         let mut pace: Option<Pace> = None;
         let written = poll_fn(|cx| {
-            while !bytes.is_empty() {
-                match (Pin::new(&mut self.stream).poll_write(cx, bytes), &mut pace) {
+            loop {
+                let stream = Pin::new(&mut self.stream);
+                let step = match bytes.is_empty() {
+                    true => stream.poll_flush(cx).map_ok(|()| 0),
+                    false => stream.poll_write(cx, bytes),
+                };
+                match (step, &mut pace) {
+                    (Poll::Ready(Ok(_)), _) if bytes.is_empty() => return Poll::Ready(Ok(())),
                     (Poll::Ready(Ok(n)), pace) if n > 0 => {
                         bytes = bytes.get(n..).unwrap_or_default();
                         if let Some(pace) = pace {
@@ -332,7 +378,6 @@ impl Http {
                     }
                 }
             }
-            Poll::Ready(Ok(()))
         })
         .await;
         if written.is_err() {
@@ -375,7 +420,7 @@ impl Http {
                 Ok(bytes.len())
             }
             (read, _) => {
-                let left = read.and_then(|()| last_error(&self.stream));
+                let left = read.and_then(|()| self.stream.last_error());
                 self.note_end(left);
                 Err(Gone)
             }
@@ -402,28 +447,34 @@ impl Http {
     }
 }
 
-/// What befell a connection whose peer has nothing more to say: an error behind its end is a reset, in answer to something sent after it.
-fn last_error(stream: &TcpStream) -> io::Result<()> {
-    stream.take_error()?.map_or(Ok(()), Err)
+/// Hands over the time as HTTP writes it, which is made anew once a second.
+fn with_date(now: Time, write: impl FnOnce(&str)) {
+    DATE.with_borrow_mut(|(second, text)| {
+        if *second != now.0 / 1_000 {
+            *second = now.0 / 1_000;
+            *text = now.http();
+        }
+        write(text);
+    });
 }
 
 /// Ends a connection so that its peer sees the last answer: the end is announced, and what the peer still sends is read for a moment,
 /// because a socket closed with unread data sends a reset that can destroy the answer on its way. An error says that the peer broke off.
-pub(super) async fn linger(stream: &mut TcpStream) -> io::Result<()> {
+pub(super) async fn linger(stream: &mut Stream) -> io::Result<()> {
     let mut left: usize = 1024 * 1024;
     let mut waste = vec![0; 16 * 1024];
     let drain = poll_fn(|cx| {
         let mut buffer = ReadBuf::new(&mut waste);
         match Pin::new(&mut *stream).poll_shutdown(cx) {
             Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(error)) => return Poll::Ready(last_error(stream).and(Err(error))),
+            Poll::Ready(Err(error)) => return Poll::Ready(stream.last_error().and(Err(error))),
             Poll::Pending => return Poll::Pending,
         }
         while left > 0 {
             buffer.clear();
             match ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => left = left.saturating_sub(buffer.filled().len()),
-                read => return Poll::Ready(read.and_then(|()| last_error(stream))),
+                read => return Poll::Ready(read.and_then(|()| stream.last_error())),
             }
         }
         Poll::Ready(Ok(()))

@@ -13,7 +13,7 @@ use crate::app::backend::Backend;
 use crate::app::chat::{self, Chat, Hears};
 use crate::app::config::{Config, MetricsAt};
 use crate::app::door;
-use crate::app::files::Client;
+use crate::app::files::{Client, Page};
 use crate::app::monitor;
 use crate::app::pages::Site;
 use crate::app::report::{Report, seconds};
@@ -82,7 +82,8 @@ impl Operator {
             terminal.line(Said::ClientUnreadable(trouble));
         }
         let (hides_page, hides_metrics) = (!config.page, config.metrics != MetricsAt::PublicPort);
-        let site = Arc::new(Site { client, hides_page, hides_metrics, ..Site::default() });
+        let (client, page) = (client.at(&config.path), Page::with_client_at(&config.path));
+        let site = Arc::new(Site { client, page, hides_page, hides_metrics, ..Site::default() });
         let pages = site.clone();
         let log = log_to(&terminal, config.log_level);
         let options = Options {

@@ -3,6 +3,7 @@
 //!
 //! A server that is silent is dropped by the clock of this server's own heartbeats: while those don't come back, it is the log that is away.
 
+pub(crate) mod remote;
 pub(crate) mod requests;
 
 use crate::id::{Nsp, Offset, SocketId, Time};
@@ -10,7 +11,7 @@ use crate::proto::reason::Reason;
 use crate::proto::session::Input;
 use crate::server::log::entry::{Entry, Member, Posted};
 use crate::server::log::seen::{Numbers, Samples, after_first};
-use crate::server::log::streams::{Command, Done, Item, Key, Reply};
+use crate::server::log::streams::{Command, Done, Item, Key, Reply, StreamError};
 use crate::server::notice::Notice;
 use crate::server::options::UNNAMED;
 use crate::server::{Core, Server, lock};
@@ -27,6 +28,9 @@ const DEAD: u64 = 8_000;
 const TWIN: u64 = 1_000;
 /// Milliseconds that the control log and inboxes are kept.
 const KEPT: u64 = 60_000;
+
+/// Logs that the reader has not heard of; it asks all the time, where there is one.
+const FRESH: usize = 1_000_000;
 
 /// What a server reads besides the logs of its namespaces.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,6 +78,8 @@ struct State {
     address: Box<str>,
     /// The number of the last entry to each inbox and to the control log.
     sent: HashMap<Key, u64>,
+    /// Logs that have been opened since [`Server::fresh_logs`] was last asked.
+    fresh: Vec<Key>,
 }
 
 impl State {
@@ -129,9 +135,14 @@ impl Core {
         self.post_numbered(Key::Inbox(uid.clone()), entry)
     }
 
-    /// The reader must look at what there is to read: it may be waiting for something else.
-    pub(crate) fn wake_reader(&self) {
+    /// The reader must look at one more log: it may be waiting for others.
+    pub(crate) fn begin_to_read(&self, key: &Key) {
         if self.streams.shared() {
+            let mut state = lock(&self.cluster.0);
+            if state.fresh.len() < FRESH {
+                state.fresh.push(key.clone());
+            }
+            drop(state);
             self.post_to_inbox(&self.uid, Entry::Wake);
         }
     }
@@ -236,6 +247,26 @@ impl Server {
         cursors
     }
 
+    /// The logs that have been opened since this was last asked: the [`Server::cursors`] have them too.
+    #[must_use]
+    pub fn fresh_logs(&self) -> Vec<Key> {
+        std::mem::take(&mut lock(&self.core().cluster.0).fresh)
+    }
+
+    /// Where one of the [`Server::cursors`] stands; `None`: it is not read any more, or not now.
+    #[must_use]
+    pub fn cursor(&self, key: &Key, again: bool) -> Option<Offset> {
+        match key {
+            Key::Log(nsp) => {
+                let position = self.namespace(nsp)?.cursor()?;
+                Some(if again { position.before() } else { position })
+            }
+            Key::Control => lock(&self.core().cluster.0).control.position,
+            Key::Inbox(_) => lock(&self.core().cluster.0).inbox.position,
+            Key::Session(_) => None,
+        }
+    }
+
     /// Takes what was read from a shared log after `after`, one of the [`Server::cursors`].
     pub fn feed(&self, now: Time, key: &Key, after: Offset, items: Vec<Item>) {
         self.watch_clock(now);
@@ -337,6 +368,8 @@ impl Server {
         core.post_numbered(Key::Control, Entry::Member(Member { name, tag, address, clients }));
         let me = self.clone();
         let done: Done = Box::new(move |_| lock(&me.core().cluster.0).beating = false);
+        // Both die with the last that reads them.
+        let _ = core.streams.submit(self.now(), Command::Expire { key: Key::Control, ms: KEPT }, None);
         let expire = Command::Expire { key: core.side_key(Side::Inbox), ms: KEPT };
         let _ = core.streams.submit(self.now(), expire, Some(done));
     }
@@ -372,10 +405,13 @@ impl Server {
         let done: Done = Box::new(move |reply| {
             let mut state = lock(&me.core().cluster.0);
             let reader = state.reader(side);
-            if let Reply::Entries(items) = reply
-                && after_first(items, position).is_none()
-                && reader.position.is_some_and(|now| now >= position)
-            {
+            let gone = match reply {
+                Reply::Entries(items) => after_first(items, position).is_none(),
+                // Something else has its name by now.
+                Reply::Failed(StreamError::Refused) => true,
+                _ => false,
+            };
+            if gone && reader.position.is_some_and(|now| now >= position) {
                 reader.position = None;
                 reader.samples.clear();
             }
@@ -401,6 +437,31 @@ impl Server {
         for connection in connections {
             connection.handle(now, Input::Abort(Reason::TransportClose));
         }
+    }
+
+    /// Takes notice that a shared log has refused a command of this server. Whoever carries commands to the log calls this, beside what hears
+    /// the reply.
+    pub fn refused(&self, command: &Command, error: StreamError) {
+        let Command::XAdd { key, posted, .. } = command else { return };
+        match key {
+            Key::Log(nsp) => {
+                if let Some(namespace) = self.namespace(nsp) {
+                    namespace.not_written(posted.seq, error);
+                }
+            }
+            // They are read from where they begin, and made again where they are missing.
+            Key::Control | Key::Inbox(_) | Key::Session(_) if error == StreamError::Exhausted => {
+                let delete = Command::Expire { key: key.clone(), ms: 0 };
+                let _ = self.core().streams.submit(self.now(), delete, None);
+            }
+            Key::Control | Key::Inbox(_) | Key::Session(_) => {}
+        }
+    }
+
+    /// What a log that has no memory left can be given back: commands that cut the logs which this server reads.
+    #[must_use]
+    pub fn make_room(&self) -> Vec<Command> {
+        self.namespaces().iter().filter_map(|namespace| namespace.make_room()).collect()
     }
 
     /// Tells the others that this server goes.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// Names of rooms. Nearly always there is one, which needs no list of its own.
+/// Names of rooms: one, or a list of them, made of texts. Nearly always there is one, which needs no list of its own.
 #[derive(Clone, Debug, Default)]
 pub enum Rooms {
     /// No room.
@@ -22,6 +22,14 @@ pub enum Rooms {
 }
 
 impl Rooms {
+    /// Adds rooms.
+    pub fn add(&mut self, rooms: Rooms) {
+        match self {
+            Rooms::None => *self = rooms,
+            Rooms::One(_) | Rooms::Many(_) => rooms.iter().for_each(|room| self.push(room.clone())),
+        }
+    }
+
     /// Adds a room.
     pub fn push(&mut self, room: Room) {
         *self = match std::mem::take(self) {
@@ -55,22 +63,58 @@ impl PartialEq for Rooms {
 
 impl Eq for Rooms {}
 
-impl From<Vec<Room>> for Rooms {
-    fn from(mut rooms: Vec<Room>) -> Rooms {
+impl<T: Into<Room>> From<Vec<T>> for Rooms {
+    fn from(mut rooms: Vec<T>) -> Rooms {
         match (rooms.pop(), rooms.is_empty()) {
             (None, _) => Rooms::None,
-            (Some(room), true) => Rooms::One(room),
+            (Some(room), true) => Rooms::One(room.into()),
             (Some(room), false) => {
                 rooms.push(room);
-                Rooms::Many(rooms)
+                Rooms::Many(rooms.into_iter().map(T::into).collect())
             }
         }
     }
 }
 
-impl FromIterator<Room> for Rooms {
-    fn from_iter<I: IntoIterator<Item = Room>>(rooms: I) -> Rooms {
-        Rooms::Many(rooms.into_iter().collect())
+impl<T: Into<Room>, const N: usize> From<[T; N]> for Rooms {
+    fn from(rooms: [T; N]) -> Rooms {
+        Vec::from(rooms).into()
+    }
+}
+
+impl From<&str> for Rooms {
+    fn from(room: &str) -> Rooms {
+        Rooms::One(room.into())
+    }
+}
+
+impl From<String> for Rooms {
+    fn from(room: String) -> Rooms {
+        Rooms::One(room.into())
+    }
+}
+
+impl From<Room> for Rooms {
+    fn from(room: Room) -> Rooms {
+        Rooms::One(room)
+    }
+}
+
+impl From<&Room> for Rooms {
+    fn from(room: &Room) -> Rooms {
+        Rooms::One(room.clone())
+    }
+}
+
+impl From<&SocketId> for Rooms {
+    fn from(id: &SocketId) -> Rooms {
+        Rooms::One(id.room())
+    }
+}
+
+impl<T: Into<Room>> FromIterator<T> for Rooms {
+    fn from_iter<I: IntoIterator<Item = T>>(rooms: I) -> Rooms {
+        rooms.into_iter().map(T::into).collect::<Vec<Room>>().into()
     }
 }
 
@@ -302,9 +346,20 @@ impl Entry {
                     |socket: &RemoteSocket| -> usize { socket.rooms.iter().map(|r| 4 + r.as_str().len()).sum() };
                 sockets.iter().map(|socket| 1_024 + names(socket) + value_weight(&socket.data)).sum()
             }
+            Entry::Join { rooms, .. } | Entry::Leave { rooms, .. } => names_weight(rooms),
             _ => 0,
         };
-        text + attachments + size_of::<Posted>() + 64
+        let target = match self {
+            Entry::Broadcast { to, .. }
+            | Entry::Passing { to, .. }
+            | Entry::Ask { to, .. }
+            | Entry::Join { to, .. }
+            | Entry::Leave { to, .. }
+            | Entry::Disconnect { to, .. }
+            | Entry::Fetch { to, .. } => names_weight(&to.rooms) + names_weight(&to.except),
+            _ => 0,
+        };
+        text + target + attachments + size_of::<Posted>() + 64
     }
 
     /// The binary in it.
@@ -320,6 +375,11 @@ impl Entry {
             _ => &[],
         }
     }
+}
+
+/// About how many bytes the names take.
+fn names_weight(rooms: &[Room]) -> usize {
+    rooms.iter().map(|room| 4 + room.as_str().len()).sum()
 }
 
 /// About how many bytes a value takes.
