@@ -52,6 +52,9 @@ pub struct Limits {
     pub waiting_events: usize,
     /// Their bytes.
     pub waiting_event_bytes: usize,
+    /// When a server stops, how long that waits for what handlers have begun, after the connections are gone. Then it goes on by itself, as long as
+    /// its runtime does. 0: it is not waited for.
+    pub finish_ms: u64,
     /// Entries of one log, whatever their age; recovery across what was dropped is refused.
     pub log_entries: usize,
     /// Packets that wait for a log that is away. At the limit: emit returns an error.
@@ -101,6 +104,7 @@ impl Default for Limits {
             pending_acks: 10_000,
             waiting_events: 100,
             waiting_event_bytes: 1024 * 1024,
+            finish_ms: 3_000,
             log_entries: 1_000_000,
             log_waiting: 10_000,
             log_waiting_bytes: 64 * 1024 * 1024,

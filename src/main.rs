@@ -1,9 +1,10 @@
 //! The server `rill`: reads the environment, then hands over to the operator. `rill help` tells the rest.
 
 use rill::app::config::{Config, table};
-use rill::app::log::Terminal;
+use rill::app::console::notice::Said;
+use rill::app::console::operator::Operator;
+use rill::app::console::terminal::Terminal;
 use rill::app::network::reachable;
-use rill::app::operator::Operator;
 use rill::app::process::file_limit;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -64,9 +65,7 @@ fn serve() {
 /// Each connection is an open file.
 fn warn_of_file_limit(connections: usize, terminal: &Terminal) {
     if let Some(soft) = file_limit().filter(|soft| *soft < connections) {
-        terminal.line(&format!(
-            "[SERVER] open files are limited to {soft}, so connections too (MAX_CONNECTIONS is {connections})"
-        ));
+        terminal.line(Said::FileLimit { files: soft, connections });
     }
 }
 

@@ -2,10 +2,10 @@
 //!
 //! A bad value is one line that names the variable, the value and what is allowed; the process then ends with status 2.
 
-use super::log::visible;
 use super::network::Network;
 use crate::io::redis::RedisOptions;
 use crate::limits::Limits;
+use crate::server::notice::visible;
 use crate::server::redis::commands::Names;
 use crate::server::{Cors, Options, Recovery, Trusts};
 use std::fmt;
@@ -371,6 +371,8 @@ impl Config {
             max_payload: self.max_payload,
             idle_ms: self.keep_alive_ms,
             connections: self.max_connections,
+            // The room application begins nothing that would have to be waited for.
+            finish_ms: 0,
             unsent_bytes: defaults.unsent_bytes.max(self.max_payload.saturating_mul(4)),
             ..defaults
         };

@@ -3,6 +3,7 @@
 //! Time limits begin anew with every request, and hardly any is ever reached: most requests are there at once, and wait for nothing. So the
 //! timer is not taken back when a wait ends. If it fires too soon for what is waited for by then, it is set again.
 
+use super::workers;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,7 +19,7 @@ pub(super) struct Deadline {
 impl Deadline {
     /// Whether `due` has come. If not, the task is woken then, and maybe before.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, due: Instant) -> Poll<()> {
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(workers::own(|| sleep_until(due))));
         if timer.is_elapsed() || timer.deadline() > due {
             timer.as_mut().reset(due);
         }

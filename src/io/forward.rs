@@ -5,15 +5,16 @@
 
 use super::http::{Flow, Gone, Http, NoBody};
 use super::routes;
+use super::stream::Stream;
 use crate::codec::http::{Head, Method};
 use std::fmt::Write as _;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
 /// For the other server to accept: it is near.
@@ -90,8 +91,8 @@ fn rewritten(method: &str, head: &Head, length: usize, peer: &str) -> String {
 
 /// Copies in both directions until one side ends; false: the other server ended before it said anything. Only a WebSocket's client may say
 /// more than its request: else it could speak to the other server itself.
-async fn copy_both(client: &mut TcpStream, mut other: TcpStream, websocket: bool) -> bool {
-    let (mut from_client, mut to_client) = client.split();
+async fn copy_both(client: &mut Stream, mut other: TcpStream, websocket: bool) -> bool {
+    let (mut from_client, mut to_client) = tokio::io::split(client);
     let (mut from_other, mut to_other) = other.split();
     let mut up = pin!(async {
         match websocket {
@@ -115,12 +116,17 @@ async fn copy_both(client: &mut TcpStream, mut other: TcpStream, websocket: bool
 }
 
 /// Copies until the source ends, or the other side takes nothing for a while.
-async fn pass(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>) {
+async fn pass(from: &mut (dyn AsyncRead + Send + Unpin), to: &mut (dyn AsyncWrite + Send + Unpin)) {
     let mut bytes = vec![0; 8 * 1024];
     while let Ok(n) = from.read(&mut bytes).await
         && n > 0
-        && matches!(timeout(STUCK, to.write_all(bytes.get(..n).unwrap_or_default())).await, Ok(Ok(())))
+        && matches!(timeout(STUCK, write(to, bytes.get(..n).unwrap_or_default())).await, Ok(Ok(())))
     {}
+}
+
+async fn write(to: &mut (dyn AsyncWrite + Send + Unpin), bytes: &[u8]) -> io::Result<()> {
+    to.write_all(bytes).await?;
+    to.flush().await
 }
 
 #[cfg(test)]

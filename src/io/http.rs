@@ -1,4 +1,4 @@
-//! One TCP connection: reads requests one after the other, keeps it alive, and ends as WebSocket if a request asks for that.
+//! One connection: reads requests one after the other, keeps it alive, and ends as WebSocket if a request asks for that.
 //!
 //! RFC 9112. A read goes to a buffer of the thread; what came is kept until it is used, and a quiet connection owns no buffer. Bounds: the
 //! head (size, headers, time), the body (size, pace), the answer (pace), rest between requests; a client that breaks one gets a complete answer
@@ -7,7 +7,9 @@
 use super::Stopping;
 use super::deadline::{Deadline, Pace};
 use super::routes;
+use super::stream::Stream;
 use super::websocket::{self, Begin};
+use super::workers::timeout;
 use crate::codec::chunked::{ChunkError, Chunked};
 use crate::codec::http::{self, Body, Head, HeadError, Response};
 use crate::limits::Limits;
@@ -23,8 +25,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 /// What happens to the connection after a request.
 pub(super) enum Flow {
@@ -72,9 +73,9 @@ impl From<ChunkError> for NoBody {
     }
 }
 
-/// A TCP connection that carries HTTP.
-pub struct Http {
-    stream: TcpStream,
+/// A connection that carries HTTP.
+pub(super) struct Http {
+    stream: Stream,
     /// What has been read and not used: the next request, or a part of it.
     buffer: Vec<u8>,
     deadline: Deadline,
@@ -88,8 +89,7 @@ pub struct Http {
 
 impl Http {
     /// A connection that was just accepted.
-    #[must_use]
-    pub fn new(stream: TcpStream, server: Server, peer: IpAddr) -> Http {
+    pub(super) fn new(stream: Stream, server: Server, peer: IpAddr) -> Http {
         Http {
             stream,
             buffer: Vec::new(),
@@ -113,11 +113,7 @@ impl Http {
     }
 
     /// Answers requests until the connection ends, or is a WebSocket's; with what came behind the request for that.
-    async fn answer_all(
-        mut self,
-        stopping: Stopping,
-        full: bool,
-    ) -> Option<(TcpStream, Vec<u8>, Arc<Connection>, Begin)> {
+    async fn answer_all(mut self, stopping: Stopping, full: bool) -> Option<(Stream, Vec<u8>, Arc<Connection>, Begin)> {
         let websocket = self.answer_each(stopping, full).await;
         if let Some(carrier) = &self.carrier {
             carrier.ends(self.server.now(), self.end);
@@ -274,7 +270,7 @@ impl Http {
         std::mem::take(&mut self.buffer)
     }
 
-    pub(super) fn stream(&mut self) -> &mut TcpStream {
+    pub(super) fn stream(&mut self) -> &mut Stream {
         &mut self.stream
     }
 
@@ -314,8 +310,14 @@ impl Http {
         let Limits { answer_ms, bytes_per_second, .. } = self.server.options().limits;
         let mut pace: Option<Pace> = None;
         let written = poll_fn(|cx| {
-            while !bytes.is_empty() {
-                match (Pin::new(&mut self.stream).poll_write(cx, bytes), &mut pace) {
+            loop {
+                let stream = Pin::new(&mut self.stream);
+                let step = match bytes.is_empty() {
+                    true => stream.poll_flush(cx).map_ok(|()| 0),
+                    false => stream.poll_write(cx, bytes),
+                };
+                match (step, &mut pace) {
+                    (Poll::Ready(Ok(_)), _) if bytes.is_empty() => return Poll::Ready(Ok(())),
                     (Poll::Ready(Ok(n)), pace) if n > 0 => {
                         bytes = bytes.get(n..).unwrap_or_default();
                         if let Some(pace) = pace {
@@ -329,7 +331,6 @@ impl Http {
                     }
                 }
             }
-            Poll::Ready(Ok(()))
         })
         .await;
         if written.is_err() {
@@ -372,7 +373,7 @@ impl Http {
                 Ok(bytes.len())
             }
             (read, _) => {
-                let left = read.and_then(|()| last_error(&self.stream));
+                let left = read.and_then(|()| self.stream.last_error());
                 self.note_end(left);
                 Err(Gone)
             }
@@ -399,28 +400,23 @@ impl Http {
     }
 }
 
-/// What befell a connection whose peer has nothing more to say: an error behind its end is a reset, in answer to something sent after it.
-fn last_error(stream: &TcpStream) -> io::Result<()> {
-    stream.take_error()?.map_or(Ok(()), Err)
-}
-
 /// Ends a connection so that its peer sees the last answer: the end is announced, and what the peer still sends is read for a moment,
 /// because a socket closed with unread data sends a reset that can destroy the answer on its way. An error says that the peer broke off.
-pub(super) async fn linger(stream: &mut TcpStream) -> io::Result<()> {
+pub(super) async fn linger(stream: &mut Stream) -> io::Result<()> {
     let mut left: usize = 1024 * 1024;
     let mut waste = vec![0; 16 * 1024];
     let drain = poll_fn(|cx| {
         let mut buffer = ReadBuf::new(&mut waste);
         match Pin::new(&mut *stream).poll_shutdown(cx) {
             Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(error)) => return Poll::Ready(last_error(stream).and(Err(error))),
+            Poll::Ready(Err(error)) => return Poll::Ready(stream.last_error().and(Err(error))),
             Poll::Pending => return Poll::Pending,
         }
         while left > 0 {
             buffer.clear();
             match ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => left = left.saturating_sub(buffer.filled().len()),
-                read => return Poll::Ready(read.and_then(|()| last_error(stream))),
+                read => return Poll::Ready(read.and_then(|()| stream.last_error())),
             }
         }
         Poll::Ready(Ok(()))

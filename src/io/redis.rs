@@ -9,6 +9,7 @@ use crate::limits::Limits;
 use crate::server::log::entry::Entry;
 use crate::server::log::streams::{Command, Done, Item, Key, PAGE, Reply, StreamError, Streams};
 use crate::server::metrics::Metrics;
+use crate::server::notice::Notice;
 use crate::server::redis::commands::{self, Names, Page, Trouble};
 use crate::server::redis::pipeline::{Pipeline, Settled};
 use crate::server::redis::resp::{Bounds, Decoder, RespError, Value};
@@ -533,7 +534,7 @@ impl Shared {
                     Key::Session(_) => format!("{}…", self.options.names.sessions),
                     key => self.options.names.of(key),
                 };
-                self.say(&format!("[REDIS] a command on {key} was refused"));
+                self.say(&Notice::RedisRefused { key });
             }
             _ => {}
         }
@@ -550,9 +551,9 @@ impl Shared {
         format!("{}:{}", self.options.host, self.options.port)
     }
 
-    fn say(&self, line: &str) {
+    fn say(&self, notice: &Notice) {
         if let Some(log) = &self.log {
-            log(line);
+            log(notice);
         }
     }
 
@@ -564,7 +565,7 @@ impl Shared {
         let again = line.trouble.take().is_some() && lines.iter().all(|line| line.up);
         drop(lines);
         if again && self.ready.load(Ordering::Relaxed) {
-            self.say(&format!("[REDIS] connected to {} again", self.place()));
+            self.say(&Notice::RedisBack { redis: self.place() });
         }
         self.tell_ready(server);
     }
@@ -586,7 +587,7 @@ impl Shared {
         }
         drop(lines);
         if tell {
-            self.say(&format!("[REDIS] can't use {}: {trouble}; trying again", self.place()));
+            self.say(&Notice::RedisTrouble { redis: self.place(), reason: trouble });
         }
         was_up
     }
@@ -595,7 +596,7 @@ impl Shared {
     fn tell_ready(&self, server: &Server) {
         let ready = || lock(&self.lines).iter().all(|line| line.up) && server.is_ready();
         if !self.ready.load(Ordering::Relaxed) && ready() && !self.ready.swap(true, Ordering::Relaxed) {
-            self.say("[REDIS] Redis Streams adapter initialized");
+            self.say(&Notice::RedisReady);
         }
     }
 }

@@ -4,6 +4,7 @@ use super::{CONNECT, Ended, Line, RedisStreams, hear_reply};
 use crate::id::Offset;
 use crate::server::lock;
 use crate::server::log::streams::{Command, Key};
+use crate::server::notice::Notice;
 use crate::server::redis::commands;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +16,7 @@ impl RedisStreams {
     /// needs it.
     pub async fn probe(self) {
         if let Err(ended) = self.look().await {
-            self.0.say(&format!("[REDIS] can't use {}: {ended}; `start` tries again", self.0.place()));
+            self.0.say(&Notice::RedisNotUsable { redis: self.0.place(), reason: ended.to_string() });
         }
     }
 

@@ -4,6 +4,7 @@ use super::cors;
 use super::forward;
 use super::http::{Flow, Gone, Http, NoBody};
 use super::websocket::Begin;
+use super::workers;
 use crate::codec::http::{Head, Method, Response};
 use crate::codec::query::Query;
 use crate::codec::{engine_packet, payload, websocket};
@@ -107,7 +108,7 @@ async fn pass_on(http: &mut Http, head: &Head, query: &Query<'_>) -> Option<Resu
     let sid = query.get("sid").filter(|_| !forward::is_forwarded(head))?;
     let owner = http.server.owner_address(sid)?;
     // Apart, because it is large, and every connection would have room for it.
-    Box::pin(forward::forward(http, head, &owner)).await
+    Box::pin(workers::all_own(forward::forward(http, head, &owner))).await
 }
 
 /// The client's address: the peer's, unless that is a proxy which is believed. Of what it says, the last counts: earlier ones are what the

@@ -17,6 +17,7 @@ pub mod cluster;
 pub mod log;
 pub mod metrics;
 pub mod namespace;
+pub mod notice;
 pub mod options;
 pub mod recovery;
 pub mod redis;
@@ -44,6 +45,7 @@ use log::streams::Streams;
 use metrics::Metrics;
 use namespace::Namespace;
 use namespace::hash::Keyed;
+use notice::Notice;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -94,18 +96,25 @@ impl Core {
         Time(self.recent.load(Ordering::Relaxed))
     }
 
+    /// How long the log must remember: a client may come back at the end of the window with a position that was confirmed by the pong before
+    /// the one that it failed to send.
+    pub(crate) fn retention_ms(&self) -> u64 {
+        let window = self.options.recovery.as_ref().map_or(0, |recovery| recovery.window_ms);
+        window.saturating_add(self.options.heartbeat_ms().saturating_mul(2)).saturating_add(MARGIN)
+    }
+
     /// Has a task polled to its end, with no lock held.
     pub(crate) fn spawn(&self, task: Task) {
         let spawner = self.spawner.read().unwrap_or_else(PoisonError::into_inner).clone();
         match spawner {
             Some(spawn) => spawn(task),
-            None => self.log("[SERVER] a handler that waits is not run: the server was given nothing to run it on"),
+            None => self.log(&Notice::NothingRuns),
         }
     }
 
-    pub(crate) fn log(&self, line: &str) {
+    pub(crate) fn log(&self, notice: &Notice) {
         if let Some(log) = &self.options.log {
-            log(line);
+            log(notice);
         }
     }
 }
@@ -383,11 +392,8 @@ impl Server {
         }
     }
 
-    /// How long the log must remember: a client may come back at the end of the window with a position that was confirmed by the pong before
-    /// the one that it failed to send.
     fn retention_ms(&self) -> u64 {
-        let window = self.options().recovery.as_ref().map_or(0, |recovery| recovery.window_ms);
-        window.saturating_add(self.options().heartbeat_ms().saturating_mul(2)).saturating_add(MARGIN)
+        self.core().retention_ms()
     }
 
     /// What runs the futures of handlers from now on; [`run`](crate::run) sees to it.
@@ -436,8 +442,8 @@ impl Server {
         &self.0.core.uid
     }
 
-    pub(crate) fn log(&self, line: &str) {
-        self.core().log(line);
+    pub(crate) fn log(&self, notice: &Notice) {
+        self.core().log(notice);
     }
 
     fn random(&self) -> &Random {

@@ -14,6 +14,7 @@ use crate::proto::session::{GetAnswer, Input, Reaction, Session, Via};
 use crate::server::client::handshake::{self, Handshake};
 use crate::server::client::repeats::{Repeats, Request, Verdict};
 use crate::server::client::socket::Socket;
+use crate::server::notice::Notice;
 use crate::server::timers::Timer;
 use crate::server::{Message, Server, lock};
 use bytes::Bytes;
@@ -230,7 +231,8 @@ impl Connection {
             Step::Pong(sockets) => sockets.iter().for_each(Socket::confirm_position),
             Step::Broken(error) => {
                 metrics.protocol_errors.one();
-                self.server.log(&format!("[CLIENT] {:?} closed: {error}", self.sid));
+                self.server
+                    .log(&Notice::ClientClosed { session: format!("{:?}", self.sid), reason: error.to_string() });
             }
             Step::Action(action, socket) => match (action, socket) {
                 (Action::Wait, _) => {}
@@ -296,7 +298,7 @@ impl Connection {
             _ if overflowed => {
                 metrics.overflows.one();
                 let bound = self.server.options().limits.unsent_bytes;
-                self.server.log(&format!("[CLIENT] {:?} cut: it did not read, and {bound} bytes waited", self.sid));
+                self.server.log(&Notice::ClientCut { session: format!("{:?}", self.sid), bytes: bound });
             }
             Reason::PingTimeout => metrics.ping_timeouts.one(),
             Reason::ParseError => metrics.protocol_errors.one(),
@@ -535,9 +537,9 @@ impl Connection {
         again
     }
 
-    fn note_repeated(&self, what: &str) {
+    fn note_repeated(&self, what: &'static str) {
         self.server.metrics().requests_repeated.one();
-        self.server.log(&format!("[HTTP] {:?}: {what}", self.sid));
+        self.server.log(&Notice::RequestRepeated { session: format!("{:?}", self.sid), what });
     }
 
     /// The transport that carries the session.

@@ -2,12 +2,12 @@
 //! ordinary terminal. What is not known is not there; what Redis holds is Redis' to count.
 
 use super::lists::{count, list};
-use super::log::visible;
-use super::process::Process;
-use super::report::{Report, age, seconds, size, sum};
+use crate::app::process::Process;
+use crate::app::report::{Report, age, seconds, size, sum};
 use crate::id::Time;
 use crate::server::cluster::Neighbour;
 use crate::server::metrics::{Metrics, RefusedReturn};
+use crate::server::notice::visible;
 use crate::server::recovery::record::Refused;
 use std::fmt::Write as _;
 

@@ -1,17 +1,18 @@
 //! The operator's loop: typed commands, signals, and the server that they drive. One command after the other, each with its answer.
 
-use super::backend::Backend;
-use super::chat::{self, Chat};
-use super::config::{Config, MetricsAt};
-use super::console::{self, Command, CommandError, HELP, Input};
-use super::files::Client;
-use super::lists::{self, count};
-use super::log::Terminal;
-use super::monitor;
-use super::pages::Site;
-use super::report::{Report, seconds};
+use super::command::{self, Command, CommandError, HELP, Input};
+use super::lists;
+use super::notice::Said;
 use super::status::{self, Facts};
+use super::terminal::Terminal;
 use super::top::{self, Top};
+use crate::app::backend::Backend;
+use crate::app::chat::{self, Chat, Hears};
+use crate::app::config::{Config, MetricsAt};
+use crate::app::files::Client;
+use crate::app::monitor;
+use crate::app::pages::Site;
+use crate::app::report::{Report, seconds};
 use crate::id::Random;
 use crate::io;
 use crate::io::workers::Workers;
@@ -28,9 +29,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// What to do where nobody could type anything.
-const NO_INPUT: &str = "there is no input to type `start` into. AUTOSTART=1 starts without; `docker run -it`, or stdin_open and tty in a compose \
-    file, give one; SIGUSR1 starts it now, SIGTERM ends it";
 /// For what waits for Redis to be written at the end.
 const FLUSH: Duration = Duration::from_secs(2);
 /// How long the end may take, whatever holds it up.
@@ -53,7 +51,7 @@ pub struct Operator {
     main: Arc<Namespace>,
     backend: Backend,
     /// What is to be said of the log.
-    choice: Option<String>,
+    choice: Option<Said>,
     site: Arc<Site>,
     terminal: Arc<Terminal>,
     running: Option<Running>,
@@ -71,12 +69,12 @@ impl Operator {
     pub fn new(config: Config, terminal: Arc<Terminal>) -> Operator {
         let (client, trouble) = Client::find(config.client_dir.as_deref());
         if let Some(trouble) = trouble {
-            terminal.line(&trouble.to_string());
+            terminal.line(Said::ClientUnreadable(trouble));
         }
         let (hides_page, hides_metrics) = (!config.page, config.metrics != MetricsAt::PublicPort);
         let site = Arc::new(Site { client, hides_page, hides_metrics, ..Site::default() });
-        let (pages, lines) = (site.clone(), terminal.clone());
-        let log: Log = Arc::new(move |line| lines.line(line));
+        let pages = site.clone();
+        let log = log_to(&terminal);
         let options = Options {
             pages: Some(Arc::new(move |head| pages.respond(head))),
             log: Some(log.clone()),
@@ -91,7 +89,9 @@ impl Operator {
         if let Some(address) = &config.advertise {
             server.set_address(address);
         }
-        let main = server.of("/").handle(Chat { log: config.development.then_some(log) });
+        let lines = terminal.clone();
+        let hears: Hears = Arc::new(move |said| lines.line(said));
+        let main = server.of("/").handle(Chat { log: config.development.then_some(hears) });
         let _ = site.server.set(server.clone());
         let _ = site.backend.set(backend.clone());
         Operator {
@@ -115,13 +115,13 @@ impl Operator {
         let (sender, mut inputs) = mpsc::channel(64);
         let listens = watch_signals(&sender, &self.ending)
             .and_then(|()| watch_size(self.terminal.clone()))
-            .and_then(|()| console::read_lines(sender));
+            .and_then(|()| command::read_lines(sender));
         if let Err(error) = listens {
-            self.terminal.line(&format!("[SERVER] can't listen to the operator: {error}"));
+            self.terminal.line(Said::CantHear { reason: error.to_string() });
             return 1;
         }
-        if let Some(line) = &self.choice {
-            self.terminal.line(line);
+        if let Some(said) = self.choice.take() {
+            self.terminal.line(said);
         }
         if !self.serve_metrics().await {
             return 1;
@@ -142,7 +142,7 @@ impl Operator {
         }
         end_surely();
         self.stop(true).await;
-        self.terminal.line("[SERVER] goodbye");
+        self.terminal.line(Said::Goodbye);
         0
     }
 
@@ -153,7 +153,7 @@ impl Operator {
             // A signal that came meanwhile does not wait for everything that was typed ahead.
             Input::Line(_) | Input::TooLong | Input::Start if self.ending.load(Ordering::Relaxed) => {}
             Input::Start => {
-                self.terminal.line("[SERVER] SIGUSR1");
+                self.terminal.line(Said::Signal { name: "SIGUSR1" });
                 self.start().await;
             }
             Input::Line(line) => {
@@ -174,17 +174,17 @@ impl Operator {
             Input::End => {
                 self.terminal.abandoned();
                 let (runs, typed) = (self.running.is_some(), self.typed);
-                self.terminal.line(&match (runs, typed) {
-                    (true, _) => "[SERVER] end of input: the server goes on; SIGTERM ends it".to_owned(),
-                    (false, true) => "[SERVER] end of input, and no server runs: the end".to_owned(),
-                    (false, false) => format!("[SERVER] not started: {NO_INPUT}"),
+                self.terminal.line(match (runs, typed) {
+                    (true, _) => Said::EndOfInput { goes_on: true },
+                    (false, true) => Said::EndOfInput { goes_on: false },
+                    (false, false) => Said::NoInput,
                 });
                 // Where there never was an input, as in a container, an end would only be a beginning for whoever starts it again.
                 return runs || !typed;
             }
             Input::Signal(name) => {
                 self.terminal.abandoned();
-                self.terminal.line(&format!("[SERVER] {name}"));
+                self.terminal.line(Said::Signal { name });
                 return false;
             }
         }
@@ -193,7 +193,7 @@ impl Operator {
 
     /// Carries out a line; false: it was the last.
     async fn obey(&mut self, line: &str) -> bool {
-        match console::parse(line) {
+        match command::parse(line) {
             Ok(None) => {}
             Ok(Some(Command::Exit)) => return false,
             Ok(Some(Command::Start)) => {
@@ -211,8 +211,7 @@ impl Operator {
             Ok(Some(Command::Rooms { all: false })) => self.print(&lists::rooms(&self.server)),
             Ok(Some(Command::Clients { all: false })) => self.print(&lists::clients(&self.server)),
             Ok(Some(Command::Rooms { all: true } | Command::Clients { all: true })) if self.is_apart() => {
-                self.terminal
-                    .answer("[SERVER] not running: the others are asked over Redis, and `start` connects to it");
+                self.terminal.line(Said::Apart);
             }
             Ok(Some(Command::Rooms { all: true })) => self.print(&lists::rooms_of_all(&self.server).await),
             Ok(Some(Command::Clients { all: true })) => self.print(&lists::clients_of_all(&self.server).await),
@@ -235,21 +234,21 @@ impl Operator {
     /// Begins to serve; false if that is not possible.
     async fn start(&mut self) -> bool {
         if self.running.is_some() {
-            self.terminal.line("[SERVER] already running");
+            self.terminal.line(Said::AlreadyRunning);
             return true;
         }
         let address = self.address();
         let listener = match TcpListener::bind(address).await {
             Ok(listener) => listener,
             Err(error) => {
-                self.terminal.line(&format!("[SERVER] can't listen on {address}: {error}"));
+                self.terminal.line(Said::CantListen { address, reason: error.to_string() });
                 return false;
             }
         };
         let workers = match Workers::for_all_processors() {
             Ok(workers) => workers,
             Err(error) => {
-                self.terminal.line(&format!("[SERVER] can't start threads: {error}"));
+                self.terminal.line(Said::CantStartThreads { reason: error.to_string() });
                 return false;
             }
         };
@@ -265,8 +264,7 @@ impl Operator {
             0 => "recovery off".to_owned(),
             ms => format!("recovery window {} s", seconds(ms)),
         };
-        self.terminal
-            .line(&format!("[SERVER] listening on http://{address} (adapter: {}, {recovery})", self.adapter()));
+        self.terminal.line(Said::Listening { url: format!("http://{address}"), adapter: self.adapter(), recovery });
         true
     }
 
@@ -275,12 +273,12 @@ impl Operator {
         let MetricsAt::Address(address) = self.config.metrics else { return true };
         match TcpListener::bind(address).await {
             Ok(listener) => {
-                tokio::spawn(monitor::serve(listener, self.site.clone()));
-                self.terminal.line(&format!("[SERVER] metrics on http://{address}/metrics"));
+                tokio::spawn(monitor::serve(listener, self.site.clone(), log_to(&self.terminal)));
+                self.terminal.line(Said::MetricsOn { address });
                 true
             }
             Err(error) => {
-                self.terminal.line(&format!("[SERVER] can't listen on {address}: {error} (METRICS_ADDR)"));
+                self.terminal.line(Said::CantListen { address, reason: format!("{error} (METRICS_ADDR)") });
                 false
             }
         }
@@ -308,13 +306,13 @@ impl Operator {
     async fn leave(&self, connections: &JoinHandle<()>, for_ever: bool) {
         let Backend::Redis(redis) = &self.backend else { return };
         self.server.leave_cluster();
-        let left = redis.flush(FLUSH).await;
+        let packets = redis.flush(FLUSH).await;
         connections.abort();
         redis.hang_up();
-        if left > 0 {
-            self.terminal.line(&match for_ever {
-                true => format!("[REDIS] {left} packets could not be written: Redis is away"),
-                false => format!("[REDIS] {left} packets wait for `start`: Redis is away"),
+        if packets > 0 {
+            self.terminal.line(match for_ever {
+                true => Said::PacketsLost { packets },
+                false => Said::PacketsWait { packets },
             });
         }
     }
@@ -322,7 +320,7 @@ impl Operator {
     async fn stop_aloud(&mut self) {
         match self.running.is_some() {
             true => self.stop(false).await,
-            false => self.terminal.line("[SERVER] not running"),
+            false => self.terminal.line(Said::NotRunning),
         }
     }
 
@@ -335,13 +333,15 @@ impl Operator {
             if let Some(connections) = &running.redis {
                 self.leave(connections, for_ever).await;
             }
-            self.terminal.line("[SERVER] stopped");
+            self.terminal.line(Said::Stopped);
         }
     }
 
     fn say(&self, room: Option<&str>, text: &str) {
         if self.is_apart() {
-            self.terminal.line("[SERVER] not sent: not running, and so not connected to Redis (`start` connects)");
+            self.terminal.line(Said::NotSent {
+                reason: "not running, and so not connected to Redis (`start` connects)".to_owned(),
+            });
             return;
         }
         let reached = match room {
@@ -352,13 +352,13 @@ impl Operator {
         let from = format!("server:{}", self.id);
         match allowed.and_then(|()| chat::say(&self.main, room, &from, text)) {
             Ok(()) => {
-                let elsewhere = match &self.backend {
-                    Backend::Memory(_) => "",
-                    Backend::Redis(_) => " here, and to those of the other servers",
+                let others = match &self.backend {
+                    Backend::Memory(_) => false,
+                    Backend::Redis(_) => true,
                 };
-                self.terminal.line(&format!("[SERVER] sent to {}{elsewhere}", count(reached, "client")));
+                self.terminal.line(Said::Sent { clients: reached, others });
             }
-            Err(error) => self.terminal.line(&format!("[SERVER] not sent: {error}")),
+            Err(error) => self.terminal.line(Said::NotSent { reason: error.to_string() }),
         }
     }
 
@@ -400,6 +400,12 @@ impl Operator {
             }
         }
     }
+}
+
+/// What the library says goes to the terminal.
+fn log_to(terminal: &Arc<Terminal>) -> Log {
+    let terminal = terminal.clone();
+    Arc::new(move |notice| terminal.line(notice))
 }
 
 fn made_up(random: &Random) -> String {

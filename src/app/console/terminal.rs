@@ -10,11 +10,12 @@
 //! With `LOG_FORMAT=json` each line is an object. Where nobody types at a terminal there is no prompt then, and answers are objects too: the
 //! output is JSON lines and nothing else. Where somebody does, he has his prompt and reads his answers as ever.
 
-use super::json_lines;
+use super::json;
+use super::notice::{CONSOLE, Said};
 use crate::id::Clock;
 use crate::io;
 use crate::server::lock;
-use std::borrow::Cow;
+use crate::server::notice::{Level, Line, visible};
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -49,18 +50,17 @@ struct Screen {
 }
 
 impl Screen {
-    fn line(&mut self, text: &str) {
-        let text = visible(text);
+    fn line(&mut self, line: &Line) {
         match &self.json {
-            Some(clock) => self.put(&json_lines::object(clock(), &text)),
-            None => self.put(&text),
+            Some(clock) => self.put(&json::object(clock(), line)),
+            None => self.put(&line.to_string()),
         }
     }
 
     /// A line for the operator, who may be a program.
     fn answer(&mut self, text: &str) {
         match self.mute {
-            true => self.line(text),
+            true => self.line(&Line::new(Level::Info, CONSOLE, text.to_owned(), &[])),
             false => self.put(&visible(text)),
         }
     }
@@ -125,8 +125,7 @@ impl Screen {
         let text = std::mem::take(&mut self.waiting);
         match std::mem::take(&mut self.dropped) {
             0 => return text,
-            1 => self.line("[SERVER] 1 line was dropped: nothing read the output"),
-            n => self.line(&format!("[SERVER] {n} lines were dropped: nothing read the output")),
+            lines => self.line(&Said::LinesDropped { lines }.into()),
         }
         text + &std::mem::take(&mut self.waiting)
     }
@@ -157,8 +156,9 @@ impl Terminal {
     }
 
     /// Prints a line; a prompt that stands at the end of the output stands there again afterwards.
-    pub fn line(&self, text: &str) {
-        self.0.change(|screen| screen.line(text));
+    pub fn line(&self, line: impl Into<Line>) {
+        let line = line.into();
+        self.0.change(|screen| screen.line(&line));
     }
 
     /// Prints a line of what the operator has asked for.
@@ -228,69 +228,37 @@ impl Shared {
     }
 }
 
-/// The text with everything escaped that a terminal would obey or that hides or turns text around.
-#[must_use]
-pub fn visible(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_dangerous) {
-        return Cow::Borrowed(text);
-    }
-    let mut safe = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match is_dangerous(c) {
-            true => safe.extend(c.escape_default()),
-            false => safe.push(c),
-        }
-    }
-    Cow::Owned(safe)
-}
-
-fn is_dangerous(c: char) -> bool {
-    let hides = matches!(
-        c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-    );
-    let fills = matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}');
-    let tags = matches!(c, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
-    c.is_control() || hides || fills || tags
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn nothing_dangerous_is_left() {
-        for (text, want) in [
-            ("plain, wörld 😀", "plain, wörld 😀"),
-            ("a\nb\r\t", "a\\nb\\r\\t"),
-            ("\u{1b}[2J\u{0}\u{7f}", "\\u{1b}[2J\\u{0}\\u{7f}"),
-            ("\u{9b}31m", "\\u{9b}31m"),
-            ("abc\u{202e}cba", "abc\\u{202e}cba"),
-            ("\u{2066}x\u{2069}\u{61c}", "\\u{2066}x\\u{2069}\\u{61c}"),
-            ("zero\u{200b}width\u{feff}", "zero\\u{200b}width\\u{feff}"),
-            ("\u{3164}\u{180e}\u{e0041}\u{e0100}", "\\u{3164}\\u{180e}\\u{e0041}\\u{e0100}"),
-        ] {
-            assert_eq!(visible(text), want);
-        }
+    fn line(message: &str) -> Line {
+        Line::new(Level::Info, "SERVER", message.to_owned(), &[])
     }
 
     #[test]
     fn lines_around_the_prompt() {
         let screen = |is_terminal, echoes| Screen { is_terminal, echoes, ..Screen::default() };
         for (mut screen, want) in [
-            (screen(true, true), "a\n\u{1b}7SERVER> \u{1b}8\u{1b}[Jb\\n\n\u{1b}7SERVER> c\n\u{1b}7SERVER> \nd\n"),
-            (screen(true, false), "a\n\u{1b}7SERVER> \u{1b}8\u{1b}[Jb\\n\n\u{1b}7SERVER> \nc\n\u{1b}7SERVER> \nd\n"),
-            (screen(false, false), "a\nSERVER> \nb\\n\nSERVER> \nc\nSERVER> \nd\n"),
+            (
+                screen(true, true),
+                "[SERVER] a\n\u{1b}7SERVER> \u{1b}8\u{1b}[J[SERVER] b\\n\n\u{1b}7SERVER> [SERVER] c\n\u{1b}7SERVER> \n[SERVER] d\n",
+            ),
+            (
+                screen(true, false),
+                "[SERVER] a\n\u{1b}7SERVER> \u{1b}8\u{1b}[J[SERVER] b\\n\n\u{1b}7SERVER> \n[SERVER] c\n\u{1b}7SERVER> \n[SERVER] d\n",
+            ),
+            (screen(false, false), "[SERVER] a\nSERVER> \n[SERVER] b\\n\nSERVER> \n[SERVER] c\nSERVER> \n[SERVER] d\n"),
         ] {
-            screen.line("a");
+            screen.line(&line("a"));
             screen.prompt();
-            screen.line("b\n");
+            screen.line(&line("b\n"));
             screen.end_line(screen.echoes);
-            screen.line("c");
+            screen.line(&line("c"));
             screen.prompt();
             screen.end_line(false);
             screen.end_line(false);
-            screen.line("d");
+            screen.line(&line("d"));
             assert_eq!(screen.take(), want);
         }
     }
@@ -301,7 +269,7 @@ mod tests {
         screen.prompt();
         for _ in 0..3 {
             screen.redraw();
-            screen.line("[CLIENT] x connected");
+            screen.line(&line("x connected"));
             screen.prompt();
             screen.end_line(true);
             screen.prompt();
@@ -344,26 +312,26 @@ mod tests {
         screen.draw("d\ne\nf");
         screen.draw("an output that stands still is not drawn to");
         assert_eq!(screen.take(), format!("\r\u{1b}[2A\u{1b}[J{on}d\ne\nf{off}"));
-        screen.line("x");
-        assert_eq!(screen.take(), format!("\r\u{1b}[2A\u{1b}[Jx\n{on}d\ne\nf{off}"));
+        screen.line(&line("x"));
+        assert_eq!(screen.take(), format!("\r\u{1b}[2A\u{1b}[J[SERVER] x\n{on}d\ne\nf{off}"));
         screen.end_line(true);
-        screen.line("y");
-        assert_eq!(screen.take(), "y\n");
+        screen.line(&line("y"));
+        assert_eq!(screen.take(), "[SERVER] y\n");
     }
 
     #[test]
     fn lines_as_objects() {
         let json = || -> Option<Clock> { Some(std::sync::Arc::new(|| crate::id::Time(0))) };
         let object = |rest: &str| format!("{{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"info\",{rest}}}\n");
-        let line = object("\"tag\":\"SERVER\",\"message\":\"stopped\"");
+        let stopped = object("\"tag\":\"SERVER\",\"message\":\"stopped\"");
         let answer = object("\"tag\":\"CONSOLE\",\"message\":\"2 rooms\\\\u{1b}\"");
         for (mute, want) in [
-            (true, format!("{line}{answer}")),
-            (false, format!("SERVER> \n{line}SERVER> \n2 rooms\\u{{1b}}\nSERVER> ")),
+            (true, format!("{stopped}{answer}")),
+            (false, format!("SERVER> \n{stopped}SERVER> \n2 rooms\\u{{1b}}\nSERVER> ")),
         ] {
             let mut screen = Screen { json: json(), mute, ..Screen::default() };
             screen.prompt();
-            screen.line("[SERVER] stopped");
+            screen.line(&line("stopped"));
             screen.answer("2 rooms\u{1b}");
             assert_eq!(screen.take(), want);
         }
@@ -373,7 +341,7 @@ mod tests {
     fn an_output_that_stands_still_costs_no_more_than_its_bound() {
         let mut screen = Screen::default();
         for i in 0..3_000 {
-            screen.line(&"x".repeat(1_000));
+            screen.line(&line(&"x".repeat(1_000)));
             screen.prompt();
             screen.end_line(false);
             assert!(screen.waiting.len() <= WAITING + 2_000, "{i}: {}", screen.waiting.len());
