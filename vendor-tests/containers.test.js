@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { listens, rillProcess } from "./harness/server.js";
+import { rillProcess } from "./harness/server.js";
 
 const run = promisify(execFile);
 const path = (name) => fileURLToPath(new URL(`../${name}`, import.meta.url));
@@ -48,7 +48,9 @@ describe("the image", () => {
     const { stdout: tree } = await run("cargo", ["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none"], { cwd: path(".") });
     const crates = [...new Set(tree.match(/^\S+ v\S+/gm))].filter((crate) => !crate.startsWith("rill "));
     assert.ok(crates.length > 20, `${crates.length} crates`);
-    const headings = new Map([...notices.matchAll(/^(\S+ [\d.]+\S*): .*\n=+\n\n([^]*?)(?=\n\n.*\n=+\n\n|$)/gm)].map(([, name, text]) => [name, text]));
+    // A heading is underlined by itself.
+    const parts = notices.split(/\n(?=\S.*: .*\n={10,}\n)/).map((part) => part.split("\n"));
+    const headings = new Map(parts.map(([heading, , ...text]) => [heading.split(": ")[0], text.join("\n")]));
     for (const crate of crates) {
       const text = headings.get(crate.replace(" v", " "));
       assert.ok(text?.length > 200, `${crate}: ${text}`);
