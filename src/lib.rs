@@ -54,7 +54,7 @@ pub mod proto;
 pub mod server;
 
 pub use codec::args::Args;
-pub use io::{Service, run, run_on};
+pub use io::{Answer, Request, Service, WebSocket, run, run_on};
 pub use limits::Limits;
 pub use proto::reason::Reason;
 pub use server::client::handler::{

@@ -7,6 +7,7 @@
 
 mod cors;
 mod deadline;
+mod exchange;
 mod forward;
 mod http;
 pub mod redis;
@@ -34,6 +35,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use workers::Workers;
 
+pub use exchange::{Answer, Request, WebSocket};
 pub use service::Service;
 
 /// The timers look at the clock at least this often.

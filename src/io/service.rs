@@ -120,16 +120,19 @@ impl Service {
         let full = self.0.connections.load(Ordering::Relaxed) >= self.0.server.options().limits.tcp_connections();
         let counted = Counted::new(&self.0.connections);
         let served = Http::new(Stream::new(stream), self.0.server.clone(), peer).serve(self.stopping(), full);
-        let mut over = self.0.over.subscribe();
+        let served = until(self.0.over.subscribe(), served);
         async move {
             let _counted = counted;
-            let (mut served, mut over) = (pin!(served), pin!(over.wait_for(|over| *over)));
-            poll_fn(|cx| match over.as_mut().poll(cx) {
-                Poll::Ready(_) => Poll::Ready(()),
-                Poll::Pending => served.as_mut().poll(cx),
-            })
-            .await;
+            served.await;
         }
+    }
+
+    /// Serves a WebSocket of somebody else's connection, at most until everything is over.
+    pub(super) async fn until_over(self, served: impl Future<Output = ()>) {
+        let _counted = Counted::new(&self.0.connections);
+        let over = self.0.over.subscribe();
+        drop(self);
+        until(over, served).await;
     }
 
     /// Whether it stops, for connections that wait for requests.
@@ -184,6 +187,16 @@ impl Service {
         let tasks = self.0.home.metrics().num_alive_tasks();
         self.0.futures.load(Ordering::Acquire) > 0 || tasks > self.0.tasks
     }
+}
+
+/// Polls what is served, at most until everything is over.
+async fn until(mut over: watch::Receiver<bool>, served: impl Future<Output = ()>) {
+    let (mut served, mut over) = (pin!(served), pin!(over.wait_for(|over| *over)));
+    poll_fn(|cx| match over.as_mut().poll(cx) {
+        Poll::Ready(_) => Poll::Ready(()),
+        Poll::Pending => served.as_mut().poll(cx),
+    })
+    .await;
 }
 
 /// Counts what is spawned until it has come to its end.

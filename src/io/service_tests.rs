@@ -1,9 +1,10 @@
 //! What handlers have begun outlives the threads that they ran on; connections over anything that reads and writes.
 
 use crate::io::workers::{Workers, runtime};
-use crate::server::client::handler::Events;
+use crate::io::{Service, run_on};
+use crate::limits::Limits;
+use crate::server::client::handler::{Ack, Events};
 use crate::server::{Options, Server};
-use crate::{Limits, Service, run_on};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -121,7 +122,7 @@ fn what_handlers_have_begun_comes_to_its_end_before_run_on_returns() {
         };
         runtime().unwrap().block_on(async {
             let server = Server::in_memory(options(5_000));
-            let acked = |event: &mut Option<crate::Ack>| event.take().into_iter().for_each(|ack| ack.send(true));
+            let acked = |event: &mut Option<Ack>| event.take().into_iter().for_each(|ack| ack.send(true));
             server.of("/").handle(match kind {
                 "spawned" => Events::new().on("work", move |_, mut event| {
                     acked(&mut event.ack);
