@@ -31,8 +31,9 @@
 //!
 //! # The guide
 //!
-//! [`guide`] is a book in ten chapters: [getting started](guide::getting_started), [rooms](guide::rooms),
-//! [acknowledgements](guide::acks), [waiting](guide::waiting), [middlewares](guide::middlewares), [recovery](guide::recovery), [cluster](guide::cluster),
+//! [`guide`] is a book in eleven chapters: [getting started](guide::getting_started), [rooms](guide::rooms),
+//! [acknowledgements](guide::acks), [waiting](guide::waiting), [joining another server](guide::joining),
+//! [middlewares](guide::middlewares), [recovery](guide::recovery), [cluster](guide::cluster),
 //! [deploying](guide::deploying), [limits](guide::limits), and [coming from the Node server](guide::coming_from_node). Whole programs are
 //! in `examples/`: a chat, a game lobby, a dashboard that another program feeds.
 //!

@@ -8,9 +8,10 @@ use crate::codec::args::Args;
 use crate::id::{Room, SocketId};
 use crate::limits::Limits;
 use crate::proto::reason::Reason;
-use crate::server::client::handler::{Event, Handler};
+use crate::server::client::handler::{Ack, Event, Handler};
 use crate::server::client::socket::{EmitError, Socket};
 use crate::server::namespace::Namespace;
+use crate::server::namespace::broadcast::Broadcast;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -34,21 +35,20 @@ impl Handler for Chat {
 
     fn event(&self, socket: &Socket, event: Event<'_>) {
         let answer = match event.name {
+            "message" => return message(socket, &event.args, event.ack),
             "join" => self.join(socket, &event.args),
             "leave" => self.leave(socket, &event.args),
             "rooms" => Ok(json!({"ok": true, "rooms": rooms(socket)})),
-            "message" => message(socket, &event.args),
             "whoami" => Ok(whoami(socket)),
             _ => Err("unknown event".to_owned()),
         };
         let Some(ack) = event.ack else { return };
-        let refused = |error: String| json!({"ok": false, "error": error});
         match answer {
             // Only what survives this server is answered.
             Ok(answer) if matches!(event.name, "join" | "leave") => socket.when_saved(move |saved| {
-                ack.send(saved.map_or_else(|error| refused(error.to_string()), |()| answer));
+                ack.send(saved.map_or_else(|error| refused(&error.to_string()), |()| answer));
             }),
-            answer => ack.send(answer.unwrap_or_else(refused)),
+            answer => ack.send(answer.unwrap_or_else(|error| refused(&error))),
         }
     }
 
@@ -113,7 +113,30 @@ fn whoami(socket: &Socket) -> Value {
     json!({"ok": true, "id": socket.id().as_str(), "server": socket.connection().server().options().name})
 }
 
-fn message(socket: &Socket, args: &Args) -> Result<Value, String> {
+/// A client's message. What the log refuses is refused to it: so the answer waits until the log has taken the message.
+fn message(socket: &Socket, args: &Args, ack: Option<Ack>) {
+    let asked = asked(socket, args);
+    let Some(ack) = ack else {
+        if let Ok((room, text)) = asked {
+            let _ = say(socket.namespace(), room.as_deref(), socket.id().as_str(), &text);
+        }
+        return;
+    };
+    match asked {
+        Ok((room, text)) => {
+            let message = said(socket.namespace(), room.as_deref(), socket.id().as_str(), &text);
+            let answer = |result: Result<(), EmitError>| match result {
+                Ok(()) => ack.send(json!({"ok": true})),
+                Err(error) => ack.send(refused(&error.to_string())),
+            };
+            audience(socket.namespace(), room.as_deref()).emit_then("message", message, answer);
+        }
+        Err(error) => ack.send(refused(&error)),
+    }
+}
+
+/// The room and the text of a message.
+fn asked(socket: &Socket, args: &Args) -> Result<(Option<String>, String), String> {
     let Some(Value::Object(mut message)) = args.value(0) else {
         return Err("the message must be an object {room?, text}".to_owned());
     };
@@ -124,8 +147,19 @@ fn message(socket: &Socket, args: &Args) -> Result<Value, String> {
         None | Some(Value::Null) => None,
         given => Some(room(socket, given)?),
     };
-    say(socket.namespace(), room.as_deref(), socket.id().as_str(), &text).map_err(|error| error.to_string())?;
-    Ok(json!({"ok": true}))
+    Ok((room, text))
+}
+
+fn refused(error: &str) -> Value {
+    json!({"ok": false, "error": error})
+}
+
+fn said(namespace: &Namespace, room: Option<&str>, from: &str, text: &str) -> Value {
+    json!({"room": room, "from": from, "text": text, "at": namespace.now().0})
+}
+
+fn audience(namespace: &Arc<Namespace>, room: Option<&str>) -> Broadcast {
+    room.map_or_else(|| namespace.all(), |room| namespace.to(Room::from(room)))
 }
 
 /// Sends a message to a room, or to everybody.
@@ -133,11 +167,7 @@ fn message(socket: &Socket, args: &Args) -> Result<Value, String> {
 /// # Errors
 /// As [`Broadcast::emit`](crate::Broadcast::emit).
 pub fn say(namespace: &Arc<Namespace>, room: Option<&str>, from: &str, text: &str) -> Result<(), EmitError> {
-    let message = json!({"room": room, "from": from, "text": text, "at": namespace.now().0});
-    match room {
-        Some(room) => namespace.to(Room::from(room)).emit("message", message),
-        None => namespace.emit_all("message", message),
-    }
+    audience(namespace, room).emit("message", said(namespace, room, from, text))
 }
 
 #[cfg(test)]

@@ -396,11 +396,15 @@ impl Response {
     }
 
     /// Writes status line and headers with the empty line after them; the body is to follow. A 101 has its own
-    /// `Connection` header; neither it nor a 204 or 304 says how long its missing body is (RFC 9110 section 8.6).
-    pub fn write_head(&self, out: &mut Vec<u8>, keep_alive: bool) {
+    /// `Connection` header; neither it nor a 204 or 304 says how long its missing body is (RFC 9110 section 8.6). `date` is the time as
+    /// HTTP writes it: "An origin server with a clock MUST generate a Date header field" (section 6.6.1).
+    pub fn write_head(&self, out: &mut Vec<u8>, keep_alive: bool, date: &str) {
         push(out, &["HTTP/1.1 ", itoa::Buffer::new().format(self.status), " ", reason(self.status)]);
         for (name, value) in &self.headers {
             push(out, &["\r\n", name, ": ", value]);
+        }
+        if self.status != 101 {
+            push(out, &["\r\nDate: ", date]);
         }
         if !matches!(self.status, 101 | 204 | 304) {
             push(out, &["\r\nContent-Length: ", itoa::Buffer::new().format(self.body.len())]);

@@ -8,6 +8,8 @@
 //! | [`frame`] | what the server sends, encoded once for every receiver | Engine.IO protocol 4, RFC 6455 section 5.2 |
 //! | [`socket_packet`], [`args`] | events, acknowledgements, namespaces | Socket.IO protocol 5, "Packet encoding" |
 //! | [`websocket`] | opening handshake's key, heads of outgoing frames | RFC 6455 sections 4.2.2 and 5.2 |
+//! | [`opening`] | what is spoken to the wrong port, and the PROXY protocol | RFC 8446, RFC 9113, PROXY protocol 1 and 2 |
+//! | [`origin`] | whose page a request is from, and what proxies say of it | RFC 6454, RFC 7239 |
 //! | [`http`], [`chunked`], [`query`] | request heads, responses, bodies in chunks, queries | RFC 9112, URL Standard section 5 |
 //!
 //! Two rules hold in all of them, the first kept by clippy: no read beyond what was sent and no sum that overflows
@@ -24,6 +26,8 @@ pub mod engine_packet;
 pub mod frame;
 pub mod http;
 pub(crate) mod json;
+pub mod opening;
+pub mod origin;
 pub mod payload;
 pub mod query;
 pub mod socket_packet;

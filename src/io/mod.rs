@@ -107,7 +107,7 @@ pub async fn run(listener: TcpListener, server: Server, shutdown: impl Future<Ou
 /// Handlers run on those threads, but the present runtime is, for what they spawn and open there, the one that this is called in: a pool of
 /// connections that a handler has made is still good after `run_on` has returned, and in the next one.
 pub async fn run_on(mut workers: Workers, listener: TcpListener, server: Server, shutdown: impl Future<Output = ()>) {
-    let service = Service::begin(server.clone());
+    let service = Service::start(server.clone(), true);
     workers.settle().await;
     let mut door =
         Door { listener, workers, server: server.clone(), stopping: service.stopping(), tasks: JoinSet::new() };

@@ -54,6 +54,8 @@ use timers::{Timer, Timers};
 
 /// Milliseconds that the log is kept beyond what recovery needs, for clocks and timers that are late.
 const MARGIN: u64 = 15_000;
+/// Milliseconds between two lines that strangers can cause.
+const SAY_EVERY: u64 = 60_000;
 /// Milliseconds between two looks at what the logs may forget.
 const TRIM_EVERY: u64 = 10_000;
 
@@ -87,6 +89,8 @@ pub(crate) struct Core {
     recent: AtomicU64,
     /// Hashes requests, to know them again.
     prints: Keyed,
+    /// When a line was logged that comes as often as strangers like, in milliseconds.
+    said: [AtomicU64; 3],
 }
 
 impl Core {
@@ -94,6 +98,13 @@ impl Core {
     /// every second. Looking at it costs next to nothing.
     fn recently(&self) -> Time {
         Time(self.recent.load(Ordering::Relaxed))
+    }
+
+    /// How long the log must remember: a client may come back at the end of the window with a position that was confirmed by the pong before
+    /// the one that it failed to send.
+    pub(crate) fn retention_ms(&self) -> u64 {
+        let window = self.options.recovery.as_ref().map_or(0, |recovery| recovery.window_ms);
+        window.saturating_add(self.options.heartbeat_ms().saturating_mul(2)).saturating_add(MARGIN)
     }
 
     /// Has a task polled to its end, with no lock held.
@@ -168,6 +179,7 @@ impl Server {
             looked: AtomicU64::new(0),
             recent: AtomicU64::new(0),
             prints: Keyed::default(),
+            said: Default::default(),
         };
         core.recent.store((core.clock)().0, Ordering::Relaxed);
         Server(Arc::new(Inner {
@@ -385,11 +397,8 @@ impl Server {
         }
     }
 
-    /// How long the log must remember: a client may come back at the end of the window with a position that was confirmed by the pong before
-    /// the one that it failed to send.
     fn retention_ms(&self) -> u64 {
-        let window = self.options().recovery.as_ref().map_or(0, |recovery| recovery.window_ms);
-        window.saturating_add(self.options().heartbeat_ms().saturating_mul(2)).saturating_add(MARGIN)
+        self.core().retention_ms()
     }
 
     /// What runs the futures of handlers from now on; [`run`](crate::run) sees to it.
@@ -432,6 +441,11 @@ impl Server {
         now
     }
 
+    /// As [`Server::now`], a moment ago, for next to nothing.
+    pub(crate) fn recently(&self) -> Time {
+        self.core().recently()
+    }
+
     /// The server's unique name in the log.
     #[must_use]
     pub fn uid(&self) -> &str {
@@ -440,6 +454,17 @@ impl Server {
 
     pub(crate) fn log(&self, notice: &Notice) {
         self.core().log(notice);
+    }
+
+    /// Logs a line that strangers can cause, once a minute for each `kind`.
+    pub(crate) fn log_rarely(&self, kind: usize, notice: &Notice) {
+        let now = self.now();
+        let Some(said) = self.core().said.get(kind) else { return };
+        let before = said.load(Ordering::Relaxed);
+        let due = before == 0 || now.since(Time(before)) >= SAY_EVERY;
+        if due && said.compare_exchange(before, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.log(notice);
+        }
     }
 
     fn random(&self) -> &Random {

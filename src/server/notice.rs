@@ -2,9 +2,11 @@
 //! text or JSON; nobody reads a printed line to find out what it said.
 
 use super::recovery::record::Refused;
-use crate::id::{Nsp, SocketId};
+use crate::codec::opening::Foreign;
+use crate::id::{Nsp, Offset, SocketId};
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 
 /// How much a notice matters; the first matters most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,6 +109,13 @@ pub enum Notice {
         /// What came, and what was done.
         what: &'static str,
     },
+    /// A connection spoke something else than HTTP/1. Said once a minute for each.
+    RefusedForeign {
+        /// Where it came from.
+        address: IpAddr,
+        /// What it spoke.
+        what: Foreign,
+    },
     /// The process got no time for longer than a client may be silent; its clients are closed, and recover.
     StoodStill {
         /// For how long.
@@ -145,6 +154,41 @@ pub enum Notice {
     },
     /// Redis is reached, and everything that must be read is being read.
     RedisReady,
+    /// Somebody wrote an entry whose id is far ahead of the log's clock; it is passed over. Said once.
+    EntryAhead {
+        /// Whose log.
+        namespace: Nsp,
+        /// The entry's id.
+        id: Offset,
+    },
+    /// Somebody wrote the last possible id, behind which nobody can append; the log is deleted and begins anew.
+    LogExhausted {
+        /// Whose log.
+        namespace: Nsp,
+    },
+    /// Another server can't be reached at the address that it announces. Said once a minute while requests for its clients come.
+    Unreachable {
+        /// Its name.
+        server: String,
+        /// Its address.
+        address: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// Another server announces what can't be right beside what this one announces.
+    AddressUnlikely {
+        /// Its name.
+        server: String,
+        /// Its address.
+        address: String,
+        /// This server's address.
+        own: String,
+    },
+    /// A heartbeat was not signed with this cluster's secret, or is not of now, and does not count.
+    HeartbeatUnproved {
+        /// The name that it gives.
+        server: String,
+    },
 }
 
 impl Notice {
@@ -185,6 +229,9 @@ impl Notice {
             Notice::RequestRepeated { session, what } => {
                 Line::new(Info, "HTTP", format!("{session}: {what}"), &[("session", session)])
             }
+            Notice::RefusedForeign { address, what } => {
+                Line::new(Warn, "HTTP", format!("refused {address}: {what}"), &[("address", address)])
+            }
             Notice::StoodStill { seconds } => Line::new(
                 Warn,
                 "SERVER",
@@ -216,6 +263,42 @@ impl Notice {
             Notice::RedisRefused { key } => {
                 Line::new(Error, "REDIS", format!("a command on {key} was refused"), &[("key", key)])
             }
+            Notice::EntryAhead { namespace, id } => Line::new(
+                Warn,
+                "RECOVERY",
+                format!(
+                    "an entry of the log of {namespace} has the id {id}, over an hour ahead of Redis's clock: skipped"
+                ),
+                &[("namespace", namespace), ("id", id)],
+            ),
+            Notice::LogExhausted { namespace } => Line::new(
+                Error,
+                "RECOVERY",
+                format!("the log of {namespace} holds the last possible id, nobody can append to it: it is begun anew"),
+                &[("namespace", namespace)],
+            ),
+            Notice::Unreachable { server, address, reason } => Line::new(
+                Error,
+                "CLUSTER",
+                format!(
+                    "can't reach {server} at {address} ({reason}): its clients' requests that come here fail; see HOST and ADVERTISE_ADDR there"
+                ),
+                &[("server", server), ("address", address), ("reason", reason)],
+            ),
+            Notice::AddressUnlikely { server, address, own } => Line::new(
+                Warn,
+                "CLUSTER",
+                format!(
+                    "{server} announces {address}, and this server {own}: one can't reach the other, set ADVERTISE_ADDR"
+                ),
+                &[("server", server), ("address", address), ("own", own)],
+            ),
+            Notice::HeartbeatUnproved { server } => Line::new(
+                Error,
+                "CLUSTER",
+                format!("{server} has not proved that it is of this cluster: it does not count; see CLUSTER_SECRET"),
+                &[("server", server)],
+            ),
             Notice::RedisReady => Line::new(Info, "REDIS", "Redis Streams adapter initialized".to_owned(), &[]),
         }
     }
