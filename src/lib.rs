@@ -35,7 +35,7 @@
 //! [acknowledgements](guide::acks), [waiting](guide::waiting), [joining another server](guide::joining),
 //! [middlewares](guide::middlewares), [recovery](guide::recovery), [cluster](guide::cluster),
 //! [deploying](guide::deploying), [limits](guide::limits), and [coming from the Node server](guide::coming_from_node). Whole programs are
-//! in `examples/`: a chat, a game lobby, a dashboard that another program feeds.
+//! in `examples/`: a chat, a game lobby, a dashboard that another program feeds, an Axum application.
 //!
 //! # The floors
 //!
