@@ -73,6 +73,14 @@ describe("drain", () => {
 });
 
 describe("what operators of several servers must know", () => {
+  it("`clients all` names the server of each client", inCluster({}, async ({ servers }) => {
+    const sockets = await Promise.all(servers.map((server) => connect(server, WEBSOCKET)));
+    for (const server of servers) {
+      const list = await server.command("clients all", /3 clients/);
+      for (const [i, { id }] of sockets.entries()) assert.match(list, new RegExp(`^  server-${i + 1}  /    ${id}  `, "m"));
+    }
+  }));
+
   it("two servers with one SERVER_ID are told, on both; a server that was started again under its name is not", inCluster({}, async (cluster) => {
     await cluster.kill(2);
     await cluster.add(2);

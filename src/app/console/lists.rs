@@ -69,7 +69,7 @@ struct Client {
 
 const ROOMS: [&str; 3] = ["NSP", "ROOM", "CLIENTS"];
 const CLIENTS: [&str; 8] = ["NSP", "ID", "TRANSPORT", "AGE", "ROOMS", "UNSENT", "PONG", "ADDRESS"];
-const CLIENTS_OF_ALL: [&str; 5] = ["NSP", "ID", "AGE", "ROOMS", "ADDRESS"];
+const CLIENTS_OF_ALL: [&str; 6] = ["SERVER", "NSP", "ID", "AGE", "ROOMS", "ADDRESS"];
 
 impl Client {
     fn row(&self, now: Time) -> [String; 8] {
@@ -122,6 +122,7 @@ pub async fn clients_of_all(server: &Server) -> String {
         let issued = socket.handshake.get("issued").and_then(Value::as_u64).unwrap_or(now.0);
         let address = socket.handshake.get("address").and_then(Value::as_str).unwrap_or("");
         [
+            name(&socket.server()),
             name(nsp),
             name(socket.id.as_str()),
             age(now.since(Time(issued))),
@@ -129,7 +130,7 @@ pub async fn clients_of_all(server: &Server) -> String {
             name(address),
         ]
     };
-    let rows: Vec<[String; 5]> = sockets.iter().take(ROWS).map(row).collect();
+    let rows: Vec<[String; 6]> = sockets.iter().take(ROWS).map(row).collect();
     with_silent(list(CLIENTS_OF_ALL, &rows, sockets.len(), "client"), &silent)
 }
 
