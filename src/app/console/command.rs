@@ -86,7 +86,7 @@ impl fmt::Display for CommandError {
             CommandError::TooMuch { usage, more } => write!(f, "Not done: \"{more}\" is too much. Usage: {usage}"),
             CommandError::Escape => f.write_str(
                 "Not done: the line has an escape sequence, as arrow keys send them. The console edits no lines: Backspace, Ctrl-U (all of it) and \
-                 Ctrl-W (a word) take back; `rlwrap -A scripts/run` and `rlwrap -A docker attach …` give arrow keys and a history",
+                 Ctrl-W (a word) take back; `rlwrap -A scripts/run` and `rlwrap -aAn docker attach …` give arrow keys and a history",
             ),
             CommandError::Cut => write!(
                 f,
