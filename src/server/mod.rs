@@ -42,6 +42,7 @@ use cluster::Cluster;
 use cluster::requests::Requests;
 use log::streams::Streams;
 use metrics::Metrics;
+use recovery::keep::Away;
 use namespace::Namespace;
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -49,8 +50,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use timers::{Timer, Timers};
 
-/// Milliseconds that the log is kept beyond what recovery needs, for clocks and timers that are late.
-const MARGIN: u64 = 15_000;
 /// Milliseconds between two looks at what the logs may forget.
 const TRIM_EVERY: u64 = 10_000;
 
@@ -74,6 +73,7 @@ pub(crate) struct Core {
     pub(crate) metrics: Metrics,
     requests: Requests,
     cluster: Cluster,
+    pub(crate) away: Away,
     number: AtomicU64,
     next_claim: AtomicU64,
     next_namespace: AtomicU64,
@@ -146,6 +146,7 @@ impl Server {
             metrics: Metrics::default(),
             requests: Requests::default(),
             cluster: Cluster::default(),
+            away: Away::default(),
             number: AtomicU64::new(0),
             next_claim: AtomicU64::new(1),
             next_namespace: AtomicU64::new(1),
@@ -171,7 +172,7 @@ impl Server {
     pub fn of(&self, name: &str) -> Arc<Namespace> {
         let name = Nsp::new(name);
         let mut namespaces = self.0.namespaces.write().unwrap_or_else(PoisonError::into_inner);
-        let make = || Arc::new(Namespace::new(name.clone(), self.0.core.clone(), false));
+        let make = || Namespace::new(name.clone(), self.0.core.clone(), false);
         let namespace = namespaces.entry(name.clone()).or_insert_with(make).clone();
         // One that a rule made stays from now on: the application may keep what it gets here.
         namespace.dynamic.store(false, Ordering::SeqCst);
@@ -212,7 +213,7 @@ impl Server {
             let handler = rules.iter().find(|(rule, _)| rule(name)).map(|(_, handler)| handler.clone())?;
             let name = Nsp::new(name);
             let mut namespaces = self.0.namespaces.write().unwrap_or_else(PoisonError::into_inner);
-            let make = || Arc::new(Namespace::new(name.clone(), self.0.core.clone(), true));
+            let make = || Namespace::new(name.clone(), self.0.core.clone(), true);
             let namespace = namespaces.entry(name.clone()).or_insert_with(make).clone();
             namespace.set_handler(handler);
             self.retain(&namespace);
@@ -236,7 +237,7 @@ impl Server {
         let dynamic = namespace.dynamic.load(Ordering::SeqCst);
         if same && dynamic && namespace.users.load(Ordering::SeqCst) == 0 {
             namespaces.remove(namespace.name());
-            namespace.retire(self.retention_ms());
+            namespace.retire(self.options().retention_ms());
         }
     }
 
@@ -348,6 +349,12 @@ impl Server {
                         socket.acked(id, Err(handler::AckError::Timeout));
                     }
                 }
+                Timer::Keep(socket) => {
+                    if let Some(socket) = socket.upgrade() {
+                        socket.namespace().keep_session(&socket);
+                    }
+                }
+                Timer::Run(action) => action(),
                 Timer::Request(request) => {
                     self.core().requests.expire(request, |uid| self.core().server_name(uid));
                 }
@@ -364,15 +371,8 @@ impl Server {
         *trimmed = now;
         drop(trimmed);
         for namespace in self.namespaces() {
-            namespace.trim(now, self.retention_ms());
+            namespace.trim(now, self.options().retention_ms());
         }
-    }
-
-    /// How long the log must remember: a client may come back at the end of the window with a position that was confirmed by the pong before
-    /// the one that it failed to send.
-    fn retention_ms(&self) -> u64 {
-        let window = self.options().recovery.as_ref().map_or(0, |recovery| recovery.window_ms);
-        window.saturating_add(self.options().heartbeat_ms().saturating_mul(2)).saturating_add(MARGIN)
     }
 
     // ---- what the other rooms use

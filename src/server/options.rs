@@ -10,6 +10,9 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+/// Milliseconds that the log is kept beyond what recovery needs, for clocks and timers that are late.
+const MARGIN: u64 = 15_000;
+
 /// Decides whether a handshake request may open a session; it may take its time. False is answered with 403 `Forbidden`.
 pub type AllowRequest = Arc<dyn Fn(&Head) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
 /// Headers for the answer to a handshake request, such as `Set-Cookie`.
@@ -123,5 +126,12 @@ impl Options {
     /// The longest time that a dead client goes unnoticed.
     pub(crate) fn heartbeat_ms(&self) -> u64 {
         self.ping_interval_ms.saturating_add(self.ping_timeout_ms)
+    }
+
+    /// How long logs must remember: a client may come back at the end of the window with a position that was confirmed by
+    /// the pong before the one that it failed to send.
+    pub(crate) fn retention_ms(&self) -> u64 {
+        let window = self.recovery.as_ref().map_or(0, |recovery| recovery.window_ms);
+        window.saturating_add(self.heartbeat_ms().saturating_mul(2)).saturating_add(MARGIN)
     }
 }
