@@ -1,6 +1,7 @@
 """What scripts/size counts and scripts/check demands of the sources. Works on text, not on a syntax tree: literals are
 masked and comments blanked first, so that what remains can be searched with plain patterns."""
 
+import posixpath
 import re
 import subprocess
 import sys
@@ -295,6 +296,82 @@ def text(file: str, content: str) -> Iterator[Breach]:
             yield Breach(file, content.count("\n", 0, found.start()) + 1, why)
 
 
+# --- documents: what they point at exists ----------------------------------------------------------------------------
+
+README_LINES = 220
+FENCE = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.S | re.M)
+LINK = re.compile(r"""\]\(\s*<?([^)\s>]+)>?[^)]*\)|\b(?:src|srcset|href)="([^"\s]+)"|^\[[^\]]+\]:\s*(\S+)""", re.M)
+NAMED = re.compile(r"`((?:src|scripts|vendor-tests|docs|examples|fuzz|\.ci)/[\w./-]+|[\w-]+\.(?:md|toml|lock|yml|conf))`")
+# `NAME` or `NAME`, `Type::method` in `file`: each stands there.
+INSIDE = re.compile(r"((?:`[A-Za-z_]\w*(?:::\w+)*`(?:, | and ))*`[A-Za-z_]\w*(?:::\w+)*`) in `((?:src|scripts|vendor-tests|examples)/[\w./-]+)`")
+# A row of AUDIT.md's reading order: a number, paths, what to ask, lines, hours.
+PART = re.compile(r"^\| \d+ \| (.+?) \| .+ \| ([\d,]+) \| ([\d.]+) \|$", re.M)
+LINES_AN_HOUR = 300
+MADE = ("client-files", "rust-toolchain.toml")  # not in the repository, and rightly named
+
+
+def anchors(page: str) -> set[str]:
+    """Of a page's headings, as GitHub makes them."""
+    found: set[str] = set()
+    for heading in re.finditer(r"^#{1,6}\s+(.*?)\s*#*$", FENCE.sub("", page), re.M):
+        words = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", heading[1])
+        slug = base = re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-")
+        again = 0
+        while slug in found:
+            again += 1
+            slug = f"{base}-{again}"
+        found.add(slug)
+    return found
+
+
+def documents(files: dict[str, str]) -> Iterator[Breach]:
+    """Relative links, their anchors, and the paths of files between backquotes. rustdoc looks after the guide's links."""
+    there = set(files) | {str(folder) for file in files for folder in Path(file).parents}
+    for file, page in files.items():
+        if not file.endswith(".md") or file.startswith("src/"):
+            continue
+
+        def blank(found: re.Match[str]) -> str:
+            return re.sub(r"[^\n]", " ", found[0])
+
+        prose = FENCE.sub(blank, page)
+
+        def breach(at: int, why: str) -> Breach:
+            return Breach(file, page.count("\n", 0, at) + 1, why)
+
+        for link in LINK.finditer(re.sub(r"`[^`\n]*`", blank, prose)):
+            target = link[1] or link[2] or link[3]
+            if re.match(r"[a-z][a-z0-9+.-]*:|//", target):
+                continue
+            path, _, anchor = target.partition("#")
+            to = posixpath.normpath(posixpath.join(posixpath.dirname(file), path)) if path else file
+            if to not in there:
+                yield breach(link.start(), f"the link {target} leads nowhere")
+            elif anchor and anchor not in anchors(files.get(to, "")):
+                yield breach(link.start(), f"the link {target} names no heading of {to}")
+        if file != "CHANGELOG.md":  # what it speaks of may be gone
+            for named in NAMED.finditer(prose):
+                path = named[1].rstrip("/.")
+                beside = posixpath.join(posixpath.dirname(file), path)
+                if path not in MADE and path not in there and beside not in there:
+                    yield breach(named.start(), f"there is no {path}")
+        for named in INSIDE.finditer(prose):
+            for name in re.findall(r"`([^`]+)`", named[1]):
+                word = name.split("::")[-1]
+                if named[2] in files and not re.search(rf"\b{word}\b", files[named[2]]):
+                    yield breach(named.start(), f"{named[2]} has no {name}")
+    counted = {source.file: source.lines() for source in sources(files)} if "AUDIT.md" in files else {}
+    for part in PART.finditer(files.get("AUDIT.md", "")):
+        if "the rest" in part[1]:
+            continue
+        paths = re.findall(r"`(src/[\w./-]+)`", part[1])
+        lines, said, hours = sum(n for file, n in counted.items() if file.startswith(tuple(paths))), int(part[2].replace(",", "")), float(part[3])
+        if not 0.85 * lines <= said <= 1.15 * lines or abs(hours - lines / LINES_AN_HOUR) > 1:
+            yield Breach("AUDIT.md", files["AUDIT.md"].count("\n", 0, part.start()) + 1, f"{', '.join(paths)}: {lines} lines, {lines / LINES_AN_HOUR:.0f} hours")
+    if (lines := files.get("README.md", "").count("\n")) > README_LINES:
+        yield Breach("README.md", 1, f"{lines} lines: {README_LINES} at most, the rest belongs into docs/")
+
+
 def check(files: dict[str, str]) -> list[Breach]:
     """All breaches in these files, given by name and text."""
     breaches = list(dependencies(files.get("Cargo.toml", "")))
@@ -305,6 +382,7 @@ def check(files: dict[str, str]) -> list[Breach]:
             continue
         for rule in (imports, words, type_parameters):
             breaches += rule(source)
+    breaches += documents(files)
     for file, content in files.items():
         breaches += text(file, content)
     return sorted(set(breaches))
@@ -316,7 +394,10 @@ def check(files: dict[str, str]) -> list[Breach]:
 CLEAN = {
     "Cargo.toml": '[package]\nname = "x"\n[dependencies]\nbytes = "1"\nlibc = { version = "0.2", features = ["std"] }\n[dev-dependencies]\nproptest = "1"\n',
     "Cargo.lock": 'source = "registry+https://github.com/rust-lang/crates' + '.io-index"\n',
-    "README.md": "GET /home or https://example.com/work/x, $HOME/work/x\n",
+    "README.md": "GET /home or https://example.com/work/x, $HOME/work/x\n[a](docs/a.md#b-c--d-1) <img src=\"src/lib.rs\"> `src/codec/` `[x](y)`\n```\n[b](no)\n```\n",
+    "docs/a.md": "# A\n```\n# no\n```\n## B `c`, (d)\n## B c & d\n## B c & d\n[x](../README.md) [y](#a) [z](https://example.com/#q) `a.md` `docs/a.md`\n",
+    "CHANGELOG.md": "`src/gone.rs`\n",
+    "AUDIT.md": "| 1 | `src/codec/` | what | 9 | 0.1 |\n| 2 | the rest of `src/` | what | 9 | 9 |\n`T`, `Y::g` and `f` in `src/codec/a.rs`\n",
     "src/lib.rs": "//! x\npub mod codec;\npub mod io;\n",
     "src/server/mod.rs": "//! x\n#[cfg(test)]\nmod sim;\n#[cfg(test)]\n#[path = \"mod_tests.rs\"]\nmod tests;\n",
     "src/server/mod_tests.rs": "//! x\nfn f() { a.unwrap(); }\n",
@@ -384,6 +465,16 @@ BREACHES = [  # file, text (None: the clean text with the line appended), a word
     ("Cargo.toml", '[target."cfg(unix)".dependencies]\nnix = "1"', "allows"),
     ("Cargo.toml", '[dependencies]\nbytes = { package = "other", version = "1" }', "allows"),
     ("Cargo.toml", '[build-dependencies]\nbytes = "1"', "allows"),
+    ("README.md", "x\n[a](docs/b.md)", "leads nowhere"),
+    ("README.md", "x\n[a]: docs/b.md", "leads nowhere"),
+    ("README.md", 'x\n<source srcset="a.png">', "leads nowhere"),
+    ("docs/a.md", "# B\n[a](../README.md#b)", "names no heading"),
+    ("docs/a.md", "# B\n```\n# A\n```\n[a](#a)", "names no heading"),
+    ("docs/a.md", "# A\n`src/codec/gone.rs`", "there is no"),
+    ("AUDIT.md", "x\n`T`, `gone` in `src/codec/a.rs`", "has no gone"),
+    ("AUDIT.md", "x\n| 1 | `src/codec/` | what | 21 | 0.1 |", "lines, 0 hours"),
+    ("AUDIT.md", "x\n| 1 | `src/codec/` | what | 9 | 3 |", "lines, 0 hours"),
+    ("README.md", "x\n" * 221, "lines: 220"),
     ("README.md", "cd /ho" + "me/anna/x", "path of some machine"),
     ("scripts/x", "\nP=/ro" + "ot/x", "path of some machine"),
     ("x.json", '"https://regis' + 'try.packages.org/a.tgz"', "registry"),

@@ -9,7 +9,7 @@ import { TRANSPORTS, closeClients, engineClient } from "./harness/clients.js";
 import { closeProxies, proxyTo } from "./harness/proxy.js";
 import { conformance } from "./harness/server.js";
 import { collect, eventually, next } from "./harness/wait.js";
-import { fetchOnce } from "./harness/wire.js";
+import { Wire, closeWires, fetchOnce, upgradeRequest } from "./harness/wire.js";
 
 const TEXTS = [
   ["empty", ""],
@@ -30,6 +30,7 @@ before(async () => (server = await conformance("engine")));
 after(() => server.end());
 afterEach(closeClients);
 afterEach(closeProxies);
+afterEach(closeWires);
 
 for (const [name, transport] of TRANSPORTS) {
   const polls = name === "polling";
@@ -175,6 +176,43 @@ describe("Engine.IO, other clients' ways", () => {
     assert.deepEqual([data, binary], [Buffer.of(1, 2, 3), true]);
     assert.equal(`${(await pong)[0]}`, "between");
     socket.terminate();
+  });
+
+  // As the official server: ws takes the first.
+  it("ws: the first of the offered subprotocols is chosen", async () => {
+    for (const [offered, chosen] of [[["my-app"], "my-app"], [["chat.v2", "chat.v1"], "chat.v2"], [[], ""]]) {
+      const socket = new WebSocket(`${server.url.replace("http", "ws")}/engine.io/?EIO=4&transport=websocket`, offered);
+      assert.match((await next(socket, "message"))[0].toString(), /^0\{/);
+      assert.equal(socket.protocol, chosen);
+      socket.terminate();
+    }
+  });
+
+  for (const [name, transport] of TRANSPORTS) {
+    it(`a client with the option protocols connects, over ${name}`, async () => {
+      const socket = await engineClient(server, { ...transport, protocols: ["my-app", "other"] });
+      socket.send("hello");
+      assert.deepEqual(await next(socket, "message"), ["hello"]);
+      if (name !== "polling") assert.equal(socket.transport.ws.protocol, "my-app");
+    });
+  }
+
+  for (const offered of ["", "a,", ",a", "a,,b", "a b", "a, a", "a/b", '"a"']) {
+    it(`ws: subprotocols ${JSON.stringify(offered)} are refused`, async () => {
+      const wire = await Wire.to(server);
+      wire.send(upgradeRequest("/engine.io/?EIO=4&transport=websocket", { "Sec-WebSocket-Protocol": offered }));
+      const { status, headers, body } = await wire.response();
+      assert.deepEqual([status, body, headers["sec-websocket-version"]], [400, "Bad request", "13"]);
+    });
+  }
+
+  it("ws: a refused version is told which is understood", async () => {
+    for (const version of ["8", "7", "14", "", "13, 8", "x"]) {
+      const wire = await Wire.to(server);
+      wire.send(upgradeRequest("/engine.io/?EIO=4&transport=websocket", { "Sec-WebSocket-Version": version }));
+      const { status, headers } = await wire.response();
+      assert.deepEqual([status, headers["sec-websocket-version"]], [400, "13"], version);
+    }
   });
 
   it("ws: an offered compression is not taken up", async () => {

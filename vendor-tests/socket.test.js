@@ -17,6 +17,7 @@ const ARGUMENTS = [
   ["what looks like protocol", [{ _placeholder: true, num: 0 }, "42[]", { sid: "x" }, "2probe"]],
   ["names that mean something in JavaScript", [JSON.parse('{"__proto__":1,"constructor":2,"toString":3}'), "__proto__"]],
   ["keys in their order", [JSON.parse('{"z":1,"a":2,"10":3,"":4}')]],
+  ["halves of emoji", ["\ud83d", "hello \ud83d", "\ude00!", "\ude00\ud83d", { "\ud83d": ["\udfff", { a: "\ud800\ud83d\ude00" }] }]],
   ["sixty arguments", Array.from({ length: 60 }, (_, i) => i)],
 ];
 
@@ -125,6 +126,8 @@ for (const [name, transport] of TRANSPORTS) {
       ["none", undefined, {}],
       ["an object", { token: "123", nested: { a: [1, null] } }, { token: "123", nested: { a: [1, null] } }],
       ["a function's", (done) => done({ token: "später 😀" }), { token: "später 😀" }],
+      ["keys and values with escapes", { 'a"b': "\n", "C:\\x": "\\", "\u0000": 1 }, { 'a"b': "\n", "C:\\x": "\\", "\u0000": 1 }],
+      ["halves of emoji, read as U+FFFD", { "key \ud83d": "\ude00", token: "t" }, { "key \ufffd": "\ufffd", token: "t" }],
     ]) {
       it(`auth of the CONNECT packet: ${what}`, async () => {
         const socket = client(server, { ...transport, auth });
@@ -135,6 +138,13 @@ for (const [name, transport] of TRANSPORTS) {
         assert.deepEqual(order, ["connect", "auth"], "the answer to CONNECT comes before what the handler emits");
       });
     }
+
+    it("an event named by half an emoji ends nothing", async () => {
+      const socket = await connect(server, transport);
+      for (const name of ["\ud83d", "\ude00 x", "x \ud83d\ud83d\ude00"]) socket.emit(name, name);
+      socket.emit("message-with-ack", "alive", (answer) => socket.emit("message", answer));
+      assert.deepEqual(await next(socket, "message-back"), ["alive"]);
+    });
 
     it("each namespace has an id of its own, which is not the connection's", async () => {
       const manager = new Manager(server.url, { ...transport, reconnection: false });

@@ -1,4 +1,4 @@
-//! The environment: one table drives parsing, `rill help env` and the README.
+//! The environment: one table drives parsing, `rill help env` and docs/configuration.md.
 //!
 //! A bad value is one line that names the variable, the value and what is allowed; the process then ends with status 2.
 
@@ -10,7 +10,7 @@ use crate::server::redis::commands::Names;
 use crate::server::{Cors, Options, Recovery, Trusts};
 use std::fmt;
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// What a variable may be.
@@ -28,6 +28,8 @@ pub enum Allowed {
     Host,
     /// The name or address of a host, and a port.
     HostPort,
+    /// An IP address and a port to listen on, or `off`.
+    Listen,
     /// `*`, or origins separated by commas.
     Origins,
     /// Addresses or networks such as `10.0.0.0/8`, separated by commas.
@@ -52,6 +54,7 @@ impl fmt::Display for Allowed {
             Allowed::Address => f.write_str("an IP address"),
             Allowed::Host => f.write_str("a host name"),
             Allowed::HostPort => f.write_str("host:port"),
+            Allowed::Listen => f.write_str("an IP address and port such as 127.0.0.1:9100, or off"),
             Allowed::Origins => f.write_str("* or origins, separated by commas"),
             Allowed::Networks => f.write_str("addresses or networks such as 10.0.0.0/8, separated by commas"),
             Allowed::Folder => f.write_str("a folder"),
@@ -74,6 +77,7 @@ impl Allowed {
             Allowed::HostPort => value.rsplit_once(':').is_some_and(|(host, port)| {
                 !host.is_empty() && has_only(host, "-_.:[]") && Allowed::Number(1, 65_535).permits(port)
             }),
+            Allowed::Listen => value == "off" || value.parse::<SocketAddr>().is_ok_and(|address| address.port() > 0),
             Allowed::Origins => value == "*" || origins(value).all(|origin| is_origin(&origin)),
             Allowed::Networks => value.split(',').all(|network| Network::parse(network.trim()).is_some()),
             Allowed::Folder => Path::new(value).is_dir(),
@@ -120,7 +124,7 @@ const HEARTBEATS: Allowed = Allowed::Number(100, 3_600_000);
 const FLAG: Allowed = Allowed::OneOf(&["0", "1"]);
 
 /// All variables, in the order in which people look for them.
-pub const VARIABLES: [Variable; 22] = [
+pub const VARIABLES: [Variable; 24] = [
     var("HOST", "0.0.0.0", Allowed::Address, "address to listen on"),
     var("PORT", "3000", PORTS, "port to listen on"),
     var("AUTOSTART", "0", FLAG, "1 starts the server without waiting for `start`"),
@@ -164,6 +168,13 @@ pub const VARIABLES: [Variable; 22] = [
         "",
         Allowed::Folder,
         "files of the official browser client, as `scripts/client-files` fetches them; unset: `client-files` here or beside the program",
+    ),
+    var("PAGE", "1", FLAG, "0 takes the room page off the server; the browser client's files stay"),
+    var(
+        "METRICS_ADDR",
+        "",
+        Allowed::Listen,
+        "where `/metrics` is served, on a port of its own; `off`: nowhere; unset: beside everything else, for whoever reaches the port",
     ),
     var("PING_INTERVAL_MS", "25000", HEARTBEATS, "from a pong to the next ping"),
     var("PING_TIMEOUT_MS", "20000", HEARTBEATS, "for a pong to arrive"),
@@ -217,6 +228,10 @@ pub struct Config {
     pub cors: Cors,
     /// Where the official browser client is, if that was said.
     pub client_dir: Option<PathBuf>,
+    /// There is a room page.
+    pub page: bool,
+    /// Where `/metrics` is served.
+    pub metrics: MetricsAt,
     /// Milliseconds.
     pub ping_interval_ms: u64,
     /// Milliseconds.
@@ -238,6 +253,17 @@ pub enum Adapter {
     Memory,
     /// In Redis if one listens on this host, else in this process.
     Try,
+}
+
+/// Where `/metrics` is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsAt {
+    /// On the port of everything else.
+    PublicPort,
+    /// There alone.
+    Address(SocketAddr),
+    /// Nowhere.
+    Nowhere,
 }
 
 /// A value that is not allowed.
@@ -307,6 +333,11 @@ impl Config {
                 listed => Cors::Origins(origins(listed).collect()),
             },
             client_dir: Some(text("CLIENT_DIR")).filter(|folder| !folder.is_empty()).map(PathBuf::from),
+            page: text("PAGE") == "1",
+            metrics: match text("METRICS_ADDR").as_str() {
+                "" => MetricsAt::PublicPort,
+                address => address.parse().map_or(MetricsAt::Nowhere, MetricsAt::Address),
+            },
             ping_interval_ms: number("PING_INTERVAL_MS"),
             ping_timeout_ms: number("PING_TIMEOUT_MS"),
             max_payload: size("MAX_PAYLOAD"),
@@ -345,7 +376,7 @@ impl Config {
     }
 }
 
-/// The table as Markdown, for `rill help env` and the README.
+/// The table as Markdown, for `rill help env` and docs/configuration.md.
 #[must_use]
 pub fn table() -> String {
     let mut table = "| variable | default | allowed | what it does |\n|---|---|---|---|\n".to_owned();
@@ -395,6 +426,10 @@ mod tests {
             ("ADVERTISE_ADDR", "host:99999"),
             ("STREAM_PREFIX", "a b"),
             ("SESSION_PREFIX", &"x".repeat(65)),
+            ("PAGE", "no"),
+            ("METRICS_ADDR", "9100"),
+            ("METRICS_ADDR", "localhost:9100"),
+            ("METRICS_ADDR", "127.0.0.1:0"),
             ("CLIENT_DIR", "no-such-folder"),
             ("CLIENT_DIR", "Cargo.toml"),
             ("CORS_ORIGIN", "example.com"),
@@ -435,6 +470,16 @@ mod tests {
         assert!(parse(&[("RECOVERY_WINDOW_MS", "0")]).unwrap().options().recovery.is_none());
     }
 
+    #[test]
+    fn pages_and_metrics() {
+        let at = |pairs: &[(&str, &str)]| parse(pairs).map(|config| (config.page, config.metrics)).unwrap();
+        assert_eq!(at(&[]), (true, MetricsAt::PublicPort));
+        assert_eq!(at(&[("PAGE", "0"), ("METRICS_ADDR", "off")]), (false, MetricsAt::Nowhere));
+        let address = |text: &str| MetricsAt::Address(text.parse().unwrap());
+        assert_eq!(at(&[("METRICS_ADDR", "127.0.0.1:9100")]).1, address("127.0.0.1:9100"));
+        assert_eq!(at(&[("METRICS_ADDR", "[::1]:9100")]).1, address("[::1]:9100"));
+    }
+
     /// What the table says is what is parsed, for each number to the unit; defaults are allowed, and no other text is.
     #[test]
     fn the_table_is_true() {
@@ -461,9 +506,9 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_has_this_table() {
-        let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-        let between = readme.split("<!-- env -->").nth(1).and_then(|rest| rest.split("<!-- /env -->").next()).unwrap();
+    fn the_documentation_has_this_table() {
+        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap();
+        let between = page.split("<!-- env -->").nth(1).and_then(|rest| rest.split("<!-- /env -->").next()).unwrap();
         assert_eq!(between.trim(), table().trim());
     }
 }

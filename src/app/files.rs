@@ -321,7 +321,7 @@ mod tests {
             assert!(text.contains(&format!("\"{path}\"")), "{path}");
             assert_eq!(page.respond(&head(&format!("GET {path}"), None)).unwrap().status, 200);
         }
-        assert!(text.contains("\"/socket.io/socket.io.min.js\"") && text.contains("href=\"/metrics\""));
+        assert!(text.contains("\"/socket.io/socket.io.min.js\"") && text.contains("href=\"/readyz\""));
         assert!(!text.contains(" style=") && !text.contains("<style"), "what the policy forbids");
         assert!(!header(&index, "Content-Security-Policy").unwrap().contains("unsafe"));
         let tag = header(&index, "ETag");

@@ -8,6 +8,7 @@ pub mod files;
 pub mod json_lines;
 pub mod lists;
 pub mod log;
+pub mod monitor;
 pub mod network;
 pub mod operator;
 pub mod pages;

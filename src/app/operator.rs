@@ -2,11 +2,12 @@
 
 use super::backend::Backend;
 use super::chat::{self, Chat};
-use super::config::Config;
+use super::config::{Config, MetricsAt};
 use super::console::{self, Command, CommandError, HELP, Input};
 use super::files::Client;
 use super::lists::{self, count};
 use super::log::Terminal;
+use super::monitor;
 use super::pages::Site;
 use super::report::{Report, seconds};
 use super::status::{self, Facts};
@@ -65,7 +66,8 @@ impl Operator {
         if let Some(trouble) = trouble {
             terminal.line(&trouble.to_string());
         }
-        let site = Arc::new(Site { client, ..Site::default() });
+        let (hides_page, hides_metrics) = (!config.page, config.metrics != MetricsAt::PublicPort);
+        let site = Arc::new(Site { client, hides_page, hides_metrics, ..Site::default() });
         let (pages, lines) = (site.clone(), terminal.clone());
         let log: Log = Arc::new(move |line| lines.line(line));
         let options = Options {
@@ -109,6 +111,9 @@ impl Operator {
         }
         if let Some(line) = &self.choice {
             self.terminal.line(line);
+        }
+        if !self.serve_metrics().await {
+            return 1;
         }
         if let Backend::Redis(redis) = &self.backend {
             let port = self.config.advertise.is_none().then_some(self.config.port);
@@ -240,6 +245,22 @@ impl Operator {
         self.terminal
             .line(&format!("[SERVER] listening on http://{address} (adapter: {}, {recovery})", self.adapter()));
         true
+    }
+
+    /// From the start to the end of the process, whether it serves clients or not; false if that is not possible.
+    async fn serve_metrics(&self) -> bool {
+        let MetricsAt::Address(address) = self.config.metrics else { return true };
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                tokio::spawn(monitor::serve(listener, self.site.clone()));
+                self.terminal.line(&format!("[SERVER] metrics on http://{address}/metrics"));
+                true
+            }
+            Err(error) => {
+                self.terminal.line(&format!("[SERVER] can't listen on {address}: {error} (METRICS_ADDR)"));
+                false
+            }
+        }
     }
 
     fn adapter(&self) -> String {

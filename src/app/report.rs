@@ -8,7 +8,7 @@ use crate::proto::handshake::Transport;
 use crate::server::Server;
 use crate::server::cluster::Neighbour;
 use crate::server::log::streams::Key;
-use crate::server::metrics::{Counter, Metrics};
+use crate::server::metrics::{Counter, Histogram, Metrics};
 use crate::server::recovery::record::Refused;
 use std::fmt::Write as _;
 
@@ -19,6 +19,8 @@ const REFUSALS: [&str; 6] =
 /// What is counted at one moment; what has happened since the start is in [`Metrics`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
+    /// The server's name.
+    pub name: String,
     /// Clients on WebSocket.
     pub websocket: usize,
     /// Clients on long-polling.
@@ -59,6 +61,7 @@ impl Report {
     #[must_use]
     pub fn gather(server: &Server, backend: &Backend) -> Report {
         let mut report = Report {
+            name: server.options().name.clone(),
             window_ms: server.options().recovery.as_ref().map(|recovery| recovery.window_ms),
             process: Process::now(),
             ..Report::default()
@@ -95,6 +98,10 @@ impl Report {
     #[must_use]
     pub fn prometheus(&self, metrics: &Metrics) -> String {
         let mut page = Page(String::new());
+        page.gauge("rill_build_info", "The version that runs; always 1.");
+        page.sample("rill_build_info", concat!("version=\"", env!("CARGO_PKG_VERSION"), "\""), 1);
+        page.gauge("rill_server_info", "The server's name; always 1.");
+        page.sample("rill_server_info", &format!("server=\"{}\"", label(&self.name)), 1);
         page.gauge("rill_clients", "Engine.IO sessions, by transport.");
         page.sample("rill_clients", "transport=\"websocket\"", self.websocket as u64);
         page.sample("rill_clients", "transport=\"polling\"", self.polling as u64);
@@ -116,6 +123,11 @@ impl Report {
             page.one("gauge", "rill_log_waiting", "Packets that wait for Redis.", redis.waiting.0 as u64);
             page.one("gauge", "rill_log_waiting_bytes", "Their bytes.", redis.waiting.1 as u64);
             page.one("gauge", "rill_cluster_servers", "Other servers that live.", self.neighbours.len() as u64);
+            page.histogram(
+                "rill_delivery_seconds",
+                "From appending an entry to delivering it here, of one entry at a time.",
+                &metrics.delivery,
+            );
         }
         page.one("gauge", "rill_unsent_bytes", "Bytes that wait for clients.", self.unsent as u64);
         page.one("gauge", "rill_pongs_overdue", "Clients whose pong is late.", self.overdue as u64);
@@ -123,6 +135,11 @@ impl Report {
             page.process(process);
         }
         page.counters(metrics);
+        page.histogram(
+            "rill_replay_seconds",
+            "From a session that was found to its client let in with all that it missed.",
+            &metrics.replay,
+        );
         page.counter(
             "rill_recoveries_refused_total",
             "Clients that asked for their session and got a new one, by reason.",
@@ -138,6 +155,11 @@ impl Report {
         page.sample("rill_requests_refused_total", "reason=\"too_many_connections\"", metrics.refused_full.get());
         page.0
     }
+}
+
+/// A label's value, as the format wants it.
+fn label(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 /// All of a set of counters.
@@ -170,11 +192,24 @@ impl Page {
         let _ = writeln!(self.0, "{name} {value}");
     }
 
+    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
+        self.head("histogram", name, help);
+        let counts = histogram.cumulative();
+        let bounds = Histogram::BOUNDS_MS.map(seconds).into_iter().chain(["+Inf".to_owned()]);
+        for (bound, count) in bounds.zip(&counts) {
+            self.sample(&format!("{name}_bucket"), &format!("le=\"{bound}\""), *count);
+        }
+        let all = counts.last().copied().unwrap_or(0);
+        let _ = writeln!(self.0, "{name}_sum {}\n{name}_count {all}", seconds(histogram.sum_ms()));
+    }
+
     /// Under the names that client libraries of Prometheus give to them.
     fn process(&mut self, process: &Process) {
-        let Process { cpu_ms, memory, files, most_files } = process;
+        let Process { cpu_ms, started_ms, memory, files, most_files } = process;
         self.counter("process_cpu_seconds_total", "Processor time used.");
         let _ = writeln!(self.0, "process_cpu_seconds_total {}", seconds(*cpu_ms));
+        self.gauge("process_start_time_seconds", "When it was started, since 1970.");
+        let _ = writeln!(self.0, "process_start_time_seconds {}", seconds(*started_ms));
         self.one("gauge", "process_resident_memory_bytes", "Resident memory.", *memory);
         self.one("gauge", "process_open_fds", "Open files, connections among them.", *files as u64);
         if let Some(most) = most_files {
@@ -199,6 +234,11 @@ impl Page {
             ("rill_ping_timeouts_total", "Sessions closed because no pong came.", &m.ping_timeouts),
             ("rill_slow_clients_cut_total", "Sessions cut because their client did not read.", &m.overflows),
             (
+                "rill_readings_paused_total",
+                "Times that a client was read no further, because many of its events waited for handlers.",
+                &m.readings_paused,
+            ),
+            (
                 "rill_volatile_dropped_total",
                 "Volatile packets dropped because their client was busy.",
                 &m.volatile_dropped,
@@ -208,6 +248,8 @@ impl Page {
             ("rill_log_repeats_total", "Entries that repeat earlier ones, skipped.", &m.log_repeats),
             ("rill_log_unreadable_total", "Entries that could not be read, skipped.", &m.log_unreadable),
             ("rill_log_holes_total", "Times that a log had lost entries before they were read.", &m.log_holes),
+            ("rill_log_cuts_total", "Times that others cut a log off behind what was read.", &m.log_cuts),
+            ("rill_sessions_forgotten_total", "Sessions forgotten early because too many were away.", &m.sessions_forgotten),
             ("rill_requests_forwarded_total", "Requests passed on to the server that has the session.", &m.forwarded),
         ] {
             self.one("counter", name, help, counter.get());
@@ -268,13 +310,34 @@ mod tests {
 
     #[test]
     fn every_sample_is_a_number_under_a_known_name() {
-        let process = Some(Process { cpu_ms: 1_250, memory: 7, files: 8, most_files: Some(9) });
+        let process = Some(Process { cpu_ms: 1_250, started_ms: 2_500, memory: 7, files: 8, most_files: Some(9) });
         let page = page(&Report { memory: Some(InMemory::default()), process, ..Report::default() });
         assert!(page.contains("\nprocess_cpu_seconds_total 1.25\n"), "{page}");
+        assert!(page.contains("\nprocess_start_time_seconds 2.5\n"), "{page}");
         for line in page.lines().filter(|line| !line.starts_with('#')) {
             let (name, value) = line.rsplit_once(' ').unwrap();
             assert!(value.parse::<f64>().is_ok(), "{line}");
             assert!(name.starts_with("rill_") || name.starts_with("process_"), "{line}");
+        }
+    }
+
+    #[test]
+    fn names_and_times() {
+        let metrics = Metrics::default();
+        [1, 3, 20_000].into_iter().for_each(|ms| metrics.replay.add(ms));
+        let page = Report { name: "a\"b\\c\nd".to_owned(), ..Report::default() }.prometheus(&metrics);
+        for line in [
+            r#"rill_server_info{server="a\"b\\c\nd"} 1"#,
+            concat!("rill_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+            "# TYPE rill_replay_seconds histogram",
+            "rill_replay_seconds_bucket{le=\"0.001\"} 1",
+            "rill_replay_seconds_bucket{le=\"0.005\"} 2",
+            "rill_replay_seconds_bucket{le=\"10\"} 2",
+            "rill_replay_seconds_bucket{le=\"+Inf\"} 3",
+            "rill_replay_seconds_sum 20.004",
+            "rill_replay_seconds_count 3",
+        ] {
+            assert!(page.contains(&format!("{line}\n")), "{line}: {page}");
         }
     }
 
@@ -288,7 +351,8 @@ mod tests {
         for name in ["rill_sessions_kept", "rill_log_entries", "rill_log_bytes"] {
             assert!(here.contains(&format!("\n{name} 0\n")) && !there.contains(name), "{name}");
         }
-        for name in ["rill_redis_connected", "rill_log_waiting", "rill_cluster_servers"] {
+        for name in ["rill_redis_connected", "rill_log_waiting", "rill_cluster_servers", "rill_delivery_seconds_count"]
+        {
             assert!(there.contains(&format!("\n{name} ")) && !here.contains(name), "{name}");
         }
         assert!(!here.contains("process_"));

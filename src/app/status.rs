@@ -60,7 +60,7 @@ fn server(facts: &Facts, report: &Report) -> Vec<Row> {
         None => "stopped".to_owned(),
     };
     let mut rows = vec![row("name", facts.name.clone()), row("state", state)];
-    if let Some(Process { cpu_ms, memory, files, most_files }) = report.process {
+    if let Some(Process { cpu_ms, memory, files, most_files, .. }) = report.process {
         let most = most_files.map_or(String::new(), |most| format!(" of {most}"));
         let cpu = format!("{}.{}", cpu_ms / 1_000, cpu_ms / 100 % 10);
         rows.push(row("process", format!("{} memory, {cpu} s CPU, {files}{most} files open", size(memory))));
@@ -224,7 +224,13 @@ mod tests {
             namespaces: 1,
             unsent: 1_000_000_000,
             memory: Some(InMemory { entries: 1, bytes: 176, sessions: 2 }),
-            process: Some(Process { cpu_ms: 1_234, memory: 7 << 20, files: 9, most_files: Some(20_000) }),
+            process: Some(Process {
+                cpu_ms: 1_234,
+                started_ms: 0,
+                memory: 7 << 20,
+                files: 9,
+                most_files: Some(20_000),
+            }),
             window_ms: Some(120_000),
             ..Report::default()
         };
@@ -268,7 +274,7 @@ mod tests {
         let mut report = Report {
             redis: Some(RedisStatus { connected: true, waiting: (0, 0), trouble: None }),
             neighbours: vec![other("server-2", 1, 1_250), other("server-\u{1b}", 0, 0)],
-            process: Some(Process { cpu_ms: 0, memory: 0, files: 0, most_files: None }),
+            process: Some(Process { cpu_ms: 0, started_ms: 0, memory: 0, files: 0, most_files: None }),
             window_ms: Some(120_000),
             ..Report::default()
         };

@@ -147,7 +147,7 @@ mod tests {
     use crate::io::redis::RedisStatus;
 
     fn report(cpu_ms: u64) -> Report {
-        let process = Some(Process { cpu_ms, memory: 8 << 20, files: 9, most_files: None });
+        let process = Some(Process { cpu_ms, started_ms: 0, memory: 8 << 20, files: 9, most_files: None });
         Report { websocket: 3, polling: 4, rooms: 2, unsent: 2_048, process, ..Report::default() }
     }
 

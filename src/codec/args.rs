@@ -87,16 +87,17 @@ impl Args {
         self.text.is_empty()
     }
 
-    /// The JSON text of an argument.
+    /// The JSON text of an argument, as it was sent: a string in it may have half of a surrogate pair, which the other getters replace.
     #[must_use]
     pub fn get(&self, i: usize) -> Option<&RawValue> {
         serde_json::from_str(self.item(i)?).ok()
     }
 
-    /// An argument as a type of yours; nothing if it is of another.
+    /// An argument as a type of yours; nothing if it is of another. Half of a surrogate pair, which a text has that was cut inside an
+    /// emoji, is read as U+FFFD.
     #[must_use]
     pub fn parse<T: DeserializeOwned>(&self, i: usize) -> Option<T> {
-        serde_json::from_str(self.item(i)?).ok()
+        json::read(self.item(i)?)
     }
 
     /// An argument as a tree. Attachments in it are placeholders.
@@ -146,6 +147,11 @@ impl Args {
         }
         args.text.push_str(item.get(copied..)?);
         Some(args)
+    }
+
+    /// Bytes that it takes.
+    pub(crate) fn weight(&self) -> usize {
+        self.attachments.iter().fold(self.text.len(), |sum, data| sum.saturating_add(data.len()))
     }
 
     fn item(&self, i: usize) -> Option<&str> {
@@ -278,7 +284,7 @@ mod tests {
         assert_eq!(args.string(1), None);
         assert_eq!(args.get(1).unwrap().get(), "1.0");
         assert_eq!(args.value(2), Some(json!({"k": 2})));
-        assert_eq!(args.parse::<(f64, String)>(3), None);
+        assert_eq!(args.parse::<(f64, String)>(3), None, "1e999 fits no type");
         assert_eq!(args.get(3).unwrap().get(), r#"[1e999,"\ud800"]"#);
         assert_eq!((args.get(4).is_none(), args.binary(0), args.select(4)), (true, None, None));
         assert_eq!((Args::new().len(), Args::new().select(0)), (0, None));

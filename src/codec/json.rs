@@ -1,23 +1,83 @@
 //! Walks JSON text that has been validated, without a tree: where an argument ends, where placeholders of attachments
-//! stand. And single strings, to and fro.
+//! stand. And values, where they are read.
 //!
 //! RFC 8259 for the text; Socket.IO protocol 5, "Packet encoding", for placeholders. A walk over the text, because a
 //! visitor of serde would refuse what must pass unchanged (lone surrogates, `1e999`) and one of raw values would read
 //! each level anew. Nothing here recurses. Text that is not JSON gives wrong answers, never a panic.
 
+use memchr::memchr;
+use serde_core::de::DeserializeOwned;
 use serde_json::Value;
 use std::borrow::Cow;
 
 /// JSON's white space, which is less than Unicode's.
 pub(crate) const SPACE: [char; 4] = [' ', '\n', '\r', '\t'];
 
-/// What a JSON string says; most have no escapes. `None`: it is no string, or has half of a surrogate pair, which no text can hold.
+/// What a JSON string says; most have no escapes. `None`: it is no string.
 pub(crate) fn read_string(json: &str) -> Option<Cow<'_, str>> {
     let quoted = json.strip_prefix('"')?.strip_suffix('"')?;
     match quoted.contains('\\') {
-        true => serde_json::from_str(json).ok().map(Cow::Owned),
+        true => read(json).map(Cow::Owned),
         false => Some(Cow::Borrowed(quoted)),
     }
+}
+
+/// A value as a type of Rust; nothing if it is of another.
+pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Option<T> {
+    serde_json::from_str(&well_formed(text)).ok()
+}
+
+/// The text with each half of a surrogate pair that stands alone replaced by U+FFFD: a text that was cut inside an emoji has one. RFC 8259
+/// section 8.2 leaves open what they mean, no string of Rust can hold them, and JavaScript puts the same in their place where it writes UTF-8.
+pub(crate) fn well_formed(text: &str) -> Cow<'_, str> {
+    let (mut mended, mut copied) = (String::new(), 0);
+    for at in halves(text) {
+        mended.push_str(text.get(copied..at).unwrap_or_default());
+        mended.push_str("\\ufffd");
+        copied = at.saturating_add(ESCAPE);
+    }
+    match copied {
+        0 => Cow::Borrowed(text),
+        _ => {
+            mended.push_str(text.get(copied..).unwrap_or_default());
+            Cow::Owned(mended)
+        }
+    }
+}
+
+/// The length of `\uXXXX`.
+const ESCAPE: usize = 6;
+
+/// Where the escapes of halves of surrogate pairs stand that have no other half.
+fn halves(text: &str) -> impl Iterator<Item = usize> {
+    let bytes = text.as_bytes();
+    let mut at: usize = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let rest = bytes.get(at..)?;
+            let start = at.saturating_add(memchr(b'\\', rest)?);
+            let escapes = bytes.get(start..)?;
+            let size = match (unit(escapes), escapes.get(ESCAPE..).and_then(unit)) {
+                (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => ESCAPE.saturating_mul(2),
+                (Some(0xd800..=0xdfff), _) => {
+                    at = start.saturating_add(ESCAPE);
+                    return Some(start);
+                }
+                // A backslash and what it escapes; the digits of others are passed over as the plain text that they are.
+                (Some(_) | None, _) => 2,
+            };
+            at = start.saturating_add(size);
+        }
+    })
+}
+
+/// The code unit of UTF-16 that an escape with four digits, at the beginning of what is left, stands for.
+fn unit(rest: &[u8]) -> Option<u16> {
+    let (digits, _) = rest.strip_prefix(b"\\u")?.split_first_chunk::<4>()?;
+    digits.iter().try_fold(0, |unit: u16, digit| {
+        let digit = char::from(*digit).to_digit(16).and_then(|digit| u16::try_from(digit).ok())?;
+        Some(unit << 4 | digit)
+    })
 }
 
 /// Writes a JSON string, piece by piece; most need no escapes.
@@ -233,11 +293,94 @@ mod tests {
         }
     }
 
+    /// Each half that stands alone, and nothing else.
+    #[test]
+    fn halves_of_surrogate_pairs() {
+        for (json, want) in [
+            (r#""\ud83d""#, "\u{fffd}"),
+            (r#""hello \uD83D""#, "hello \u{fffd}"),
+            (r#""\uDE00 hello""#, "\u{fffd} hello"),
+            (r#""\ud83d\ude00""#, "\u{1f600}"),
+            (r#""\ud83d\ud83d\ude00\ude00""#, "\u{fffd}\u{1f600}\u{fffd}"),
+            (r#""\ude00\ud83d""#, "\u{fffd}\u{fffd}"),
+            (r#""\ud83dx\ude00""#, "\u{fffd}x\u{fffd}"),
+            (r#""\ud83d\n\ude00""#, "\u{fffd}\n\u{fffd}"),
+            (r#""\ud83d\\ude00""#, "\u{fffd}\\ude00"),
+            (r#""\\ud83d""#, "\\ud83d"),
+            (r#""\\\ud83d""#, "\\\u{fffd}"),
+            (r#""\"\ud83d\"""#, "\"\u{fffd}\""),
+            (r#""\ud800\udbff\udc00\udfff""#, "\u{fffd}\u{10fc00}\u{fffd}"),
+            (r#""\ud7ff\ue000""#, "\u{d7ff}\u{e000}"),
+            (r#""ud83d\u0000""#, "ud83d\0"),
+            (r#""""#, ""),
+        ] {
+            let read = read_string(json);
+            assert_eq!(read.as_deref(), Some(want), "{json}");
+            assert_eq!(well_formed(json).len(), json.len(), "{json}: nothing moves");
+        }
+        for text in
+            ["", "\\", "\"\\", "\\u", "\\ud83", "\\ud83d", "\\ud83d\\", "\\ud83d\\u", "\\ud83d\\ude0", "\\ud83€"]
+        {
+            assert_eq!(well_formed(text).len(), text.len(), "{text}");
+        }
+    }
+
+    /// A megabyte of halves takes time linear in its size, and so does one of whole pairs.
+    #[test]
+    fn very_many_halves() {
+        for escape in [r"\ud83d", r"\ude00", r"\ud83d\ude00", r"\\", r"\ud83d\"] {
+            let text = format!("\"{}n\"", escape.repeat(1_000_000 / escape.len()));
+            let start = std::time::Instant::now();
+            assert_eq!(well_formed(&text).len(), text.len());
+            assert!(start.elapsed().as_millis() < 1_000, "{escape}");
+        }
+    }
+
+    /// What a string says, by its code units; another way to read it than the one above.
+    fn by_units(quoted: &str) -> String {
+        let mut units: Vec<u16> = Vec::new();
+        let mut chars = quoted.chars();
+        while let Some(c) = chars.next() {
+            let said = match c {
+                '\\' => match chars.next().unwrap() {
+                    'b' => '\u{8}',
+                    'f' => '\u{c}',
+                    'n' => '\n',
+                    'r' => '\r',
+                    't' => '\t',
+                    'u' => {
+                        let digits: String = chars.by_ref().take(4).collect();
+                        units.push(u16::from_str_radix(&digits, 16).unwrap());
+                        continue;
+                    }
+                    other => other,
+                },
+                c => c,
+            };
+            units.extend_from_slice(said.encode_utf16(&mut [0; 2]));
+        }
+        String::from_utf16_lossy(&units)
+    }
+
     proptest! {
+        /// Whatever escapes a string has, it is read, and with U+FFFD where a half stands alone.
         #[test]
-        fn any_text_is_survived(text in r#"([\[\]{},:"\\ 0-9a]|"num"|"_placeholder"|true|€){0,40}"#) {
+        fn every_string_is_read(pieces in prop::collection::vec(prop_oneof![
+            Just(r"\ud83d".to_owned()), Just(r"\uDE00".to_owned()), Just(r"\\".to_owned()), Just(r#"\""#.to_owned()),
+            Just(r"\/".to_owned()), Just("ude00".to_owned()), any::<u16>().prop_map(|unit| format!("\\u{unit:04x}")), "[a€😀]{0,3}",
+        ], 0..12)) {
+            let quoted = pieces.concat();
+            let json = format!("\"{quoted}\"");
+            let want = by_units(&quoted);
+            prop_assert_eq!(read_string(&json), Some(Cow::Borrowed(&*want)));
+            prop_assert_eq!(read::<Value>(&format!("{{{json}:[{json}]}}")), Some(serde_json::json!({(&*want): [&*want]})));
+        }
+
+        #[test]
+        fn any_text_is_survived(text in r#"([\[\]{},:"\\ 0-9a]|"num"|"_placeholder"|true|€|\\ud8|\\udc00){0,40}"#) {
             items(&text).count();
             placeholders(&text, 1);
+            well_formed(&text);
         }
     }
 }

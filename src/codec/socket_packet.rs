@@ -29,8 +29,8 @@ pub enum SocketPacket<'a> {
     Connect {
         /// The namespace.
         nsp: &'a str,
-        /// A JSON object, if any.
-        auth: Option<&'a str>,
+        /// A JSON object, if any. It is read here and not passed on: halves of surrogate pairs are replaced.
+        auth: Option<Cow<'a, str>>,
     },
     /// The client leaves a namespace.
     Disconnect {
@@ -126,7 +126,7 @@ fn decode_connect(text: &str) -> Result<SocketPacket<'_>, SocketError> {
         return Err(SocketError::Payload);
     }
     match validate::is_json(payload) {
-        true => Ok(SocketPacket::Connect { nsp, auth: Some(payload) }),
+        true => Ok(SocketPacket::Connect { nsp, auth: Some(json::well_formed(payload)) }),
         false => Err(SocketError::Json),
     }
 }

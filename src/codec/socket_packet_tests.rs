@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::time::Instant;
 
 fn connect_packet<'a>(nsp: &'a str, auth: Option<&'a str>) -> SocketPacket<'a> {
-    SocketPacket::Connect { nsp, auth }
+    SocketPacket::Connect { nsp, auth: auth.map(Into::into) }
 }
 
 fn event_packet<'a>(nsp: &'a str, id: Option<u64>, name: &'a str, args: &'a str, n: usize) -> SocketPacket<'a> {
@@ -29,6 +29,7 @@ fn packets_of_the_specification() {
         ("0/custom", connect_packet("/custom", None)),
         (r#"0{"token":"123"}"#, connect_packet("/", Some(r#"{"token":"123"}"#))),
         (r#"0/admin,{"a":[1]}"#, connect_packet("/admin", Some(r#"{"a":[1]}"#))),
+        (r#"0{"\udc00a":"\ud83d"}"#, connect_packet("/", Some(r#"{"\ufffda":"\ufffd"}"#))),
         ("1", SocketPacket::Disconnect { nsp: "/" }),
         ("1/admin,", SocketPacket::Disconnect { nsp: "/admin" }),
         ("1/custom", SocketPacket::Disconnect { nsp: "/custom" }),
@@ -103,7 +104,8 @@ fn event_names() {
         (r#""disconnecting""#, Err(EventName)),
         (r#""newListener""#, Err(EventName)),
         (r#""removeListener""#, Err(EventName)),
-        (r#""\ud800""#, Err(EventName)),
+        (r#""\ud83d""#, Ok("\u{fffd}")),
+        (r#""a\ud83d\ude00\ude00""#, Ok("a\u{1f600}\u{fffd}")),
         ("{}", Err(EventName)),
         ("[]", Err(EventName)),
         ("null", Err(EventName)),

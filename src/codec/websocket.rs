@@ -1,11 +1,13 @@
-//! The key of a WebSocket's opening handshake, and the frames that the server writes.
+//! Key and subprotocol of a WebSocket's opening handshake, and the frames that the server writes.
 //!
-//! RFC 6455 sections 4.2.2 (key) and 5.2 (frames). A server's frames are never masked and never fragmented here. The
+//! RFC 6455 sections 4.2 (key, subprotocol) and 5.2 (frames). A server's frames are never masked and never fragmented here. The
 //! receiving side is a state machine: `proto::websocket`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest as _, Sha1};
+use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 /// "The string "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"" of section 1.3, the same for all.
@@ -38,6 +40,41 @@ pub fn accept_key(key: &str) -> String {
 pub fn is_valid_key(key: &str) -> bool {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
     key.strip_suffix("==").is_some_and(|digits| digits.len() == 22 && digits.bytes().all(legal))
+}
+
+/// The list of subprotocols that a client offers is none: something in it is no token, or stands twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IllegalSubprotocols;
+
+impl fmt::Display for IllegalSubprotocols {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("illegal Sec-WebSocket-Protocol")
+    }
+}
+
+impl std::error::Error for IllegalSubprotocols {}
+
+/// The subprotocol for a client that offers those in these headers: the first, as the official server chooses. What it means is the
+/// application's business; a client that gets none of its offers must fail the connection.
+///
+/// # Errors
+/// [`IllegalSubprotocols`]: "The elements that comprise this value MUST be non-empty strings with characters in the range U+0021 to U+007E not
+/// including separator characters [...] and MUST all be unique strings" (4.1). "The ABNF for the value of this header field is 1#token".
+pub fn subprotocol<'a>(offers: impl Iterator<Item = &'a str>) -> Result<Option<&'a str>, IllegalSubprotocols> {
+    let (mut first, mut known) = (None, BTreeSet::new());
+    for offer in offers.flat_map(|list| list.split(',')) {
+        let offer = offer.trim_matches([' ', '\t']);
+        if offer.is_empty() || !offer.bytes().all(is_token) || !known.insert(offer) {
+            return Err(IllegalSubprotocols);
+        }
+        first = first.or(Some(offer));
+    }
+    Ok(first)
+}
+
+/// RFC 9110 section 5.6.2, `tchar`.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// The head of a frame that is whole (FIN) and not masked; the second value says how many of the bytes are used.
@@ -111,6 +148,36 @@ mod tests {
             ("not ASCII", "dGhlIHNhbXBsZSBub25€==", false),
         ] {
             assert_eq!(is_valid_key(key), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn subprotocols() {
+        let every = "!#$%&'*+-.^_`|~09AZaz";
+        for (name, headers, want) in [
+            ("none offered", &[][..], Ok(None)),
+            ("one", &["my-app"], Ok(Some("my-app"))),
+            ("the first of several", &["chat.v2, chat.v1"], Ok(Some("chat.v2"))),
+            ("space around them", &["  a\t , b "], Ok(Some("a"))),
+            ("without space", &["a,b,c"], Ok(Some("a"))),
+            ("several headers", &["b", "a, c"], Ok(Some("b"))),
+            ("every character of a token", &[every], Ok(Some(every))),
+            ("case tells them apart", &["a, A"], Ok(Some("a"))),
+            ("an empty header", &[""], Err(IllegalSubprotocols)),
+            ("only space", &[" "], Err(IllegalSubprotocols)),
+            ("nothing before a comma", &[", a"], Err(IllegalSubprotocols)),
+            ("nothing behind a comma", &["a,"], Err(IllegalSubprotocols)),
+            ("nothing between commas", &["a,,b"], Err(IllegalSubprotocols)),
+            ("space inside", &["a b"], Err(IllegalSubprotocols)),
+            ("a separator", &["a;q=1"], Err(IllegalSubprotocols)),
+            ("a quoted string", &["\"a\""], Err(IllegalSubprotocols)),
+            ("a slash", &["a/b"], Err(IllegalSubprotocols)),
+            ("a control character", &["a\u{7f}"], Err(IllegalSubprotocols)),
+            ("not ASCII", &["chät"], Err(IllegalSubprotocols)),
+            ("one twice", &["a, b, a"], Err(IllegalSubprotocols)),
+            ("one twice, in two headers", &["a", "a"], Err(IllegalSubprotocols)),
+        ] {
+            assert_eq!(subprotocol(headers.iter().copied()), want, "{name}");
         }
     }
 

@@ -15,7 +15,7 @@ mod routes;
 pub mod websocket;
 pub mod workers;
 
-use crate::id::{Clock, Random, Time};
+use crate::id::{Clock, Random, Spawner, Time};
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
 use crate::server::log::memory::MemoryStreams;
@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -58,12 +59,25 @@ pub fn random() -> Random {
     })
 }
 
+/// Runs the futures of handlers: on the thread that the handler runs on, where there is a runtime of tokio, and else on the one that this is
+/// called on. Without either each gets a thread.
+#[must_use]
+pub fn spawner() -> Spawner {
+    let home = Handle::try_current().ok();
+    Arc::new(move |task| match Handle::try_current().ok().or_else(|| home.clone()) {
+        Some(runtime) => drop(runtime.spawn(task)),
+        None => drop(std::thread::spawn(|| workers::runtime().map(|runtime| runtime.block_on(task)))),
+    })
+}
+
 impl Server {
     /// A server that keeps its log in memory: one server, no Redis. The real clock, the operating system's randomness.
     #[must_use]
     pub fn in_memory(options: Options) -> Server {
         let streams = Arc::new(MemoryStreams::new(&options.limits));
-        Server::new(options, streams, clock(), random())
+        let server = Server::new(options, streams, clock(), random());
+        server.set_spawner(spawner());
+        server
     }
 }
 
@@ -87,6 +101,7 @@ pub async fn run(listener: TcpListener, server: Server, shutdown: impl Future<Ou
 /// As [`run`], with the connections spread over `workers` and the thread that runs this.
 pub async fn run_on(workers: Workers, listener: TcpListener, server: Server, shutdown: impl Future<Output = ()>) {
     server.open_again();
+    server.set_spawner(spawner());
     let (stop, stopping) = watch::channel(false);
     let mut door = Door { listener, workers, server: server.clone(), stopping, tasks: JoinSet::new() };
     let timers = tokio::spawn(keep_time(server.clone()));

@@ -14,8 +14,10 @@ use crate::proto::session::{GetAnswer, Input, Via};
 use crate::server::client::connection::{Connection, Outcome};
 use crate::server::client::handshake::Handshake;
 use crate::server::{Cors, Server};
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 /// Answers one request.
 pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Result<Flow, Gone> {
@@ -106,7 +108,9 @@ pub(super) fn unavailable(why: &'static str) -> Response {
 async fn refuse(http: &mut Http, head: &Head, refusal: Refusal, keep_alive: bool) -> Result<Flow, Gone> {
     http.server.metrics().refuse(refusal);
     if head.headers.has_token("upgrade", "websocket") {
-        let response = Response::new(400).header("Content-Type", "text/html").body(refusal.message());
+        // RFC 6455 section 4.4: a refusal says which versions are understood; the client may have asked for another.
+        let response = Response::new(400).header("Content-Type", "text/html").header("Sec-WebSocket-Version", "13");
+        let response = response.body(refusal.message());
         return send(http, head, response, false).await;
     }
     let response = Response::new(refusal.status()).header("Content-Type", "application/json").body(refusal.body());
@@ -159,27 +163,30 @@ async fn open(
     }
 }
 
-/// The `Sec-WebSocket-Accept` of an opening handshake that is in order. RFC 6455 section 4.2.1.
-fn accept(head: &Head) -> Option<String> {
+/// The answer to an opening handshake that is in order. RFC 6455 sections 4.2.1 and 4.2.2.
+fn accept(head: &Head) -> Option<Response> {
     let key = head.headers.get("sec-websocket-key").filter(|key| websocket::is_valid_key(key))?;
-    (head.headers.get("sec-websocket-version") == Some("13")).then(|| websocket::accept_key(key))
-}
-
-fn switching(accept: String) -> Response {
-    Response::new(101)
+    if head.headers.get("sec-websocket-version") != Some("13") {
+        return None;
+    }
+    let switching = Response::new(101)
         .header("Upgrade", "websocket")
         .header("Connection", "Upgrade")
-        .header("Sec-WebSocket-Accept", accept)
+        .header("Sec-WebSocket-Accept", websocket::accept_key(key));
+    Some(match websocket::subprotocol(head.headers.all("sec-websocket-protocol")).ok()? {
+        Some(subprotocol) => switching.header("Sec-WebSocket-Protocol", subprotocol.to_owned()),
+        None => switching,
+    })
 }
 
 async fn switch(
     http: &mut Http,
-    accept: String,
+    accept: Response,
     more: Vec<(&'static str, String)>,
     session: Arc<Connection>,
     begin: Begin,
 ) -> Result<Flow, Gone> {
-    if http.answer(&switching(accept).headers(more), false, true).await.is_err() {
+    if http.answer(&accept.headers(more), false, true).await.is_err() {
         session.handle(http.server.now(), Input::SocketClosed(begin.via()));
         return Err(Gone);
     }
@@ -194,7 +201,7 @@ async fn probe(http: &mut Http, head: &Head, session: Arc<Connection>) -> Result
     match session.handle(http.server.now(), Input::ProbeOpens) {
         // A second WebSocket is opened and closed: clients take a refused one for a broken server.
         Outcome::Refused(Refusal::BadRequest) => {
-            http.answer(&switching(accept), false, true).await?;
+            http.answer(&accept, false, true).await?;
             http.write(&websocket::close(1000, "")).await?;
             Ok(Flow::Close)
         }
@@ -269,8 +276,8 @@ async fn post(http: &mut Http, head: &Head, session: &Arc<Connection>, keep_aliv
     };
     // The body may have taken its time.
     let now = http.server.now();
-    deliver(&http.server, session, now, &body);
-    session.handle(now, Input::PostEnds);
+    deliver(&http.server, session, now, &body).await;
+    session.handle(http.server.now(), Input::PostEnds);
     let response = cors::allow(&http.server.options().cors, head, taken());
     http.answer(&response, true, keep_alive).await?;
     Ok(Flow::KeepAlive)
@@ -282,15 +289,18 @@ fn taken() -> Response {
 }
 
 /// Hands the packets of a body to their session, up to the first that is none.
-fn deliver(server: &Server, session: &Arc<Connection>, now: Time, body: &[u8]) {
+async fn deliver(server: &Server, session: &Arc<Connection>, mut now: Time, body: &[u8]) {
     let most = server.options().limits.packets_per_payload;
-    let Ok(text) = std::str::from_utf8(body) else {
-        session.handle(now, Input::Garbage(Via::Polling));
-        return;
-    };
-    for (i, packet) in payload::packets(text).enumerate() {
+    // A browser's text is always UTF-8; what other clients send that isn't is read as the official server reads it, with U+FFFD.
+    let text = String::from_utf8_lossy(body);
+    for (i, packet) in payload::packets(&text).enumerate() {
         match engine_packet::decode(packet) {
             Ok(packet) if i < most => {
+                if session.is_full() {
+                    let reads_on = |cx: &mut Context<'_>| session.poll_reading(Via::Polling, cx.waker());
+                    poll_fn(|cx| if reads_on(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+                    now = server.now();
+                }
                 session.handle(now, Input::Packet(Via::Polling, packet));
             }
             Ok(_) | Err(_) => {

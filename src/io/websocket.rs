@@ -78,18 +78,11 @@ pub async fn serve(stream: TcpStream, early: Vec<u8>, connection: Arc<Connection
         sent: 0,
         last: false,
         waker: None,
+        unread: early,
     };
-    let mut early = Some(early).filter(|early| !early.is_empty());
-    poll_fn(|cx| {
-        if let Some(mut early) = early.take()
-            && socket.receive(&mut early) == Step::End
-        {
-            socket.last = true;
-        }
-        match socket.poll(cx) {
-            Poll::Pending if !socket.last => Poll::Pending,
-            Poll::Pending | Poll::Ready(()) => Poll::Ready(()),
-        }
+    poll_fn(|cx| match socket.poll(cx) {
+        Poll::Pending if !socket.last => Poll::Pending,
+        Poll::Pending | Poll::Ready(()) => Poll::Ready(()),
     })
     .await;
     // What is queued still goes out, to a client that reads.
@@ -148,6 +141,8 @@ struct Socket {
     last: bool,
     /// What the session wakes this task with, made once.
     waker: Option<Waker>,
+    /// What has been read and may not be handled yet.
+    unread: Vec<u8>,
 }
 
 impl Socket {
@@ -294,6 +289,13 @@ impl Socket {
 
     /// Reads once, and handles all that came.
     fn read(&mut self, cx: &mut Context<'_>) -> Step {
+        if self.is_full() && !self.connection.poll_reading(self.via, cx.waker()) {
+            return Step::Wait;
+        }
+        if !self.unread.is_empty() {
+            let mut unread = std::mem::take(&mut self.unread);
+            return self.receive(&mut unread);
+        }
         let mut buffer = READ.take();
         if buffer.is_empty() {
             buffer = vec![0; SCRATCH];
@@ -309,6 +311,11 @@ impl Socket {
         };
         READ.set(buffer);
         step
+    }
+
+    /// As many of the client's events wait as may. A probe has none.
+    fn is_full(&self) -> bool {
+        self.via != Via::Probe && self.connection.is_full()
     }
 
     fn receive(&mut self, bytes: &mut [u8]) -> Step {
@@ -338,6 +345,10 @@ impl Socket {
                 Err(error) => return self.broken(&error),
             };
             match self.connection.handle(now, input) {
+                Outcome::Handled if self.is_full() => {
+                    self.unread = bytes.get(at..).unwrap_or_default().to_vec();
+                    return Step::Again;
+                }
                 Outcome::Handled => {}
                 Outcome::Reply(packet) => {
                     self.queue.push_back(Queued::Control(Frame::text(packet).websocket().into()));

@@ -59,7 +59,7 @@ pub enum Action<'a> {
         /// The namespace, with its leading `/`.
         nsp: &'a str,
         /// The JSON object that came along.
-        auth: Option<&'a str>,
+        auth: Option<Cow<'a, str>>,
     },
     /// The client has left a namespace.
     Disconnect {
@@ -159,7 +159,7 @@ impl Client {
         }
     }
 
-    fn connect<'a>(&mut self, nsp: &'a str, auth: Option<&'a str>) -> Result<Action<'a>, ClientError> {
+    fn connect<'a>(&mut self, nsp: &'a str, auth: Option<Cow<'a, str>>) -> Result<Action<'a>, ClientError> {
         match self.namespaces.iter_mut().find(|(name, _)| **name == *nsp) {
             Some((_, membership @ Membership::Removed)) => *membership = Membership::Connecting,
             Some((_, Membership::Connecting | Membership::Connected)) => return Err(ClientError::AlreadyConnected),

@@ -32,7 +32,7 @@ fn what_packets_ask_for() {
         (r#"2/custom,["hi"]"#, event("/custom", "hi", "", None)),
         (r#"37[5]"#, Ok(Action::Ack { nsp: "/".into(), id: 7, args: args("5", &[]) })),
         ("1/custom", Ok(Action::Disconnect { nsp: "/custom" })),
-        ("0/other,{}", Ok(Action::Connect { nsp: "/other", auth: Some("{}") })),
+        ("0/other,{}", Ok(Action::Connect { nsp: "/other", auth: Some("{}".into()) })),
         ("0", Err(ClientError::AlreadyConnected)),
         (r#"2/other,["hi"]"#, Err(ClientError::NotConnected)),
         ("1/other", Err(ClientError::NotConnected)),

@@ -363,6 +363,13 @@ impl Session {
         Reaction::Handled
     }
 
+    /// The server reads the client no further for now: its pong gets its full time once it can be heard.
+    pub fn excuse(&mut self, now: Time) {
+        if let Heartbeat::Pinged { pong_by, .. } = &mut self.heartbeat {
+            *pong_by = (*pong_by).max(now.plus(self.settings.ping_timeout));
+        }
+    }
+
     /// Ends the session whose pong is overdue.
     fn expire(&mut self, now: Time) {
         if let Heartbeat::Pinged { pong_by, .. } = self.heartbeat

@@ -50,6 +50,43 @@ impl Counter {
     }
 }
 
+/// How long something took, in milliseconds: how many took at most each of [`Histogram::BOUNDS_MS`], or longer than all of them.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    counts: [Counter; Histogram::BOUNDS_MS.len() + 1],
+    sum_ms: Counter,
+}
+
+impl Histogram {
+    /// The bounds, in milliseconds: from what a log nearby takes to what clients do not wait for.
+    pub const BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 10_000];
+
+    /// Counts one that took so long.
+    pub(crate) fn add(&self, ms: u64) {
+        let place = Histogram::BOUNDS_MS.partition_point(|bound| *bound < ms);
+        if let Some(count) = self.counts.get(place) {
+            count.one();
+        }
+        self.sum_ms.add(usize::try_from(ms).unwrap_or(usize::MAX));
+    }
+
+    /// How many took at most each of the bounds, as many as all before it and its own; at last all there are.
+    #[must_use]
+    pub fn cumulative(&self) -> Vec<u64> {
+        let sum = |sum: &mut u64, count: &Counter| {
+            *sum += count.get();
+            Some(*sum)
+        };
+        self.counts.iter().scan(0, sum).collect()
+    }
+
+    /// Of all together.
+    #[must_use]
+    pub fn sum_ms(&self) -> u64 {
+        self.sum_ms.get()
+    }
+}
+
 /// A client that asked for its session and got a new one. What it asked with, the private id of the session, is not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedReturn {
@@ -99,6 +136,8 @@ pub struct Metrics {
     pub ping_timeouts: Counter,
     /// Sessions cut because their client did not read.
     pub overflows: Counter,
+    /// Times that a client was read no further, because as many of its events waited for handlers as may.
+    pub readings_paused: Counter,
     /// Volatile packets dropped because their client was busy.
     pub volatile_dropped: Counter,
     /// Entries appended to logs.
@@ -111,6 +150,14 @@ pub struct Metrics {
     pub log_unreadable: Counter,
     /// Times that a shared log had lost entries before they were read.
     pub log_holes: Counter,
+    /// Times that a shared log was cut off by others behind what was read here.
+    pub log_cuts: Counter,
+    /// Sessions of clients that are away which were forgotten before their time, or not kept at all.
+    pub sessions_forgotten: Counter,
+    /// From appending an entry to a shared log to delivering it here, of one entry at a time.
+    pub delivery: Histogram,
+    /// From a session that was found to its client let in with all that it missed.
+    pub replay: Histogram,
 }
 
 impl Metrics {
@@ -152,6 +199,16 @@ mod tests {
             }
         });
         assert_eq!(counter.get(), 3_000 * PLACES as u64);
+    }
+
+    #[test]
+    fn a_time_counts_at_its_bound_and_at_all_above() {
+        let histogram = Histogram::default();
+        for ms in [0, 1, 2, 3, 10_000, 10_001, 1 << 40] {
+            histogram.add(ms);
+        }
+        assert_eq!(histogram.cumulative(), [2, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 5, 7]);
+        assert_eq!(histogram.sum_ms(), 20_007 + (1 << 40));
     }
 
     #[test]

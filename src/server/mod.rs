@@ -29,7 +29,7 @@ pub mod timers;
 pub use cluster::requests::Gathered;
 pub use options::{AllowRequest, Cors, EngineHandler, InitialHeaders, Log, Message, Options, Pages, Recovery, Trusts};
 
-use crate::id::{Clock, Nsp, Random, Sid, Time};
+use crate::id::{Clock, Nsp, Random, Sid, Spawner, Task, Time};
 use crate::proto::client::Client;
 use crate::proto::handshake::{self as opening, Announced, Transport};
 use crate::proto::reason::Reason;
@@ -70,6 +70,7 @@ pub(crate) struct Core {
     /// What is sent goes through a log: for recovery, for other servers, or for both.
     pub(crate) logged: bool,
     pub(crate) timers: Timers,
+    spawner: RwLock<Option<Spawner>>,
     pub(crate) metrics: Metrics,
     requests: Requests,
     cluster: Cluster,
@@ -88,6 +89,15 @@ impl Core {
     /// every second. Looking at it costs next to nothing.
     fn recently(&self) -> Time {
         Time(self.recent.load(Ordering::Relaxed))
+    }
+
+    /// Has a task polled to its end, with no lock held.
+    pub(crate) fn spawn(&self, task: Task) {
+        let spawner = self.spawner.read().unwrap_or_else(PoisonError::into_inner).clone();
+        match spawner {
+            Some(spawn) => spawn(task),
+            None => self.log("[SERVER] a handler that waits is not run: the server was given nothing to run it on"),
+        }
     }
 
     pub(crate) fn log(&self, line: &str) {
@@ -143,6 +153,7 @@ impl Server {
             uid: uid.into(),
             streams,
             timers: Timers::default(),
+            spawner: RwLock::default(),
             metrics: Metrics::default(),
             requests: Requests::default(),
             cluster: Cluster::default(),
@@ -375,9 +386,14 @@ impl Server {
         }
     }
 
+    /// What runs the futures of handlers from now on; [`run`](crate::run) sees to it.
+    pub fn set_spawner(&self, spawner: Spawner) {
+        *self.core().spawner.write().unwrap_or_else(PoisonError::into_inner) = Some(spawner);
+    }
+
     // ---- what the other rooms use
 
-    pub(super) fn core(&self) -> &Arc<Core> {
+    pub(crate) fn core(&self) -> &Arc<Core> {
         &self.0.core
     }
 

@@ -139,7 +139,8 @@ function parseChunks(input, at, whole) {
 export function request(method, target, { headers = {}, body, version = "1.1" } = {}) {
   const all = { Host: "localhost", ...(body === undefined ? {} : { "Content-Length": Buffer.byteLength(body) }), ...headers };
   const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
-  return `${method} ${target} HTTP/${version}\r\n${lines.join("")}\r\n${body ?? ""}`;
+  const head = `${method} ${target} HTTP/${version}\r\n${lines.join("")}\r\n`;
+  return Buffer.isBuffer(body) ? Buffer.concat([Buffer.from(head), body]) : head + (body ?? "");
 }
 
 /** One request on a connection of its own. */

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::Waker;
 
@@ -74,6 +75,8 @@ struct Wakers {
     websocket: Option<Waker>,
     awaits: Awaits,
     probe: Option<Waker>,
+    /// The readers of the WebSocket and of a POST that have to stop for a while.
+    readers: [Option<Waker>; 2],
 }
 
 struct State {
@@ -99,6 +102,8 @@ pub struct Connection {
     pub handshake: Handshake,
     server: Server,
     me: Weak<Connection>,
+    /// Sockets whose line of waiting events is full.
+    full: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -116,6 +121,7 @@ enum Step<'a> {
 struct After {
     ended: Option<(Reason, Vec<Socket>)>,
     wake: [Option<Waker>; 3],
+    readers: [Option<Waker>; 2],
 }
 
 impl Connection {
@@ -136,8 +142,14 @@ impl Connection {
             post: None,
             marks: [0; 2],
         };
-        let connection =
-            Arc::new_cyclic(|me| Connection { sid, handshake, server, me: me.clone(), state: Mutex::new(state) });
+        let connection = Arc::new_cyclic(|me| Connection {
+            sid,
+            handshake,
+            server,
+            me: me.clone(),
+            full: AtomicUsize::new(0),
+            state: Mutex::new(state),
+        });
         connection.schedule(&mut lock(&connection.state));
         connection
     }
@@ -155,6 +167,9 @@ impl Connection {
             self.note_positions(now);
         }
         let mut state = lock(&self.state);
+        if self.is_full() {
+            state.session.excuse(now);
+        }
         // The WebSocket's task is running, and will look by itself: what the client's own events send to it needs to wake nobody.
         if let Input::Packet(Via::WebSocket, _) = input {
             state.wakers.awaits = Awaits::Nothing;
@@ -218,7 +233,7 @@ impl Connection {
             }
             Step::Action(action, socket) => match (action, socket) {
                 (Action::Wait, _) => {}
-                (Action::Connect { nsp, auth }, _) => self.server.connect(self, nsp, auth),
+                (Action::Connect { nsp, auth }, _) => self.server.connect(self, nsp, auth.as_deref()),
                 (Action::Disconnect { .. }, Some(socket)) => socket.left(Reason::ClientNamespaceDisconnect),
                 (Action::Event { name, args, id, .. }, Some(socket)) => {
                     metrics.messages_in.one();
@@ -256,15 +271,17 @@ impl Connection {
         let closed = state.session.is_closed() && !state.forgotten;
         state.forgotten |= closed;
         let wake = state.ready();
+        let readers = if ended.is_some() { std::mem::take(&mut state.wakers.readers) } else { [None, None] };
         drop(state);
         if closed {
             self.server.forget(&self.sid);
         }
-        After { ended, wake }
+        After { ended, wake, readers }
     }
 
     fn finish(&self, after: After) {
         wake(after.wake);
+        wake(after.readers);
         if let Some((reason, sockets)) = after.ended {
             for socket in sockets {
                 socket.left(reason);
@@ -322,6 +339,37 @@ impl Connection {
         drop(state);
         wake(ready);
         sent
+    }
+
+    /// The client is to be read no further: as many of its events wait for handlers as may.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether the client may be read on; if not, `waker` is woken when it may, or when the session ends.
+    pub fn poll_reading(&self, via: Via, waker: &Waker) -> bool {
+        if !self.is_full() {
+            return true;
+        }
+        let mut state = lock(&self.state);
+        let [websocket, post] = &mut state.wakers.readers;
+        *(if via == Via::Polling { post } else { websocket }) = Some(waker.clone());
+        !self.is_full() || !state.session.is_open()
+    }
+
+    pub(crate) fn pause_reading(&self) {
+        self.full.fetch_add(1, Ordering::AcqRel);
+        self.server.metrics().readings_paused.one();
+    }
+
+    pub(crate) fn resume_reading(&self) {
+        let mut state = lock(&self.state);
+        state.session.excuse(self.server.now());
+        let others = self.full.fetch_sub(1, Ordering::AcqRel).saturating_sub(1);
+        let readers = if others == 0 { std::mem::take(&mut state.wakers.readers) } else { [None, None] };
+        drop(state);
+        wake(readers);
     }
 
     /// A POST arrives with these headers; kept on servers without Socket.IO alone.
@@ -495,7 +543,7 @@ impl Connection {
 }
 
 /// With the lock released: a task that another thread runs would wait for it at once.
-fn wake(ready: [Option<Waker>; 3]) {
+fn wake<const N: usize>(ready: [Option<Waker>; N]) {
     ready.into_iter().flatten().for_each(Waker::wake);
 }
 

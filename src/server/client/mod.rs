@@ -10,3 +10,4 @@ pub(crate) mod joining;
 pub(crate) mod life;
 pub(crate) mod sessions;
 pub mod socket;
+mod turn;

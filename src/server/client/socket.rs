@@ -9,20 +9,21 @@ use crate::id::{Nsp, Offset, Pid, Room, SocketId, Time};
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
 use crate::server::client::connection::{Connection, Sent};
-use crate::server::client::handler::{Ack, AckError, Event};
+use crate::server::client::handler::AckError;
 use crate::server::client::life::{Life, LifeCell};
+use crate::server::client::turn::Turn;
 use crate::server::lock;
-use crate::server::log::Held;
-use crate::server::log::entry::{Entry, Record, RemoteSocket, Rooms, Stay, Target};
+use crate::server::log::entry::{Record, RemoteSocket, Rooms, Target};
+use crate::server::log::reader::{Action, Held};
 use crate::server::log::streams::StreamError;
 use crate::server::namespace::Namespace;
 use crate::server::namespace::broadcast::Broadcast;
-use crate::server::recovery::record;
+use crate::server::recovery::kept::{Kept, Place, Planned, RoomList};
 use crate::server::timers::Timer;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 /// Why a packet was not sent, or a room not joined.
@@ -65,63 +66,35 @@ impl std::error::Error for EmitError {}
 
 type OnAck = Box<dyn FnOnce(Result<Args, AckError>) + Send>;
 
-/// What recovery has to know. Positions are ids in the namespace's log.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Position {
-    pub(crate) since: Offset,
-    pub(crate) confirmed: Offset,
-    pub(crate) noted: Option<Offset>,
-    pub(crate) floor: Offset,
-    pub(crate) claim: Offset,
-    /// What the newest record says is confirmed.
-    pub(crate) recorded: Offset,
-    /// The session has its stream: a later record must not make it anew.
-    pub(crate) written: bool,
-    /// Records that stand in the stream besides the newest.
-    pub(crate) untidy: usize,
+pub(super) struct State {
+    /// What belongs to its session.
+    pub(super) kept: Kept,
+    pub(super) acks: HashMap<u64, OnAck>,
+    pub(super) turn: Turn,
 }
 
-/// Events of a client that may wait for the handler's `connect` to return; with more its connection is closed.
-const EARLY: usize = 10_000;
-
-/// What came while the handler's `connect` was running.
-enum Early {
-    Event(Box<str>, Args, Option<u64>),
-    Left(Reason),
-}
-
-struct State {
-    stays: Vec<Stay>,
-    data: Arc<Value>,
-    position: Position,
-    acks: HashMap<u64, OnAck>,
-    /// The handler's `connect` runs, perhaps on another thread; what comes meanwhile waits here.
-    announcing: bool,
-    early: Vec<Early>,
-    /// The session's time to live is being renewed.
-    refreshing: bool,
-}
-
-struct Inner {
+pub(super) struct Inner {
     number: u64,
     id: SocketId,
     pid: Option<Pid>,
     recovered: bool,
     auth: Box<str>,
     joined: Time,
-    namespace: Arc<Namespace>,
-    connection: Arc<Connection>,
-    life: LifeCell,
+    pub(super) namespace: Arc<Namespace>,
+    pub(super) connection: Arc<Connection>,
+    pub(super) life: LifeCell,
     /// Among the clients of its namespace's hub, which alone writes this.
     is_in: AtomicBool,
     /// The number of this server's last entry that was sent to this client.
     own: AtomicU64,
-    state: Mutex<State>,
+    /// Bytes that wait for this client until entries have come back.
+    held: AtomicUsize,
+    pub(super) state: Mutex<State>,
 }
 
 /// A client in a namespace. Cloning is cheap and gives the same client.
 #[derive(Clone)]
-pub struct Socket(Arc<Inner>);
+pub struct Socket(pub(super) Arc<Inner>);
 
 /// A socket that may be gone.
 #[derive(Clone)]
@@ -169,13 +142,9 @@ impl Socket {
             }
         };
         let state = State {
-            stays: Vec::new(),
-            data,
-            position: Position::default(),
+            kept: Kept::new(data),
             acks: HashMap::new(),
-            announcing: false,
-            refreshing: false,
-            early: Vec::new(),
+            turn: Turn::default(),
         };
         server.retain(namespace);
         Socket(Arc::new(Inner {
@@ -190,6 +159,7 @@ impl Socket {
             life: LifeCell::default(),
             is_in: AtomicBool::new(false),
             own: AtomicU64::new(0),
+            held: AtomicUsize::new(0),
             state: Mutex::new(state),
         }))
     }
@@ -209,7 +179,7 @@ impl Socket {
     /// The client is in the namespace.
     #[must_use]
     pub fn connected(&self) -> bool {
-        matches!(self.0.life.get(), Life::Admitted | Life::Announced | Life::Live)
+        matches!(self.0.life.get(), Life::Admitted | Life::Busy | Life::Live)
     }
 
     /// The namespace.
@@ -245,7 +215,7 @@ impl Socket {
     /// What the application keeps with the client; survives a recovery.
     #[must_use]
     pub fn data(&self) -> Arc<Value> {
-        lock(&self.0.state).data.clone()
+        self.kept(|kept| kept.data().clone())
     }
 
     /// Replaces the client's data. With recovery it goes into the session record; see [`Socket::when_saved`].
@@ -253,8 +223,9 @@ impl Socket {
     /// # Errors
     /// [`EmitError::Log`]: the log takes no more. The data is replaced even so, and lost if the client comes back before the next record.
     pub fn set_data(&self, data: Value) -> Result<(), EmitError> {
-        lock(&self.0.state).data = Arc::new(data);
-        self.0.namespace.save_data(self)
+        self.kept(|kept| kept.set_data(Arc::new(data)));
+        self.0.namespace.keep_data(self);
+        Ok(())
     }
 
     /// Sends an event.
@@ -300,7 +271,7 @@ impl Socket {
         state.acks.insert(id, on_ack);
         drop(state);
         if let Some(ms) = timeout_ms {
-            server.timers().add(server.now().plus(ms), Timer::Ack(WeakSocket(Arc::downgrade(&self.0)), id));
+            server.timers().add(server.now().plus(ms), Timer::Ack(self.downgrade(), id));
         }
         Ok(())
     }
@@ -397,12 +368,12 @@ impl Socket {
         self.0.namespace.when_saved(self, Box::new(saved));
     }
 
-    /// The rooms that the client is in, its own id first.
+    /// The rooms that the client is in, its own id first. With recovery a room counts for events when its entry has come
+    /// back from the log, a moment later.
     #[must_use]
     pub fn rooms(&self) -> Vec<Room> {
-        let state = lock(&self.0.state);
-        let open = state.stays.iter().filter(|stay| stay.until.is_none()).map(|stay| stay.room.clone());
-        std::iter::once(self.0.id.room()).chain(open).collect()
+        let rooms = self.kept(|kept| kept.planned_rooms());
+        std::iter::once(self.0.id.room()).chain(rooms).collect()
     }
 
     /// Removes the client from the namespace; with `close` from all of them, and its connection is closed.
@@ -459,151 +430,85 @@ impl Socket {
         self.0.namespace.name()
     }
 
-    /// Runs the application's handler for an event of the client.
-    pub(crate) fn event(&self, name: &str, args: Args, id: Option<u64>) {
-        if self.0.life.get() == Life::Live {
-            return self.handle_event(name, args, id);
-        }
-        let mut state = lock(&self.0.state);
-        if state.announcing || self.0.life.get() == Life::Admitted {
-            state.early.push(Early::Event(name.into(), args, id));
-            let many = state.early.len() > EARLY;
-            drop(state);
-            if many {
-                self.0.connection.handle(self.0.connection.server().now(), Input::Close(Reason::ForcedServerClose));
-            }
-            return;
-        }
-        drop(state);
-        self.handle_event(name, args, id);
+    // ---- its session
+
+    /// Looks at what belongs to its session.
+    pub(crate) fn kept<R>(&self, f: impl FnOnce(&mut Kept) -> R) -> R {
+        f(&mut lock(&self.0.state).kept)
     }
 
-    fn handle_event(&self, name: &str, args: Args, id: Option<u64>) {
-        let since = self.0.namespace.sent.load(Ordering::Acquire);
-        let ack = id.map(|id| Ack::new(self.clone(), id, since));
-        self.0.namespace.handler().event(self, Event { name, args, ack });
-    }
-
-    /// The client has left, or its connection has ended.
-    pub(crate) fn left(&self, reason: Reason) {
-        self.0.namespace.remove(self, reason);
-        let mut state = lock(&self.0.state);
-        let next = if reason.recoverable() { Life::Away } else { Life::Gone };
-        let was = self.0.life.get();
-        self.0.life.set(next);
-        let acks = std::mem::take(&mut state.acks);
-        if was == Life::Announced {
-            state.early.push(Early::Left(reason));
-        }
-        drop(state);
-        for on_ack in acks.into_values() {
-            on_ack(Err(AckError::Disconnected));
-        }
-        if was == Life::Live {
-            self.0.namespace.handler().disconnect(self, reason);
-        }
+    pub(crate) fn downgrade(&self) -> WeakSocket {
+        WeakSocket(Arc::downgrade(&self.0))
     }
 
     pub(crate) fn note_position(&self) {
-        let position = self.0.namespace.position();
-        lock(&self.0.state).position.noted = Some(position);
+        self.0.namespace.with_hub(|hub| {
+            let position = hub.reader.position();
+            self.kept(|kept| kept.note(position));
+        });
     }
 
     /// The pong has come: the client got everything up to the noted position.
     pub(crate) fn confirm_position(&self) {
-        let mut state = lock(&self.0.state);
-        if let Some(noted) = state.position.noted.take() {
-            state.position.confirmed = state.position.confirmed.max(noted);
-        }
-        drop(state);
+        self.kept(|kept| kept.confirm());
         self.0.namespace.keep_alive(self);
     }
 
-    /// The namespace lets the client in at `position`.
-    pub(crate) fn admitted(&self, position: Position, stays: Vec<Stay>) {
+    /// The namespace lets the client in.
+    pub(crate) fn admitted(&self, place: Place, is_stored: bool) {
         let mut state = lock(&self.0.state);
         self.0.life.set(Life::Admitted);
-        state.position = position;
-        state.stays = stays;
+        state.kept.begin(place, is_stored);
     }
 
-    /// Tells the handler of a client that was let in, unless it has left again; then what has come from the client meanwhile.
-    pub(crate) fn announce(&self) {
+    /// It was gone before it was in.
+    pub(crate) fn not_admitted(&self) {
         let mut state = lock(&self.0.state);
-        if self.0.life.get() != Life::Admitted {
-            return;
-        }
-        self.0.life.set(Life::Announced);
-        state.announcing = true;
+        self.0.life.set(Life::Gone);
+        let turn = std::mem::take(&mut state.turn);
         drop(state);
-        self.0.namespace.handler().connect(self);
-        loop {
-            let mut state = lock(&self.0.state);
-            let early = std::mem::take(&mut state.early);
-            if early.is_empty() {
-                state.announcing = false;
-                if self.0.life.get() == Life::Announced {
-                    self.0.life.set(Life::Live);
-                }
-                return;
-            }
-            drop(state);
-            for came in early {
-                match came {
-                    Early::Event(name, args, id) => self.handle_event(&name, args, id),
-                    Early::Left(reason) => self.0.namespace.handler().disconnect(self, reason),
-                }
-            }
-        }
+        drop(turn);
     }
 
-    /// Enters a room after entry `at`; false if it is in it already. Under the hub's lock.
-    pub(crate) fn enter(&self, room: &Room, at: Offset) -> bool {
-        record::enter(&mut lock(&self.0.state).stays, room, at)
+    /// Enters a room. Under the hub's lock.
+    pub(crate) fn enter(&self, room: &Room, at: Offset) {
+        self.kept(|kept| kept.enter(room, at));
     }
 
-    /// Leaves a room after entry `at`. Under the hub's lock.
-    pub(crate) fn leave_at(&self, room: &Room, at: Offset) -> bool {
-        record::leave(&mut lock(&self.0.state).stays, room, at)
+    /// Leaves a room. Under the hub's lock.
+    pub(crate) fn leave_room(&self, room: &Room, at: Offset) {
+        self.kept(|kept| kept.leave(room, at));
     }
 
-    pub(crate) fn room_count(&self) -> usize {
-        lock(&self.0.state).stays.iter().filter(|stay| stay.until.is_none()).count()
+    /// The rooms that the hub has it in.
+    pub(crate) fn joined_rooms(&self) -> RoomList {
+        self.kept(|kept| kept.rooms().clone())
     }
 
-    /// The pongs have proved more than the newest record says.
-    pub(crate) fn has_moved(&self) -> bool {
-        let position = &lock(&self.0.state).position;
-        position.confirmed > position.recorded
+    pub(crate) fn plans(&self, room: &Room) -> Planned {
+        self.kept(|kept| kept.plans(room))
     }
 
-    /// The claim by which this server has the session; zero if it made it.
-    pub(crate) fn claim(&self) -> Offset {
-        lock(&self.0.state).position.claim
+    pub(crate) fn change_begun(&self, seq: u64, room: Room, enters: bool) {
+        self.kept(|kept| kept.change_begun(seq, room, enters));
     }
 
-    /// False: the last refresh of the session is not answered yet.
-    pub(crate) fn begins_refresh(&self) -> bool {
-        !std::mem::replace(&mut lock(&self.0.state).refreshing, true)
+    pub(crate) fn change_kept(&self, seq: u64) -> Vec<Action> {
+        self.kept(|kept| kept.change_kept(seq))
     }
 
-    pub(crate) fn ends_refresh(&self) {
-        lock(&self.0.state).refreshing = false;
+    pub(crate) fn change_failed(&self, seq: u64, error: StreamError) -> Vec<Action> {
+        self.kept(|kept| kept.change_failed(seq, error))
     }
 
-    /// The session's stream is gone: the next record makes it anew.
-    pub(crate) fn forget_records(&self) {
-        lock(&self.0.state).position.written = false;
+    /// So many bytes more wait for it until entries have come back; how many in all.
+    pub(crate) fn holds(&self, bytes: usize) -> usize {
+        self.0.held.fetch_add(bytes, Ordering::AcqRel) + bytes
     }
 
-    /// Whether at least `records` stand in the stream; they count as tidied then.
-    pub(crate) fn take_untidy(&self, records: usize) -> bool {
-        let untidy = &mut lock(&self.0.state).position.untidy;
-        let many = *untidy >= records;
-        if many {
-            *untidy = 1;
-        }
-        many
+    pub(crate) fn lets_go(&self, bytes: usize) {
+        let before = self.0.held.fetch_sub(bytes, Ordering::AcqRel);
+        debug_assert!(before >= bytes, "what is let go was held");
     }
 
     /// As cluster-wide questions tell of it.
@@ -614,31 +519,5 @@ impl Socket {
             rooms: self.rooms(),
             data: Value::clone(&self.data()),
         }
-    }
-
-    /// The session's record, with all room commands up to `applied`, and whether it is the first.
-    pub(crate) fn record(&self, applied: Offset) -> Option<(Entry, bool)> {
-        let pid = self.0.pid.clone()?;
-        let server = self.0.connection.server();
-        let mut state = lock(&self.0.state);
-        let State { stays, position, data, .. } = &mut *state;
-        position.floor =
-            record::prune(stays, position.confirmed, position.floor, server.options().limits.rooms_per_client);
-        position.recorded = position.confirmed;
-        let record = Record {
-            nsp: self.nsp_name().clone(),
-            sid: self.0.id.clone(),
-            pid,
-            claim: position.claim,
-            since: position.since,
-            position: position.confirmed,
-            applied,
-            floor: position.floor,
-            stays: stays.clone(),
-            data: data.clone(),
-        };
-        let first = !std::mem::replace(&mut position.written, true);
-        position.untidy += 1;
-        Some((Entry::Record(Box::new(record)), first))
     }
 }

@@ -126,7 +126,7 @@ impl Namespace {
         match self.submit(command, done) {
             Ok(()) => {
                 taken.store(true, Ordering::Release);
-                hub.reader.was_sent(seq);
+                hub.reader.was_sent(self.now(), seq);
                 self.sent.store(hub.reader.sent(), Ordering::Release);
                 self.core.metrics.log_appends.one();
                 Ok(seq)

@@ -65,6 +65,9 @@ impl Namespace {
             self.deliver(hub, &posted, Some(id), &mut deferred);
             if posted.uid == self.core.uid && posted.seq > 0 {
                 hub.reader.came_back(posted.seq);
+                if let Some(ms) = hub.reader.take_time(self.now()) {
+                    self.core.metrics.delivery.add(ms);
+                }
                 self.release(hub, &mut deferred);
             }
         }
@@ -77,7 +80,9 @@ impl Namespace {
         for held in hub.reader.take_released() {
             held.socket().lets_go(held.weight());
             match held {
-                Held::Packet(socket, frames) => socket.send_now(frames),
+                Held::Packet(socket, frames) if socket.is_in() => socket.send_now(frames),
+                // It was removed by an entry before, and hears that next.
+                Held::Packet(..) => {}
                 Held::Disconnect(..) => deferred.push(Deferred::Held(held)),
             }
         }

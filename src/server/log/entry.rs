@@ -296,7 +296,8 @@ impl Entry {
             | Entry::Ask { name, args, .. } => name.len() + args.text().len(),
             Entry::ServerAnswer { args, .. } | Entry::Answer { args, .. } => args.text().len(),
             Entry::Record(record) => {
-                let names: usize = record.rooms.iter().map(|room| 32 + room.as_str().len()).sum();
+                let all = record.rooms.iter().chain(record.base.iter().flatten());
+                let names: usize = all.map(|room| 32 + room.as_str().len()).sum();
                 names + value_weight(&record.data)
             }
             Entry::Fetched { sockets, .. } => {
@@ -350,7 +351,7 @@ pub struct Record {
     pub claim: Offset,
     /// The log's position when the session was made: an offset before it belongs to something else.
     pub since: Offset,
-    /// The client has got everything up to here, and `rooms` are those that it was in then.
+    /// The client has got everything up to here.
     pub position: Offset,
     /// A return that starts before this one is refused.
     pub floor: Offset,
@@ -360,8 +361,14 @@ pub struct Record {
     pub taken: u8,
     /// The client's connection has ended.
     pub away: bool,
-    /// The rooms at the position, without the client's own.
+    /// The rooms when this was written, without the client's own.
     pub rooms: Vec<Room>,
+    /// The entry after which they were the same.
+    pub rooms_since: Offset,
+    /// The entry up to which they were the same: the last one before this was written.
+    pub rooms_until: Offset,
+    /// The rooms at the position, where they have changed since.
+    pub base: Option<Vec<Room>>,
     /// What the application keeps with the client.
     pub data: Arc<Value>,
 }

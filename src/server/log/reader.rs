@@ -10,7 +10,7 @@
 //! and no more than its bounds; `commands` holds every room command after `commands.from`; `checked <= position`.
 
 use crate::codec::socket_packet::Frames;
-use crate::id::Offset;
+use crate::id::{Offset, Time};
 use crate::server::client::socket::Socket;
 use crate::server::log::entry::{Entry, Posted};
 use crate::server::log::seen::{Numbers, SENDERS};
@@ -96,6 +96,8 @@ pub(crate) struct Reader {
     /// The numbers of this server's last entry, and of the last that came back.
     sent: u64,
     returned: u64,
+    /// One of this server's entries under way, by its number, and since when: its time tells how long entries take.
+    timed: Option<(u64, Time)>,
     /// Numbers after `returned` that the log refused: they never come back.
     refused: BTreeSet<u64>,
     seen: Numbers,
@@ -130,6 +132,7 @@ impl Reader {
             position: Offset::ZERO,
             sent: first,
             returned: first,
+            timed: None,
             refused: BTreeSet::new(),
             seen: Numbers::default(),
             doubles: BTreeSet::new(),
@@ -210,6 +213,7 @@ impl Reader {
         }
         self.position = marker;
         self.checked = (marker, Offset::ZERO);
+        self.timed = None;
         if std::mem::take(&mut self.lost) {
             self.whole_from = marker;
             // What was flushed with its answer under way is appended again, and new to those who begin here.
@@ -299,8 +303,17 @@ impl Reader {
         self.sent + 1
     }
 
-    pub(crate) fn was_sent(&mut self, seq: u64) {
+    pub(crate) fn was_sent(&mut self, now: Time, seq: u64) {
         self.sent = self.sent.max(seq);
+        if seq > 0 && self.timed.is_none() {
+            self.timed = Some((seq, now));
+        }
+    }
+
+    /// Milliseconds that an entry took which has come back, now and then.
+    pub(crate) fn take_time(&mut self, now: Time) -> Option<u64> {
+        let returned = self.returned;
+        self.timed.take_if(|(seq, _)| *seq <= returned).map(|(_, since)| now.since(since))
     }
 
     /// This server's entry number `seq` has come back.

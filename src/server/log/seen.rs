@@ -14,10 +14,10 @@ const JUMPED: u64 = 1_000;
 
 /// The number of the last entry of each sender: an append whose answer was lost is repeated, and known again by its number. A log that refuses
 /// one append and takes the next gets the first one again, late: so numbers that were jumped over are remembered too.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Numbers(HashMap<Arc<str>, Sender>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Sender {
     first: u64,
     last: u64,

@@ -104,7 +104,7 @@ impl Hub {
         debug_assert!(self.has(socket), "only who is in joins a room");
         let own = room.as_str() == socket.id().as_str();
         if !own && self.rooms.entry(room.clone()).or_default().insert(socket.number(), socket.clone()).is_none() {
-            socket.enter(room);
+            socket.enter(room, self.reader.position());
         }
     }
 
@@ -113,7 +113,7 @@ impl Hub {
         debug_assert!(self.has(socket), "only who is in leaves a room");
         if self.rooms.get(room).is_some_and(|members| members.contains_key(&socket.number())) {
             self.expel(socket, room);
-            socket.leave_room(room);
+            socket.leave_room(room, self.reader.position());
         }
     }
 

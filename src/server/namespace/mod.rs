@@ -12,15 +12,15 @@ use crate::codec::args::Args;
 use crate::codec::socket_packet;
 use crate::id::{Nsp, Room, SocketId, Time};
 use crate::proto::reason::Reason;
-use crate::server::client::handler::{Handler, Middleware, Next};
-use crate::server::client::socket::{EmitError, Planned, Socket};
+use crate::server::client::handler::{ConnectError, Handler, Middleware, Next};
+use crate::server::client::socket::{EmitError, Socket};
 use crate::server::cluster::requests::{Gathered, Whom};
-use crate::server::log::Seam;
 use crate::server::log::reader::Reader;
 use crate::server::log::entry::{Entry, Target};
 use crate::server::log::streams::Key;
 use crate::server::namespace::broadcast::Broadcast;
 use crate::server::namespace::hub::Hub;
+use crate::server::recovery::kept::Planned;
 use crate::server::{Core, lock};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
@@ -53,6 +53,7 @@ impl Namespace {
         let next = |last: u64| Some(now.max(last.saturating_add(1 << 20)));
         let _ = core.next_namespace.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
         let first = core.next_namespace.load(Ordering::Relaxed);
+        let first_ack = first_ack(&core);
         Arc::new_cyclic(|me| Namespace {
             me: me.clone(),
             key: Key::Log(name.clone()),
@@ -61,7 +62,7 @@ impl Namespace {
             handler: OnceLock::new(),
             middlewares: RwLock::default(),
             hub: Mutex::new(Hub { reader: Reader::new(first), ..Hub::default() }),
-            acks: AtomicU64::new(first_ack(&core)),
+            acks: AtomicU64::new(first_ack),
             sent: AtomicU64::new(first),
             returned: AtomicU64::new(first),
             users: AtomicUsize::new(0),
@@ -100,6 +101,30 @@ impl Namespace {
     pub fn use_middleware(&self, middleware: impl Fn(&Socket, Next) + Send + Sync + 'static) {
         let mut middlewares = self.middlewares.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         middlewares.push(Arc::new(middleware));
+    }
+
+    /// As [`use_middleware`](Namespace::use_middleware), for one that has to wait: what its future gives is the decision.
+    ///
+    /// ```
+    /// # async fn is_known(auth: String) -> bool { auth.contains("token") }
+    /// use rill::{ConnectError, Options, Server};
+    ///
+    /// let server = Server::in_memory(Options::default());
+    /// server.of("/").use_async(|socket| async move {
+    ///     match is_known(socket.auth().to_owned()).await {
+    ///         true => Ok(()),
+    ///         false => Err(ConnectError::new("who are you?")),
+    ///     }
+    /// });
+    /// ```
+    pub fn use_async<F: Future<Output = Result<(), ConnectError>> + Send + 'static>(
+        &self,
+        middleware: impl Fn(Socket) -> F + Send + Sync + 'static,
+    ) {
+        self.use_middleware(move |socket, next| {
+            let decision = middleware(socket.clone());
+            socket.connection().server().core().spawn(Box::pin(async move { next.decide_as(decision.await) }));
+        });
     }
 
     pub(crate) fn middleware(&self, index: usize) -> Option<Middleware> {
@@ -308,7 +333,7 @@ impl Namespace {
     pub(crate) fn expel(&self, hub: &mut Hub, socket: &Socket, reason: Reason) {
         hub.remove(socket);
         match reason.recoverable() {
-            true => self.keep_away(socket),
+            true => self.keep_away(hub, socket),
             false => self.end_session(socket),
         }
     }

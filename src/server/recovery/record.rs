@@ -4,10 +4,9 @@
 //! namespace's log that the client is known to have reached; the log after it is applied on return. The last claim owns.
 
 use crate::id::{Nsp, Offset, Pid};
+use crate::proto::auth;
 use crate::server::log::entry::{Entry, Record};
 use crate::server::log::streams::Item;
-use serde_json::value::RawValue;
-use std::collections::HashMap;
 use std::fmt;
 
 /// Entries of a session's stream that one return looks at: far more than there ever are, because they are tidied.
@@ -36,11 +35,13 @@ pub enum Refused {
     LogUnavailable,
     /// Other connections claim the session at the same time, again and again.
     Contested,
+    /// Two live connections took the session from each other, again and again.
+    Shared,
 }
 
 impl Refused {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Refused; 7] = [
+    pub const ALL: [Refused; 8] = [
         Refused::UnknownSession,
         Refused::NoOffset,
         Refused::Gap,
@@ -48,6 +49,7 @@ impl Refused {
         Refused::Disconnected,
         Refused::LogUnavailable,
         Refused::Contested,
+        Refused::Shared,
     ];
 
     /// A short name for metrics.
@@ -61,6 +63,7 @@ impl Refused {
             Refused::Disconnected => "disconnected",
             Refused::LogUnavailable => "log_unavailable",
             Refused::Contested => "contested",
+            Refused::Shared => "shared",
         }
     }
 }
@@ -75,6 +78,7 @@ impl fmt::Display for Refused {
             Refused::Disconnected => "it was disconnected while it was away",
             Refused::LogUnavailable => "the log did not answer",
             Refused::Contested => "another connection took its session",
+            Refused::Shared => "another connection has its session and is alive",
         })
     }
 }
@@ -93,12 +97,8 @@ impl Request {
     /// ended with: what is no offset counts as absent.
     #[must_use]
     pub(crate) fn from_auth(auth: &str) -> Request {
-        let Ok(auth) = serde_json::from_str::<HashMap<String, &RawValue>>(auth) else { return Request::default() };
-        let text = |key: &str| auth.get(key).and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
-        Request {
-            pid: text("pid").as_deref().and_then(Pid::from_wire),
-            offset: text("offset").as_deref().and_then(Offset::from_wire),
-        }
+        let (pid, offset) = auth::session(auth);
+        Request { pid, offset }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a client missed: goes through the log after its record and collects what was meant for it, in order, once.
 //!
-//! The record is a snapshot of the client's rooms at its position. Room commands after it are applied as they are met;
-//! events count from the start on, which is what the client has proved to have.
+//! The record says in which rooms the client was at the start, or at an earlier position. Room commands after that are
+//! applied as they are met; events count from the start on, which is what the client has proved to have.
 
 use crate::codec::socket_packet::{self, Frames};
 use crate::id::{Nsp, Offset, Room};
@@ -24,23 +24,27 @@ pub(crate) struct Bounds {
 /// Rooms of a client, in the order in which it joined them.
 #[derive(Debug, Default)]
 struct Rooms {
+    /// The entry of the last change.
+    changed: Offset,
     order: Vec<Room>,
     names: HashSet<Room, Keyed>,
 }
 
 impl Rooms {
-    fn new(rooms: &[Room]) -> Rooms {
-        Rooms { order: rooms.to_vec(), names: rooms.iter().cloned().collect() }
+    fn new(rooms: &[Room], changed: Offset) -> Rooms {
+        Rooms { changed, order: rooms.to_vec(), names: rooms.iter().cloned().collect() }
     }
 
-    fn enter(&mut self, room: &Room) {
+    fn enter(&mut self, room: &Room, at: Offset) {
         if self.names.insert(room.clone()) {
+            self.changed = at;
             self.order.push(room.clone());
         }
     }
 
-    fn leave(&mut self, room: &Room) {
+    fn leave(&mut self, room: &Room, at: Offset) {
         if self.names.remove(room) {
+            self.changed = at;
             self.order.retain(|other| other != room);
         }
     }
@@ -51,10 +55,20 @@ impl Rooms {
 pub(crate) struct Found {
     /// What the client missed, in order.
     pub(crate) missed: Vec<Frames>,
-    /// Its rooms now.
+    /// Its rooms now, and since which entry they have been the same.
     pub(crate) rooms: Vec<Room>,
+    pub(crate) changed: Offset,
     /// Its rooms where the replay started.
     pub(crate) rooms_at_start: Vec<Room>,
+}
+
+/// From where on the log must be looked at so that the rooms at the start are known: from the start itself, if the record
+/// knows them there.
+pub(crate) fn rooms_from(record: &Record, start: Offset) -> Offset {
+    match start < record.rooms_since {
+        true => record.position,
+        false => start.min(record.rooms_until),
+    }
 }
 
 /// A replay under way.
@@ -80,13 +94,18 @@ impl Replay {
     pub(crate) fn new(record: &Record, start: Offset, bounds: Bounds) -> Replay {
         debug_assert!(record.floor <= start, "floor <= start: {} {start}", record.floor);
         debug_assert!(record.since <= record.position && record.position <= start, "since <= position <= start");
+        let cursor = rooms_from(record, start);
+        let rooms = match cursor < record.rooms_since {
+            true => Rooms::new(record.base.as_ref().unwrap_or(&record.rooms), record.position),
+            false => Rooms::new(&record.rooms, record.rooms_since),
+        };
         Replay {
             nsp: record.nsp.clone(),
             own: record.sid.room(),
-            rooms: Rooms::new(&record.rooms),
+            rooms,
             rooms_at_start: None,
             start,
-            cursor: record.position,
+            cursor,
             missed: Vec::new(),
             left: bounds,
             seen: Numbers::default(),
@@ -156,9 +175,9 @@ impl Replay {
                 self.missed.push(frames);
             }
             Entry::Join { to, rooms } if self.is_meant(to) => {
-                rooms.iter().filter(|room| **room != self.own).for_each(|room| self.rooms.enter(room));
+                rooms.iter().filter(|room| **room != self.own).for_each(|room| self.rooms.enter(room, id));
             }
-            Entry::Leave { to, rooms } if self.is_meant(to) => rooms.iter().for_each(|room| self.rooms.leave(room)),
+            Entry::Leave { to, rooms } if self.is_meant(to) => rooms.iter().for_each(|room| self.rooms.leave(room, id)),
             Entry::Disconnect { to, .. } if self.is_meant(to) => return Err(Refused::Disconnected),
             _ => {}
         }
@@ -174,7 +193,8 @@ impl Replay {
     pub(crate) fn finish(self) -> Found {
         debug_assert!(self.cursor >= self.start, "a replay ends behind its start");
         let rooms_at_start = self.rooms_at_start.unwrap_or_else(|| self.rooms.order.clone());
-        Found { missed: self.missed, rooms: self.rooms.order, rooms_at_start }
+        let Rooms { changed, order: rooms, .. } = self.rooms;
+        Found { missed: self.missed, rooms, changed, rooms_at_start }
     }
 }
 
@@ -229,7 +249,10 @@ mod tests {
             stale: None,
             taken: 0,
             away: false,
-            rooms: rooms.iter().map(|room| Room::from(*room)).collect(),
+            rooms: vec!["later".into()],
+            rooms_since: at(99),
+            rooms_until: at(99),
+            base: Some(rooms.iter().map(|room| Room::from(*room)).collect()),
             data: Arc::new(Value::Null),
         }
     }
@@ -291,6 +314,19 @@ mod tests {
             assert_eq!(ids(&found), ["18"]);
             assert_eq!(found.rooms_at_start, ["a".into(), "b".into()]);
         }
+    }
+
+    #[test]
+    fn rooms_that_have_not_changed_need_no_look_back() {
+        let record = Record { rooms: vec!["a".into()], rooms_since: at(12), rooms_until: at(14), ..record(10, &[]) };
+        for (start, cursor) in [(11, 10), (12, 12), (13, 13), (14, 14), (15, 14)] {
+            let replay = Replay::new(&record, at(start), ENOUGH);
+            assert_eq!(replay.cursor(), at(cursor), "{start}");
+        }
+        let mut replay = Replay::new(&record, at(13), ENOUGH);
+        replay.page(vec![in_room(14, "a"), leave(15, "sid", "a"), in_room(16, "a")], END).unwrap();
+        let found = replay.finish();
+        assert_eq!((found.missed.len(), found.rooms.len(), found.changed), (1, 0, at(15)));
     }
 
     #[test]

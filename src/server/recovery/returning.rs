@@ -10,9 +10,9 @@
 //!                    │                  ▼
 //!                    ▼               Opening ──offset ahead of us──► Settling ─┐ is it an entry?
 //!                 Proving              │ ◄─────────────────────────────────────┘
-//!   is the record's position an        ▼
-//!   entry of the log, and the        Enter (new)
-//!   client's offset?
+//!   is the start an entry of           ▼
+//!   the log, and the position        Enter (new)
+//!   of the record's rooms?
 //!                    │ both are, and the reader has come up to them
 //!                    ▼
 //!                 Replaying ◄─┐ page after page, others in between
@@ -21,8 +21,8 @@
 //!                 Enter (recovered)
 //! ```
 //!
-//! The promise is decided here. An offset counts only if it is an entry of this log, and so does the record's position:
-//! a log that lost its tail, was restored or is another one altogether does not have them. An offset that is no entry
+//! The promise is decided here. A start counts only if it is an entry of this log, be it the client's offset or what its
+//! pongs have proved, and so does the position from which its rooms must be told: a log that lost its tail, was restored or is another one altogether does not have them. An offset that is no entry
 //! while it lies ahead of what the client's pongs have proved refuses the session. A client keeps such an offset and sends
 //! it again with its new session's pid: so that session remembers it as `stale`, and it counts as absent.
 
@@ -30,7 +30,7 @@ use crate::id::Offset;
 use crate::server::log::entry::Record;
 use crate::server::log::streams::{Item, PAGE};
 use crate::server::recovery::record::{Refused, Request, Session};
-use crate::server::recovery::replay::{Bounds, Found, Replay};
+use crate::server::recovery::replay::{Bounds, Found, Replay, rooms_from};
 use std::collections::BTreeSet;
 
 /// How often a session is claimed for a client before it is told that it is new: a claim that a dead connection has left
@@ -139,8 +139,10 @@ pub(crate) struct New {
 /// What is looked up of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Proof {
-    Position,
-    Offset,
+    /// Where events begin to count.
+    Start,
+    /// Where the record knows the rooms.
+    Rooms,
 }
 
 #[derive(Debug)]
@@ -149,7 +151,7 @@ enum Stage {
     Asking(Option<Box<Session>>),
     /// A socket is being made for the session, or for nobody's.
     Making(Option<Box<Session>>),
-    Proving(Box<Session>, Proof),
+    Proving(Box<Session>, Offset, Proof),
     /// The reader must come up to what was proved.
     Catching(Box<Session>, Offset),
     Replaying(Box<Session>, Box<Replay>),
@@ -198,7 +200,7 @@ impl Returning {
             (Stage::Asking(_), Input::Verdict(false)) => Output::End,
             (Stage::Asking(Some(session)), Input::Verdict(true)) => self.prove(session),
             (Stage::Asking(None), Input::Verdict(true)) => self.go(Stage::Opening, Output::Wait(Offset::ZERO)),
-            (Stage::Proving(session, proof), Input::Found(found)) => self.proved(session, proof, found),
+            (Stage::Proving(session, start, proof), Input::Found(found)) => self.proved(session, start, proof, found),
             (Stage::Catching(session, start), Input::Reached) => {
                 let replay = Box::new(Replay::new(&session.record, start, self.rules.bounds));
                 self.go(Stage::Replaying(session, replay), Output::Look)
@@ -251,28 +253,27 @@ impl Returning {
         if self.rules.needs_offset && self.usable(&session.record).is_none() {
             return self.refuse(Refused::NoOffset);
         }
+        // What the client's pongs have proved needs no offset; one ahead of that counts if it is an entry.
         let position = session.record.position;
-        self.go(Stage::Proving(session, Proof::Position), Output::Find(position))
+        let start = self.usable(&session.record).map_or(position, |offset| offset.max(position));
+        self.go(Stage::Proving(session, start, Proof::Start), Output::Find(start))
     }
 
-    fn proved(&mut self, session: Box<Session>, proof: Proof, found: Option<bool>) -> Output {
+    fn proved(&mut self, session: Box<Session>, start: Offset, proof: Proof, found: Option<bool>) -> Output {
         match found {
             None => return self.refuse(Refused::LogUnavailable),
             Some(false) => return self.refuse(Refused::Gap),
             Some(true) => {}
         }
-        let position = session.record.position;
-        // What the client's pongs have proved needs no offset.
-        let ahead = self.usable(&session.record).filter(|offset| *offset > position);
-        match (proof, ahead) {
-            (Proof::Position, Some(offset)) => self.go(Stage::Proving(session, Proof::Offset), Output::Find(offset)),
-            (Proof::Position, None) | (Proof::Offset, _) => {
-                let start = ahead.unwrap_or(position);
-                match start >= session.record.floor {
-                    true => self.go(Stage::Catching(session, start), Output::Wait(start)),
-                    false => self.refuse(Refused::Gap),
-                }
+        let (from, floor) = (rooms_from(&session.record, start), session.record.floor);
+        match proof {
+            Proof::Start if from != start => {
+                self.go(Stage::Proving(session, start, Proof::Rooms), Output::Find(from))
             }
+            Proof::Start | Proof::Rooms if start >= floor => {
+                self.go(Stage::Catching(session, start), Output::Wait(start))
+            }
+            Proof::Start | Proof::Rooms => self.refuse(Refused::Gap),
         }
     }
 

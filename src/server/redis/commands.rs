@@ -68,7 +68,7 @@ impl fmt::Display for Trouble {
                 write!(f, "the password is not accepted (see REDIS_PASSWORD and REDIS_USERNAME): {words}")
             }
             Trouble::Unwilling(words) if words.starts_with("NOPERM") => {
-                write!(f, "its user may not do what is needed (the README has the ACL line): {words}")
+                write!(f, "its user may not do what is needed (docs/operating.md has the ACL line): {words}")
             }
             Trouble::Unwilling(words) => write!(f, "it does not take commands: {words}"),
             Trouble::Nonsense => f.write_str("it does not speak as Redis does"),

@@ -209,12 +209,15 @@ fn socket_text(socket: &RemoteSocket) -> String {
 }
 
 fn record_text(record: &Record) -> String {
-    let Record { nsp: _, sid, pid, claim, since, position, floor, stale, taken, away, rooms, data } = record;
+    let Record { nsp: _, sid, pid, claim, since, position, floor, stale, taken, away, rooms, rooms_since, rooms_until, base, data } =
+        record;
     let (sid, pid) = (Value::from(sid.as_str()), Value::from(pid.as_str()));
     let stale = stale.map(|stale| format!(r#","stale":"{stale}""#)).unwrap_or_default();
     let places = format!(r#""claim":"{claim}","since":"{since}","position":"{position}","floor":"{floor}"{stale}"#);
     let state = format!(r#""taken":{taken},"away":{away}"#);
-    format!(r#"{{"sid":{sid},"pid":{pid},{places},{state},"rooms":{},"data":{data}}}"#, names(rooms))
+    let base = base.as_ref().map(|base| format!(r#","base":{}"#, names(base))).unwrap_or_default();
+    let rooms = format!(r#""rooms":{},"roomsSince":"{rooms_since}","roomsUntil":"{rooms_until}"{base}"#, names(rooms));
+    format!(r#"{{"sid":{sid},"pid":{pid},{places},{state},{rooms},"data":{data}}}"#)
 }
 
 // ---- reading
@@ -501,7 +504,8 @@ fn remote_socket(json: &str, limits: &Limits) -> Result<RemoteSocket, WireError>
 fn record(nsp: &Nsp, json: &str, limits: &Limits) -> Result<Record, WireError> {
     let [sid, pid, claim, since, position] = object(json, ["sid", "pid", "claim", "since", "position"])?;
     let [floor, stale, taken, away] = object(json, ["floor", "stale", "taken", "away"])?;
-    let [rooms, data] = object(json, ["rooms", "data"])?;
+    let [rooms, rooms_since, rooms_until, base, data] =
+        object(json, ["rooms", "roomsSince", "roomsUntil", "base", "data"])?;
     let record = Record {
         nsp: nsp.clone(),
         sid: socket_id(sid, "sid", limits)?,
@@ -514,10 +518,14 @@ fn record(nsp: &Nsp, json: &str, limits: &Limits) -> Result<Record, WireError> {
         taken: parse(need(taken, "taken")?, "taken")?,
         away: parse(need(away, "away")?, "away")?,
         rooms: rooms_in(need(rooms, "rooms")?, "rooms", limits, MAX_ROOMS)?,
+        rooms_since: offset(rooms_since, "roomsSince")?,
+        rooms_until: offset(rooms_until, "roomsUntil")?,
+        base: base.map(|base| rooms_in(base, "base", limits, MAX_ROOMS)).transpose()?,
         data: Arc::new(parse(need(data, "data")?, "data")?),
     };
     // The rest of the server relies on it.
-    match record.since <= record.position {
+    let known = record.base.is_some() || record.rooms_since <= record.position;
+    match record.since <= record.position && record.rooms_since <= record.rooms_until && known {
         true => Ok(record),
         false => Err(WireError::Key("position")),
     }
@@ -539,7 +547,7 @@ fn given(value: Option<&str>) -> Option<&str> {
 }
 
 fn parse<T: DeserializeOwned>(value: &str, key: &'static str) -> Result<T, WireError> {
-    serde_json::from_str(value).map_err(|_| WireError::Key(key))
+    json::read(value).ok_or(WireError::Key(key))
 }
 
 /// The elements of an array, each as its text.

@@ -177,13 +177,16 @@ fn our_own_entries() {
         taken: 2,
         away: true,
         rooms: vec!["a\"b".into(), "é".into()],
+        rooms_since: at(6, 0),
+        rooms_until: at(7, 0),
+        base: Some(vec!["b".into()]),
         data: Arc::new(json!({"name": "anna", "n": [1, null]})),
     };
     let entry = Entry::Record(Box::new(record));
     let data = format!(
         r#"{{"sid":"{sid}","pid":"{}","claim":"0-0","since":"1-0","position":"5-1","floor":"1-1",{}}}"#,
         pid.as_str(),
-        r#""stale":"9-9","taken":2,"away":true,"rooms":["a\"b","é"],"data":{"n":[1,null],"name":"anna"}"#
+        r#""stale":"9-9","taken":2,"away":true,"rooms":["a\"b","é"],"roomsSince":"6-0","roomsUntil":"7-0","base":["b"],"data":{"n":[1,null],"name":"anna"}"#
     );
     let fields = write(&entry);
     assert_eq!((&*fields[1].1, &*fields[2].1, &*fields[3].1), ("/chat", "20", &*data));
