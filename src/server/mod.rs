@@ -42,8 +42,8 @@ use cluster::Cluster;
 use cluster::requests::Requests;
 use log::streams::Streams;
 use metrics::Metrics;
-use recovery::keep::Away;
 use namespace::Namespace;
+use recovery::keep::Away;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -314,6 +314,12 @@ impl Server {
     #[must_use]
     pub fn connections(&self) -> Vec<Arc<Connection>> {
         self.0.sessions.all()
+    }
+
+    /// About how many bytes the sessions take that are kept for clients that are away.
+    #[must_use]
+    pub fn away_bytes(&self) -> usize {
+        self.core().away.bytes()
     }
 
     /// How many connections there are.

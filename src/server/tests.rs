@@ -272,7 +272,7 @@ fn the_last_claim_owns_the_session() {
             claim: at,
             since: Offset::ZERO,
             position: Offset::ZERO,
-            floor: Offset::ZERO,
+            doubtful: None,
             stale: None,
             taken: 0,
             away: false,

@@ -266,9 +266,7 @@ impl Joining {
                             doubles: hub.reader.doubles(),
                         }))
                     }
-                    Output::Commands(from, to) => {
-                        self.returning.handle(Input::Commands(hub.reader.commands(from, to)))
-                    }
+                    Output::Commands(from, to) => self.returning.handle(Input::Commands(hub.reader.commands(from, to))),
                     Output::Read(from) => match namespace.at_hand(hub.reader.tail_after(from, PAGE), from) {
                         Some(page) => self.returning.handle(Input::Page(page, self.end)),
                         None => return Output::Read(from),
@@ -280,8 +278,8 @@ impl Joining {
                             base: entry.found.rooms_at_start.into(),
                             rooms: entry.found.rooms.into(),
                             changed: entry.found.changed,
-                            floor: entry.session.record.floor,
                             stale: entry.session.record.stale,
+                            doubtful: entry.session.record.doubtful,
                             claim: entry.session.claim,
                             taken: entry.session.taken,
                         };
@@ -294,8 +292,8 @@ impl Joining {
                             since: here,
                             confirmed: here,
                             changed: here,
-                            floor: new.floor,
                             stale: new.stale,
+                            doubtful: new.doubtful,
                             ..Place::default()
                         };
                         entered = self.enter(hub, place, false, Vec::new());

@@ -141,11 +141,7 @@ impl Socket {
                 (SocketId::new(server.random()), pid, Arc::new(Value::Null))
             }
         };
-        let state = State {
-            kept: Kept::new(data),
-            acks: HashMap::new(),
-            turn: Turn::default(),
-        };
+        let state = State { kept: Kept::new(data), acks: HashMap::new(), turn: Turn::default() };
         server.retain(namespace);
         Socket(Arc::new(Inner {
             number: server.next_number(),

@@ -193,7 +193,11 @@ impl Socket {
         let unsaved = state.kept.give_up();
         let has_room = state.turn.has_room();
         // Whoever was never announced has nobody who would see to its line.
-        let line = if matches!(was, Life::Joining | Life::Admitted) { std::mem::take(&mut state.turn) } else { Turn::default() };
+        let line = if matches!(was, Life::Joining | Life::Admitted) {
+            std::mem::take(&mut state.turn)
+        } else {
+            Turn::default()
+        };
         if was == Life::Busy {
             state.turn.push(Came::Left(reason));
         }

@@ -89,7 +89,13 @@ impl Namespace {
         self.returned.store(hub.reader.returned(), Ordering::Release);
     }
 
-    pub(crate) fn deliver(&self, hub: &mut Hub, posted: &Arc<Posted>, id: Option<Offset>, deferred: &mut Vec<Deferred>) {
+    pub(crate) fn deliver(
+        &self,
+        hub: &mut Hub,
+        posted: &Arc<Posted>,
+        id: Option<Offset>,
+        deferred: &mut Vec<Deferred>,
+    ) {
         let own = posted.uid == self.core.uid;
         match &posted.entry {
             Entry::Broadcast { to, name, args } => {

@@ -353,10 +353,10 @@ pub struct Record {
     pub since: Offset,
     /// The client has got everything up to here.
     pub position: Offset,
-    /// A return that starts before this one is refused.
-    pub floor: Offset,
     /// An offset that the client had before the session and that was no entry of the log: it counts as absent.
     pub stale: Option<Offset>,
+    /// One of which nobody could tell: a return with it is refused.
+    pub doubtful: Option<Offset>,
     /// How often in a row the session was taken from a connection that looked alive.
     pub taken: u8,
     /// The client's connection has ended.

@@ -430,7 +430,9 @@ mod tests {
         let mut reader = open();
         read(&mut reader, 12);
         read(&mut reader, 14);
-        for (ms, want) in [(9, None), (10, Some(true)), (11, Some(false)), (12, Some(true)), (14, Some(true)), (15, None)] {
+        for (ms, want) in
+            [(9, None), (10, Some(true)), (11, Some(false)), (12, Some(true)), (14, Some(true)), (15, None)]
+        {
             assert_eq!(reader.has(at(ms)), want, "{ms}");
         }
         reader.lose();
@@ -451,9 +453,7 @@ mod tests {
     #[test]
     #[cfg(debug_assertions)]
     fn a_broken_relation_is_caught() {
-        let caught = |act: fn(&mut Reader)| {
-            std::panic::catch_unwind(|| act(&mut open())).is_err()
-        };
+        let caught = |act: fn(&mut Reader)| std::panic::catch_unwind(|| act(&mut open())).is_err();
         assert!(caught(|reader| reader.advance(at(10))), "positions ascend");
         assert!(caught(|reader| reader.came_back(1)), "returned <= sent");
         assert!(!caught(|reader| reader.advance(at(11))));

@@ -5,8 +5,8 @@
 
 use crate::id::{Offset, Room, SocketId};
 use crate::server::client::socket::Socket;
-use crate::server::log::reader::Reader;
 use crate::server::log::entry::Target;
+use crate::server::log::reader::Reader;
 use crate::server::log::seen::Samples;
 use crate::server::namespace::hash::Keyed;
 use std::collections::{HashMap, HashSet};

@@ -15,8 +15,8 @@ use crate::proto::reason::Reason;
 use crate::server::client::handler::{ConnectError, Handler, Middleware, Next};
 use crate::server::client::socket::{EmitError, Socket};
 use crate::server::cluster::requests::{Gathered, Whom};
-use crate::server::log::reader::Reader;
 use crate::server::log::entry::{Entry, Target};
+use crate::server::log::reader::Reader;
 use crate::server::log::streams::Key;
 use crate::server::namespace::broadcast::Broadcast;
 use crate::server::namespace::hub::Hub;
@@ -309,7 +309,11 @@ impl Namespace {
     fn change_room(&self, socket: &Socket, room: Room, enters: bool) -> Result<(), EmitError> {
         if self.recovery_ms().is_none() {
             let act = if enters { Hub::join } else { Hub::leave };
-            self.with_hub(|hub| if hub.has(socket) { act(hub, socket, &room) });
+            self.with_hub(|hub| {
+                if hub.has(socket) {
+                    act(hub, socket, &room)
+                }
+            });
             return Ok(());
         }
         // A client that is cut off joins when it returns. One that is gone joins nothing: the room would never be empty again.

@@ -44,7 +44,10 @@ impl From<Vec<Room>> for RoomList {
 pub(crate) enum Planned {
     In,
     /// It will be in so many others, whose names take so many bytes.
-    Out { rooms: usize, bytes: usize },
+    Out {
+        rooms: usize,
+        bytes: usize,
+    },
 }
 
 /// Rooms that were entered or left, and have not come back from the log.
@@ -69,8 +72,8 @@ pub(crate) struct Place {
     /// Its rooms now, and since which entry they have been the same.
     pub(crate) rooms: RoomList,
     pub(crate) changed: Offset,
-    pub(crate) floor: Offset,
     pub(crate) stale: Option<Offset>,
+    pub(crate) doubtful: Option<Offset>,
     /// The claim by which this server has the session; zero if it made it.
     pub(crate) claim: Offset,
     pub(crate) taken: u8,
@@ -123,7 +126,6 @@ impl Kept {
     /// The session begins here, or goes on.
     pub(crate) fn begin(&mut self, place: Place, is_stored: bool) {
         debug_assert!(place.since <= place.confirmed, "since <= confirmed: {} {}", place.since, place.confirmed);
-        debug_assert!(place.floor <= place.confirmed.max(place.floor));
         self.room_bytes = place.rooms.iter().map(|room| room.as_str().len()).sum();
         self.stored = if is_stored { Stored::Written } else { Stored::Not };
         self.recorded = place.since;
@@ -157,7 +159,8 @@ impl Kept {
         }
         // What is left meanwhile counts until it is.
         let coming = under_way.iter().filter(|(_, _, enters)| *enters);
-        let (count, bytes) = coming.fold((0, 0), |(count, bytes), (_, room, _)| (count + 1, bytes + room.as_str().len()));
+        let (count, bytes) =
+            coming.fold((0, 0), |(count, bytes), (_, room, _)| (count + 1, bytes + room.as_str().len()));
         let rooms = self.place.rooms.iter().count() + count;
         Planned::Out { rooms, bytes: self.room_bytes + bytes }
     }
@@ -257,7 +260,7 @@ impl Kept {
         (nsp, sid, pid): (&Nsp, &SocketId, &Pid),
         away: bool,
     ) -> (Record, bool, u64) {
-        let Place { since, confirmed, base, rooms, changed, floor, stale, claim, taken } = &self.place;
+        let Place { since, confirmed, base, rooms, changed, stale, doubtful, claim, taken } = &self.place;
         debug_assert!(self.recorded <= *confirmed, "recorded <= confirmed");
         debug_assert!(*changed <= until && *confirmed <= until, "nothing is known of what was not delivered");
         let record = Record {
@@ -267,8 +270,8 @@ impl Kept {
             claim: *claim,
             since: *since,
             position: *confirmed,
-            floor: *floor,
             stale: *stale,
+            doubtful: *doubtful,
             taken: *taken,
             away,
             rooms: rooms.iter().cloned().collect(),
@@ -372,7 +375,8 @@ impl Kept {
         let saved = self.saved;
         let Some(changes) = &mut self.changes else { return Vec::new() };
         let first = changes.under_way.first().map_or(u64::MAX, |(seq, ..)| *seq);
-        let done = |(upto, version, ..): &(u64, u64, Result<(), EmitError>, OnSaved)| *upto < first && *version <= saved;
+        let done =
+            |(upto, version, ..): &(u64, u64, Result<(), EmitError>, OnSaved)| *upto < first && *version <= saved;
         let ready = changes.waiting.extract_if(.., |waits| done(waits));
         let ready = ready.map(|(_, _, result, saved)| Box::new(move || saved(result)) as Action).collect();
         if changes.under_way.is_empty() && changes.waiting.is_empty() && changes.refused.is_none() {

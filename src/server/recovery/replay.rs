@@ -92,7 +92,6 @@ impl Replay {
     /// A replay of `record`; events count after `start`.
     #[must_use]
     pub(crate) fn new(record: &Record, start: Offset, bounds: Bounds) -> Replay {
-        debug_assert!(record.floor <= start, "floor <= start: {} {start}", record.floor);
         debug_assert!(record.since <= record.position && record.position <= start, "since <= position <= start");
         let cursor = rooms_from(record, start);
         let rooms = match cursor < record.rooms_since {
@@ -245,8 +244,8 @@ mod tests {
             claim: Offset::ZERO,
             since: at(1),
             position: at(position),
-            floor: Offset::ZERO,
             stale: None,
+            doubtful: None,
             taken: 0,
             away: false,
             rooms: vec!["later".into()],

@@ -130,10 +130,10 @@ pub(crate) struct Entry {
 /// What a new session must remember.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct New {
-    /// A return that starts before this one is refused: what the client's offset means can't be told.
-    pub(crate) floor: Offset,
     /// The offset that the client had and that is no entry of the log.
     pub(crate) stale: Option<Offset>,
+    /// The offset that the client had, and of which nobody could tell.
+    pub(crate) doubtful: Option<Offset>,
 }
 
 /// What is looked up of a session.
@@ -208,14 +208,14 @@ impl Returning {
             (Stage::Replaying(session, replay), input) => self.replaying(session, replay, input),
             (Stage::Opening, Input::Reached) => self.go(Stage::Opening, Output::Look),
             (Stage::Opening, Input::View(view)) => self.opened(&view),
-            (Stage::Settling(_), Input::Found(Some(true))) => self.go(Stage::Opening, Output::Look),
+            (Stage::Settling(offset), Input::Found(Some(true))) => self.go(Stage::Opening, Output::Wait(offset)),
             (Stage::Settling(offset), Input::Found(Some(false))) => {
                 let new = New { stale: Some(offset), ..New::default() };
                 self.go(Stage::New(new), Output::Look)
             }
-            // Nobody can say what it means: a return must prove that it has come past it.
+            // If it comes again, nobody can say whether it is of this session: the client may have got that very entry.
             (Stage::Settling(offset), Input::Found(None)) => {
-                let new = New { floor: offset.next(), stale: None };
+                let new = New { doubtful: Some(offset), stale: None };
                 self.go(Stage::New(new), Output::Look)
             }
             (Stage::New(new), Input::Reached) => self.go(Stage::New(new), Output::Look),
@@ -253,6 +253,9 @@ impl Returning {
         if self.rules.needs_offset && self.usable(&session.record).is_none() {
             return self.refuse(Refused::NoOffset);
         }
+        if session.record.doubtful.is_some() && session.record.doubtful == self.offset {
+            return self.refuse(Refused::Gap);
+        }
         // What the client's pongs have proved needs no offset; one ahead of that counts if it is an entry.
         let position = session.record.position;
         let start = self.usable(&session.record).map_or(position, |offset| offset.max(position));
@@ -265,15 +268,10 @@ impl Returning {
             Some(false) => return self.refuse(Refused::Gap),
             Some(true) => {}
         }
-        let (from, floor) = (rooms_from(&session.record, start), session.record.floor);
+        let from = rooms_from(&session.record, start);
         match proof {
-            Proof::Start if from != start => {
-                self.go(Stage::Proving(session, start, Proof::Rooms), Output::Find(from))
-            }
-            Proof::Start | Proof::Rooms if start >= floor => {
-                self.go(Stage::Catching(session, start), Output::Wait(start))
-            }
-            Proof::Start | Proof::Rooms => self.refuse(Refused::Gap),
+            Proof::Start if from != start => self.go(Stage::Proving(session, start, Proof::Rooms), Output::Find(from)),
+            Proof::Start | Proof::Rooms => self.go(Stage::Catching(session, start), Output::Wait(start)),
         }
     }
 

@@ -209,11 +209,27 @@ fn socket_text(socket: &RemoteSocket) -> String {
 }
 
 fn record_text(record: &Record) -> String {
-    let Record { nsp: _, sid, pid, claim, since, position, floor, stale, taken, away, rooms, rooms_since, rooms_until, base, data } =
-        record;
+    let Record {
+        nsp: _,
+        sid,
+        pid,
+        claim,
+        since,
+        position,
+        stale,
+        doubtful,
+        taken,
+        away,
+        rooms,
+        rooms_since,
+        rooms_until,
+        base,
+        data,
+    } = record;
     let (sid, pid) = (Value::from(sid.as_str()), Value::from(pid.as_str()));
     let stale = stale.map(|stale| format!(r#","stale":"{stale}""#)).unwrap_or_default();
-    let places = format!(r#""claim":"{claim}","since":"{since}","position":"{position}","floor":"{floor}"{stale}"#);
+    let doubtful = doubtful.map(|doubtful| format!(r#","doubtful":"{doubtful}""#)).unwrap_or_default();
+    let places = format!(r#""claim":"{claim}","since":"{since}","position":"{position}"{stale}{doubtful}"#);
     let state = format!(r#""taken":{taken},"away":{away}"#);
     let base = base.as_ref().map(|base| format!(r#","base":{}"#, names(base))).unwrap_or_default();
     let rooms = format!(r#""rooms":{},"roomsSince":"{rooms_since}","roomsUntil":"{rooms_until}"{base}"#, names(rooms));
@@ -503,7 +519,7 @@ fn remote_socket(json: &str, limits: &Limits) -> Result<RemoteSocket, WireError>
 
 fn record(nsp: &Nsp, json: &str, limits: &Limits) -> Result<Record, WireError> {
     let [sid, pid, claim, since, position] = object(json, ["sid", "pid", "claim", "since", "position"])?;
-    let [floor, stale, taken, away] = object(json, ["floor", "stale", "taken", "away"])?;
+    let [stale, doubtful, taken, away] = object(json, ["stale", "doubtful", "taken", "away"])?;
     let [rooms, rooms_since, rooms_until, base, data] =
         object(json, ["rooms", "roomsSince", "roomsUntil", "base", "data"])?;
     let record = Record {
@@ -513,8 +529,8 @@ fn record(nsp: &Nsp, json: &str, limits: &Limits) -> Result<Record, WireError> {
         claim: offset(claim, "claim")?,
         since: offset(since, "since")?,
         position: offset(position, "position")?,
-        floor: offset(floor, "floor")?,
         stale: stale.map(|stale| offset(Some(stale), "stale")).transpose()?,
+        doubtful: doubtful.map(|doubtful| offset(Some(doubtful), "doubtful")).transpose()?,
         taken: parse(need(taken, "taken")?, "taken")?,
         away: parse(need(away, "away")?, "away")?,
         rooms: rooms_in(need(rooms, "rooms")?, "rooms", limits, MAX_ROOMS)?,

@@ -172,8 +172,8 @@ fn our_own_entries() {
         claim: Offset::ZERO,
         since: at(1, 0),
         position: at(5, 1),
-        floor: at(1, 1),
         stale: Some(at(9, 9)),
+        doubtful: Some(at(9, 8)),
         taken: 2,
         away: true,
         rooms: vec!["a\"b".into(), "é".into()],
@@ -184,9 +184,9 @@ fn our_own_entries() {
     };
     let entry = Entry::Record(Box::new(record));
     let data = format!(
-        r#"{{"sid":"{sid}","pid":"{}","claim":"0-0","since":"1-0","position":"5-1","floor":"1-1",{}}}"#,
+        r#"{{"sid":"{sid}","pid":"{}","claim":"0-0","since":"1-0","position":"5-1",{}}}"#,
         pid.as_str(),
-        r#""stale":"9-9","taken":2,"away":true,"rooms":["a\"b","é"],"roomsSince":"6-0","roomsUntil":"7-0","base":["b"],"data":{"n":[1,null],"name":"anna"}"#
+        r#""stale":"9-9","doubtful":"9-8","taken":2,"away":true,"rooms":["a\"b","é"],"roomsSince":"6-0","roomsUntil":"7-0","base":["b"],"data":{"n":[1,null],"name":"anna"}"#
     );
     let fields = write(&entry);
     assert_eq!((&*fields[1].1, &*fields[2].1, &*fields[3].1), ("/chat", "20", &*data));

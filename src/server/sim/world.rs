@@ -248,7 +248,9 @@ impl World {
         // is new.
         let refused = self.server.metrics().last_refused();
         let shared = refused.first().is_some_and(|refused| refused.reason == Refused::Shared && refused.at == now);
-        let may_refuse = forged || shared || self.kind.may_refuse() || now.0 - proved.max(offset) > WINDOW;
+        // Where its rooms must be told from the position that its last pong proved, the log may not go back so far.
+        let forgotten = now.0 - proved > WINDOW + 2 * 45_000 + 15_000;
+        let may_refuse = forged || shared || forgotten || self.kind.may_refuse() || now.0 - proved.max(offset) > WINDOW;
         if let Some(session) = wanted.and_then(|wanted| self.sessions.get_mut(&wanted)) {
             match (recovered, session.lives(now.0, WINDOW) || session.away.is_none() && !session.over) {
                 (true, false) => return Err(format!("{} came back to life", session.sid)),

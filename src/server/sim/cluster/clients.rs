@@ -165,7 +165,8 @@ impl Cluster {
             || unavailable
             || shared
             || flushes
-            || now - session.proved.max(offset) > WINDOW;
+            || now - session.proved.max(offset) > WINDOW
+            || now - session.proved > WINDOW + 2 * 45_000 + 15_000;
         session.over = true;
         if !reason {
             self.say_log();
