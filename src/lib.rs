@@ -54,7 +54,7 @@ pub mod proto;
 pub mod server;
 
 pub use codec::args::Args;
-pub use io::{run, run_on};
+pub use io::{Service, run, run_on};
 pub use limits::Limits;
 pub use proto::reason::Reason;
 pub use server::client::handler::{
@@ -63,4 +63,5 @@ pub use server::client::handler::{
 pub use server::client::socket::{EmitError, Socket};
 pub use server::namespace::Namespace;
 pub use server::namespace::broadcast::Broadcast;
+pub use server::notice::{Level, Notice};
 pub use server::{Gathered, Options, Recovery, Server};

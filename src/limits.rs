@@ -12,9 +12,16 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Headers in a request; browsers send about 20. At the limit: 431.
     pub headers: usize,
-    /// Time for a request's head to arrive, and again for its body: a slow client holds a connection this long. Then: 408.
+    /// Time for a request's head to arrive; and without a byte of its body. Then: 408.
     pub request_ms: u64,
-    /// Time that a connection may rest between two requests, or take to accept an answer; browsers reuse theirs within seconds.
+    /// Bytes a second that a body must come with, and an answer be taken with, beyond [`Limits::request_ms`] and [`Limits::answer_ms`]: the slowest
+    /// mobile networks have several times that, and who holds a connection with less pays for each second with a byte. Then: 408, or closed.
+    pub bytes_per_second: usize,
+    /// Time in which nothing of an answer is taken. A system that sends takes a megabyte at once and then nothing until a third of it has left,
+    /// which takes a slow line much longer than a byte does. Then: closed.
+    pub answer_ms: u64,
+    /// Time that a connection may rest between two requests: longer than the 60 s of common proxies, so that it is they who close it, and no
+    /// request meets a connection that is just being closed.
     pub idle_ms: u64,
     /// Attachments of one binary packet, as in the official parser. At the limit: parse error.
     pub attachments: usize,
@@ -52,6 +59,9 @@ pub struct Limits {
     pub waiting_events: usize,
     /// Their bytes.
     pub waiting_event_bytes: usize,
+    /// When a server stops, how long that waits for what handlers have begun, after the connections are gone. Then it goes on by itself, as long as
+    /// its runtime does. 0: it is not waited for.
+    pub finish_ms: u64,
     /// Entries of one log, whatever their age; recovery across what was dropped is refused.
     pub log_entries: usize,
     /// Packets that wait for a log that is away. At the limit: emit returns an error.
@@ -84,7 +94,9 @@ impl Default for Limits {
             head_bytes: 16 * 1024,
             headers: 100,
             request_ms: 10_000,
-            idle_ms: 60_000,
+            bytes_per_second: 1_000,
+            answer_ms: 60_000,
+            idle_ms: 75_000,
             attachments: 10,
             attachments_ms: 10_000,
             packets_per_payload: 10_000,
@@ -102,6 +114,7 @@ impl Default for Limits {
             pending_acks: 10_000,
             waiting_events: 100,
             waiting_event_bytes: 1024 * 1024,
+            finish_ms: 3_000,
             log_entries: 1_000_000,
             log_waiting: 10_000,
             log_waiting_bytes: 64 * 1024 * 1024,

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rill::codec::http::{Response, find_end, parse};
+use rill::codec::http::{Body, Response, find_end, parse};
 
 fuzz_target!(|data: &[u8]| {
     let end = find_end(data, 0);
@@ -26,14 +26,18 @@ fuzz_target!(|data: &[u8]| {
             }
             assert!(head.target.contains(head.query()));
             assert!(!head.path().is_empty() && !head.path().contains('?'));
-            assert!(head.headers.get("transfer-encoding").is_none());
+            let (lengths, codings) = (head.headers.all("content-length"), head.headers.all("transfer-encoding"));
+            match head.body {
+                Body::Chunked => assert!(head.http11 && lengths.count() == 0 && codings.count() == 1),
+                Body::Length(n) => assert!(codings.count() == 0 && (n == 0 || lengths.count() == 1)),
+            }
         }
         // Another line feed would end the head elsewhere, so what is parsed is all of it.
         assert!(parse(&data[..end - 1], 20).is_err());
     }
 
     let mut out = Vec::new();
-    Response::new(200).header("X", String::from_utf8_lossy(data).into_owned()).write_head(&mut out, true);
+    Response::new(200).header("X", String::from_utf8_lossy(data).into_owned()).write_head(&mut out, true, "Sat, 31 Jan 2026 12:00:00 GMT");
     assert_eq!(find_end(&out, 0), Some(out.len()));
-    assert_eq!(out.iter().filter(|b| **b == b'\n').count(), 5);
+    assert_eq!(out.iter().filter(|b| **b == b'\n').count(), 6);
 });

@@ -263,6 +263,11 @@ impl Page {
                 "Sessions forgotten early because too many were away.",
                 &m.sessions_forgotten,
             ),
+            (
+                "rill_requests_repeated_total",
+                "Requests that came again after their connection broke, not taken for new ones.",
+                &m.requests_repeated,
+            ),
             ("rill_requests_forwarded_total", "Requests passed on to the server that has the session.", &m.forwarded),
         ] {
             self.one("counter", name, help, counter.get());

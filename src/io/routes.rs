@@ -2,34 +2,33 @@
 
 use super::cors;
 use super::forward;
-use super::http::{Flow, Gone, Http};
+use super::http::{Flow, Gone, Http, NoBody};
 use super::websocket::Begin;
+use super::workers;
 use crate::codec::http::{Head, Method, Response};
 use crate::codec::query::Query;
-use crate::codec::{engine_packet, payload, websocket};
+use crate::codec::{engine_packet, origin, payload, websocket};
 use crate::id::Time;
 use crate::proto::handshake::{self, Intent, Refusal, Request, Transport};
 use crate::proto::reason::Reason;
 use crate::proto::session::{GetAnswer, Input, Via};
 use crate::server::client::connection::{Connection, Outcome};
 use crate::server::client::handshake::Handshake;
+use crate::server::client::repeats::{Request as Repeated, Verdict};
 use crate::server::{Cors, Server};
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// Answers one request.
 pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Result<Flow, Gone> {
     let (path, query) = head.path_and_query();
-    if !path.starts_with(&http.server.options().path) {
-        return page(http, &head, keep_alive).await;
-    }
+    let Some(below) = below(&http.server.options().path, path) else { return page(http, &head, keep_alive).await };
     if head.method == Method::Options && http.server.options().cors != Cors::Off {
         return send(http, &head, cors::preflight(&head), keep_alive).await;
     }
     // Below the path, pages come first, whatever the method: the browser client's files, as on the official server.
-    if path.len() > http.server.options().path.len()
+    if below.len() > 1
         && let Some(page) = http.server.options().pages.as_ref().and_then(|pages| pages(&head))
     {
         return send(http, &head, page, keep_alive).await;
@@ -49,20 +48,31 @@ pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Re
         known: session.is_some(),
     };
     match (handshake::verify(&request, http.server.options().offered), session) {
-        (Ok(Intent::Open(transport)), _) => open(http, &head, transport, query.get("b64").is_some(), keep_alive).await,
+        (Ok(Intent::Open(transport)), _) => {
+            if let Some(flow) = discard_body(http, &head).await {
+                return flow;
+            }
+            open(http, &head, transport, query.get("b64").is_some(), keep_alive).await
+        }
         (Ok(Intent::Poll), Some(session)) => {
-            if session.is_repeated(false, query.get("t")) {
-                // The first answer may be lost on its way through a proxy: the client recovers what was in it.
-                session.handle(http.server.now(), Input::Abort(Reason::TransportError));
+            if let Some(flow) = discard_body(http, &head).await {
+                return flow;
+            }
+            let carrier = http.carrier();
+            let request = Repeated { target: &head.target, mark: query.get("t"), body: &[], carrier: &carrier };
+            let now = http.server.now();
+            if session.is_get_repeated(now, request) {
+                session.handle(now, Input::Abort(Reason::TransportError));
             }
             poll(http, &head, &session, Vec::new(), keep_alive).await
         }
-        (Ok(Intent::Post), Some(session)) if session.is_repeated(true, query.get("t")) => {
-            // Its packets have been handled; its answer may be lost.
-            send(http, &head, taken(), false).await
+        (Ok(Intent::Post), Some(session)) => post(http, &head, query.get("t"), &session, keep_alive).await,
+        (Ok(Intent::Upgrade), Some(session)) => {
+            if let Some(flow) = discard_body(http, &head).await {
+                return flow;
+            }
+            probe(http, &head, session).await
         }
-        (Ok(Intent::Post), Some(session)) => post(http, &head, &session, keep_alive).await,
-        (Ok(Intent::Upgrade), Some(session)) => probe(http, &head, session).await,
         (Ok(Intent::Meaningless), _) => send(http, &head, Response::new(500), false).await,
         (Err(refusal), _) => refuse(http, &head, refusal, keep_alive).await,
         (Ok(Intent::Poll | Intent::Post | Intent::Upgrade), None) => {
@@ -71,22 +81,42 @@ pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Re
     }
 }
 
+/// What stands in a path behind that of the protocol, which may lack its slash.
+fn below<'a>(protocol: &str, path: &'a str) -> Option<&'a str> {
+    path.strip_prefix(protocol.trim_end_matches('/')).filter(|below| below.is_empty() || below.starts_with('/'))
+}
+
+/// Reads a body that means nothing, so that it is not taken for the next request, or for frames. `Some`: there is none to read any more.
+async fn discard_body(http: &mut Http, head: &Head) -> Option<Result<Flow, Gone>> {
+    if !head.has_body() {
+        return None;
+    }
+    // Apart, because few requests need it, and every connection would have room for it.
+    match Box::pin(http.read_body(head, || {})).await {
+        Ok(_) => None,
+        Err(NoBody::Gone) => Some(Err(Gone)),
+        Err(NoBody::Status(status)) => Some(limit(http, head, status).await),
+    }
+}
+
+/// Answers a request whose body can't be read.
+pub(super) async fn limit(http: &mut Http, head: &Head, status: u16) -> Result<Flow, Gone> {
+    http.server.metrics().refused_http.one();
+    send(http, head, Response::new(status), false).await
+}
+
 /// Passes a request for a session that is not here on to the server that has it; `None`: it is answered here.
 async fn pass_on(http: &mut Http, head: &Head, query: &Query<'_>) -> Option<Result<Flow, Gone>> {
     let sid = query.get("sid").filter(|_| !forward::is_forwarded(head))?;
     let owner = http.server.owner_address(sid)?;
     // Apart, because it is large, and every connection would have room for it.
-    Box::pin(forward::forward(http, head, &owner)).await
+    Box::pin(workers::all_own(forward::forward(http, head, &owner))).await
 }
 
-/// The client's address: the peer's, unless that is a proxy which is believed. Of what it says, the last counts: earlier ones are what the
-/// client itself may have said.
+/// The client's address: the peer's, unless that is a proxy which is believed.
 fn address(http: &Http, head: &Head) -> Box<str> {
-    let peer = http.peer.to_canonical();
-    let believed = http.server.options().trusts.as_ref().is_some_and(|trusts| trusts(peer));
-    let said = head.headers.all("x-forwarded-for").last().filter(|_| believed);
-    let client = said.and_then(|list| list.rsplit(',').next()?.trim().parse::<IpAddr>().ok());
-    client.unwrap_or(peer).to_string().into()
+    let trusts = http.server.options().trusts.as_ref();
+    origin::client(http.peer, &head.headers, |address| trusts.is_some_and(|trusts| trusts(address))).to_string().into()
 }
 
 /// A request outside the protocol's path.
@@ -107,7 +137,7 @@ pub(super) fn unavailable(why: &'static str) -> Response {
 /// Refuses a request with the official code: as JSON, or, where a WebSocket was asked for, as text.
 async fn refuse(http: &mut Http, head: &Head, refusal: Refusal, keep_alive: bool) -> Result<Flow, Gone> {
     http.server.metrics().refuse(refusal);
-    if head.headers.has_token("upgrade", "websocket") {
+    if head.http11 && head.headers.has_token("upgrade", "websocket") {
         // RFC 6455 section 4.4: a refusal says which versions are understood; the client may have asked for another.
         let response = Response::new(400).header("Content-Type", "text/html").header("Sec-WebSocket-Version", "13");
         let response = response.body(refusal.message());
@@ -120,7 +150,7 @@ async fn refuse(http: &mut Http, head: &Head, refusal: Refusal, keep_alive: bool
 /// Writes an answer. A body that was not read would be taken for the next request: the connection ends.
 async fn send(http: &mut Http, head: &Head, response: Response, keep_alive: bool) -> Result<Flow, Gone> {
     let response = cors::allow(&http.server.options().cors, head, response);
-    let keep_alive = keep_alive && head.content_length == 0;
+    let keep_alive = keep_alive && !head.has_body();
     http.answer(&response, head.method != Method::Head, keep_alive).await?;
     Ok(if keep_alive { Flow::KeepAlive } else { Flow::Close })
 }
@@ -139,7 +169,8 @@ async fn open(
         Some(allow) => allow(head).await,
         None => true,
     };
-    if !allowed || !cors::permits(&http.server.options().cors, head) {
+    let trusted = http.server.options().trusts.as_ref().is_some_and(|trusts| trusts(http.peer.to_canonical()));
+    if !allowed || !cors::permits(&http.server.options().cors, head, trusted) {
         return refuse(http, head, Refusal::Forbidden, keep_alive).await;
     }
     let accept = match transport {
@@ -247,37 +278,53 @@ async fn poll(
     flow
 }
 
-/// POST of a session: packets from the client.
-async fn post(http: &mut Http, head: &Head, session: &Arc<Connection>, keep_alive: bool) -> Result<Flow, Gone> {
-    let now = http.server.now();
-    if let Outcome::Refused(refusal) = session.handle(now, Input::PostBegins) {
+/// POST of a session: packets from the client. `mark` is the `t` of its query.
+async fn post(
+    http: &mut Http,
+    head: &Head,
+    mark: Option<&str>,
+    session: &Arc<Connection>,
+    keep_alive: bool,
+) -> Result<Flow, Gone> {
+    if let Outcome::Refused(refusal) = session.handle(http.server.now(), Input::PostBegins) {
         return refuse(http, head, refusal, keep_alive).await;
     }
     session.note_post(&head.headers);
-    if head.content_length > http.server.options().limits.max_payload {
-        http.server.metrics().refused_http.one();
-        session.handle(now, Input::PostEnds);
-        return send(http, head, Response::new(413), false).await;
-    }
     if head.headers.get("content-type") == Some("application/octet-stream") {
-        session.handle(now, Input::Garbage(Via::Polling));
+        session.handle(http.server.now(), Input::Garbage(Via::Polling));
         return send(http, head, Response::new(400), false).await;
     }
-    let waits = head.headers.get("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue"));
-    if waits && http.invite_body().await.is_err() {
-        session.handle(http.server.now(), Input::PostAborted);
-        return Err(Gone);
-    }
-    let Ok(body) = http.read_body(head.content_length).await else {
-        session.handle(http.server.now(), Input::PostAborted);
-        http.server.metrics().refused_http.one();
-        let _ = http.answer(&Response::new(408), true, false).await;
-        return Err(Gone);
+    let goes_on = || {
+        session.handle(session.server().now(), Input::PostGoesOn);
     };
+    let body = http.read_body(head, goes_on).await;
     // The body may have taken its time.
     let now = http.server.now();
-    deliver(&http.server, session, now, &body).await;
+    let body = match body {
+        Ok(body) => body,
+        Err(NoBody::Gone) => {
+            session.handle(now, Input::PostAborted);
+            return Err(Gone);
+        }
+        // Nothing of it was taken: the session lives, as on the official server.
+        Err(NoBody::Status(413)) => {
+            session.handle(now, Input::PostEnds);
+            return limit(http, head, 413).await;
+        }
+        Err(NoBody::Status(status)) => {
+            session.handle(now, Input::PostAborted);
+            return limit(http, head, status).await;
+        }
+    };
+    let carrier = http.carrier();
+    let verdict = session.judge_post(now, Repeated { target: &head.target, mark, body: &body, carrier: &carrier });
+    if verdict == Verdict::New {
+        deliver(&http.server, session, now, &body).await;
+    }
     session.handle(http.server.now(), Input::PostEnds);
+    if verdict == Verdict::Doubtful {
+        return refuse(http, head, Refusal::BadRequest, false).await;
+    }
     let response = cors::allow(&http.server.options().cors, head, taken());
     http.answer(&response, true, keep_alive).await?;
     Ok(Flow::KeepAlive)
@@ -307,6 +354,29 @@ async fn deliver(server: &Server, session: &Arc<Connection>, mut now: Time, body
                 session.handle(now, Input::Garbage(Via::Polling));
                 return;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_protocols_path_with_its_slash_and_without() {
+        for (protocol, path, want) in [
+            ("/socket.io/", "/socket.io/", Some("/")),
+            ("/socket.io/", "/socket.io", Some("")),
+            ("/socket.io", "/socket.io/", Some("/")),
+            ("/socket.io/", "/socket.io/socket.io.js", Some("/socket.io.js")),
+            ("/socket.io/", "/socket.iox/", None),
+            ("/socket.io/", "/socket.i", None),
+            ("/socket.io/", "/", None),
+            ("/a/b/", "/a/b", Some("")),
+            ("/a/b/", "/a/", None),
+            ("/", "/x", Some("/x")),
+        ] {
+            assert_eq!(below(protocol, path), want, "{protocol} {path}");
         }
     }
 }

@@ -5,6 +5,8 @@
 
 use super::http::linger;
 use super::relay::relayed;
+use super::stream::Stream;
+use super::workers::timeout;
 use crate::codec::engine_packet::{self, EnginePacket};
 use crate::codec::frame::Frame;
 use crate::codec::websocket;
@@ -23,8 +25,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 /// Bytes read at once, and bytes of small frames that are written together.
 const SCRATCH: usize = 64 * 1024;
@@ -46,7 +46,7 @@ thread_local! {
 
 /// How a WebSocket begins its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Begin {
+pub(super) enum Begin {
     /// It carries its session.
     Session,
     /// It wants to take a polling session over.
@@ -55,8 +55,7 @@ pub enum Begin {
 
 impl Begin {
     /// Where its packets come from.
-    #[must_use]
-    pub fn via(self) -> Via {
+    pub(super) fn via(self) -> Via {
         match self {
             Begin::Session => Via::WebSocket,
             Begin::Probe => Via::Probe,
@@ -65,7 +64,7 @@ impl Begin {
 }
 
 /// Carries frames until the WebSocket ends; `early` is what came in the same segment as the opening handshake.
-pub async fn serve(stream: TcpStream, early: Vec<u8>, connection: Arc<Connection>, begin: Begin) {
+pub(super) async fn serve(stream: Stream, early: Vec<u8>, connection: Arc<Connection>, begin: Begin) {
     let limits = &connection.server().options().limits;
     let mut socket = Socket {
         receiver: Receiver::new(limits.max_payload, limits.fragments),
@@ -76,6 +75,7 @@ pub async fn serve(stream: TcpStream, early: Vec<u8>, connection: Arc<Connection
         queue: VecDeque::new(),
         written: 0,
         sent: 0,
+        unflushed: false,
         last: false,
         waker: None,
         unread: early,
@@ -94,7 +94,7 @@ pub async fn serve(stream: TcpStream, early: Vec<u8>, connection: Arc<Connection
         connection.handle(connection.server().now(), Input::SocketClosed(via));
     }
     if last {
-        linger(&mut stream).await;
+        let _ = linger(&mut stream).await;
     }
 }
 
@@ -126,7 +126,7 @@ impl Queued {
 }
 
 struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     connection: Arc<Connection>,
     receiver: Receiver,
     via: Via,
@@ -137,6 +137,8 @@ struct Socket {
     written: usize,
     /// Bytes of the session's packets that are written, and that it does not know of.
     sent: usize,
+    /// What is written may wait in the stream.
+    unflushed: bool,
     /// After the queue comes the end.
     last: bool,
     /// What the session wakes this task with, made once.
@@ -167,13 +169,13 @@ impl Socket {
     /// Writes what waits, as much as the socket takes. `sleeps`: the task sleeps if nothing does, until the session wakes it. Not sooner: what
     /// the client's own events send to it would wake the task that is about to look anyway.
     fn write(&mut self, cx: &mut Context<'_>, sleeps: bool) -> Step {
-        if self.queue.is_empty() && !self.last {
+        if self.queue.is_empty() && !self.last && !self.unflushed {
             match self.refill(cx, sleeps) {
                 Step::Again => {}
                 step => return step,
             }
         }
-        while !self.queue.is_empty() {
+        while !self.queue.is_empty() || self.unflushed {
             match self.write_batch(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(())) => return Step::Gone,
@@ -232,6 +234,11 @@ impl Socket {
 
     /// Writes once. Small frames are copied side by side first, which costs less than handing the kernel a list of them; large ones are not.
     fn write_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        if self.queue.is_empty() {
+            let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+            self.unflushed = flushed.is_pending();
+            return flushed.map_err(|_| ());
+        }
         let mut unsent = self.queue.iter().map(Queued::bytes);
         let first = unsent.next().and_then(|bytes| bytes.get(self.written..)).unwrap_or_default();
         let wrote = match self.queue.len() {
@@ -261,6 +268,7 @@ impl Socket {
         };
         match wrote {
             Poll::Ready(Ok(n)) if n > 0 => {
+                self.unflushed = true;
                 self.advance(n);
                 Poll::Ready(Ok(()))
             }

@@ -17,6 +17,7 @@ pub mod cluster;
 pub mod log;
 pub mod metrics;
 pub mod namespace;
+pub mod notice;
 pub mod options;
 pub mod recovery;
 pub mod redis;
@@ -43,6 +44,8 @@ use cluster::requests::Requests;
 use log::streams::Streams;
 use metrics::Metrics;
 use namespace::Namespace;
+use namespace::hash::Keyed;
+use notice::Notice;
 use recovery::keep::Away;
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -50,6 +53,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use timers::{Timer, Timers};
 
+/// Milliseconds that the log is kept beyond what recovery needs, for clocks and timers that are late.
+const MARGIN: u64 = 15_000;
+/// Milliseconds between two lines that strangers can cause.
+const SAY_EVERY: u64 = 60_000;
 /// Milliseconds between two looks at what the logs may forget.
 const TRIM_EVERY: u64 = 10_000;
 
@@ -82,6 +89,10 @@ pub(crate) struct Core {
     looked: AtomicU64,
     /// What [`Server::now`] said last, in milliseconds.
     recent: AtomicU64,
+    /// Hashes requests, to know them again.
+    prints: Keyed,
+    /// When a line was logged that comes as often as strangers like, in milliseconds.
+    said: [AtomicU64; 3],
 }
 
 impl Core {
@@ -91,18 +102,25 @@ impl Core {
         Time(self.recent.load(Ordering::Relaxed))
     }
 
+    /// How long the log must remember: a client may come back at the end of the window with a position that was confirmed by the pong before
+    /// the one that it failed to send.
+    pub(crate) fn retention_ms(&self) -> u64 {
+        let window = self.options.recovery.as_ref().map_or(0, |recovery| recovery.window_ms);
+        window.saturating_add(self.options.heartbeat_ms().saturating_mul(2)).saturating_add(MARGIN)
+    }
+
     /// Has a task polled to its end, with no lock held.
     pub(crate) fn spawn(&self, task: Task) {
         let spawner = self.spawner.read().unwrap_or_else(PoisonError::into_inner).clone();
         match spawner {
             Some(spawn) => spawn(task),
-            None => self.log("[SERVER] a handler that waits is not run: the server was given nothing to run it on"),
+            None => self.log(&Notice::NothingRuns),
         }
     }
 
-    pub(crate) fn log(&self, line: &str) {
+    pub(crate) fn log(&self, notice: &Notice) {
         if let Some(log) = &self.options.log {
-            log(line);
+            log(notice);
         }
     }
 }
@@ -163,6 +181,8 @@ impl Server {
             next_namespace: AtomicU64::new(1),
             looked: AtomicU64::new(0),
             recent: AtomicU64::new(0),
+            prints: Keyed::default(),
+            said: Default::default(),
         };
         core.recent.store((core.clock)().0, Ordering::Relaxed);
         Server(Arc::new(Inner {
@@ -248,7 +268,7 @@ impl Server {
         let dynamic = namespace.dynamic.load(Ordering::SeqCst);
         if same && dynamic && namespace.users.load(Ordering::SeqCst) == 0 {
             namespaces.remove(namespace.name());
-            namespace.retire(self.options().retention_ms());
+            namespace.retire(self.core().retention_ms());
         }
     }
 
@@ -388,7 +408,7 @@ impl Server {
         *trimmed = now;
         drop(trimmed);
         for namespace in self.namespaces() {
-            namespace.trim(now, self.options().retention_ms());
+            namespace.trim(now, self.core().retention_ms());
         }
     }
 
@@ -432,18 +452,38 @@ impl Server {
         now
     }
 
+    /// As [`Server::now`], a moment ago, for next to nothing.
+    pub(crate) fn recently(&self) -> Time {
+        self.core().recently()
+    }
+
     /// The server's unique name in the log.
     #[must_use]
     pub fn uid(&self) -> &str {
         &self.0.core.uid
     }
 
-    pub(crate) fn log(&self, line: &str) {
-        self.core().log(line);
+    pub(crate) fn log(&self, notice: &Notice) {
+        self.core().log(notice);
+    }
+
+    /// Logs a line that strangers can cause, once a minute for each `kind`.
+    pub(crate) fn log_rarely(&self, kind: usize, notice: &Notice) {
+        let now = self.now();
+        let Some(said) = self.core().said.get(kind) else { return };
+        let before = said.load(Ordering::Relaxed);
+        let due = before == 0 || now.since(Time(before)) >= SAY_EVERY;
+        if due && said.compare_exchange(before, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.log(notice);
+        }
     }
 
     fn random(&self) -> &Random {
         &self.0.core.random
+    }
+
+    fn prints(&self) -> &Keyed {
+        &self.0.core.prints
     }
 
     fn next_number(&self) -> u64 {

@@ -1,17 +1,16 @@
 //! What can be set about a server; the defaults are the official server's, with recovery on.
 
 use super::client::connection::Connection;
+use super::notice::Notice;
 use crate::codec::http::{Head, Response};
 use crate::limits::Limits;
 use crate::proto::handshake::Offered;
 use bytes::Bytes;
 use std::future::Future;
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-
-/// Milliseconds that the log is kept beyond what recovery needs, for clocks and timers that are late.
-const MARGIN: u64 = 15_000;
 
 /// Decides whether a handshake request may open a session; it may take its time. False is answered with 403 `Forbidden`.
 pub type AllowRequest = Arc<dyn Fn(&Head) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
@@ -22,10 +21,12 @@ pub type InitialHeaders = Arc<dyn Fn(&Head) -> Vec<(&'static str, String)> + Sen
 pub type Pages = Arc<dyn Fn(&Head) -> Option<Response> + Send + Sync>;
 /// Hears the messages of a server that speaks Engine.IO without Socket.IO.
 pub type EngineHandler = Arc<dyn Fn(&Arc<Connection>, Message<'_>) + Send + Sync>;
-/// Takes a line of the log, which begins with a tag such as `[RECOVERY]`.
-pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
+/// Hears what the server says to the people who run it. `notice.to_string()` is a line of text with a tag such as `[RECOVERY]`;
+/// [`Notice::line`] gives level and fields too.
+pub type Log = Arc<dyn Fn(&Notice) + Send + Sync>;
 
-/// Whether the proxy at this address is believed when it says, by `X-Forwarded-For`, where a client is.
+/// Whether the proxy at this address is believed when it says where a client is, which host it asked for and by which scheme: by
+/// `X-Forwarded-For`, `-Host` and `-Proto`, or `Forwarded`.
 pub type Trusts = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 /// What an [`EngineHandler`] hears.
@@ -42,12 +43,14 @@ pub enum Message<'a> {
 /// Which pages of other origins may talk to the server from a browser.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Cors {
-    /// None: no CORS headers, as the official server by default.
+    /// None may read what the server answers: there are no CORS headers, as on the official server by default. A WebSocket needs none, and may
+    /// come from any page: only a list keeps others away.
     #[default]
     Off,
     /// All of them: `Access-Control-Allow-Origin: *`.
     Any,
-    /// These; a WebSocket from another origin is refused too.
+    /// These, and the server's own; a session from any other is refused, over WebSocket too. `https://*.example.org` means all its sub-domains,
+    /// `null` pages without an origin, such as files.
     Origins(Vec<String>),
 }
 
@@ -73,7 +76,7 @@ impl Default for Recovery {
 pub struct Options {
     /// This server's name, for people: in answers that name servers, and in the cluster's heartbeats.
     pub name: String,
-    /// Where Engine.IO requests are answered.
+    /// Where Engine.IO requests are answered, with the slash at its end or without it.
     pub path: String,
     /// Milliseconds from a pong to the next ping.
     pub ping_interval_ms: u64,
@@ -97,7 +100,7 @@ pub struct Options {
     pub engine: Option<EngineHandler>,
     /// Proxies that are believed; `None`: none.
     pub trusts: Option<Trusts>,
-    /// Where log lines go.
+    /// Hears what the server has to say; standard error by default, `None` is silence.
     pub log: Option<Log>,
 }
 
@@ -117,21 +120,19 @@ impl Default for Options {
             pages: None,
             engine: None,
             trusts: None,
-            log: None,
+            log: Some(Arc::new(to_standard_error)),
         }
     }
+}
+
+/// Not `eprintln!`, which panics when nobody reads.
+fn to_standard_error(notice: &Notice) {
+    let _ = writeln!(std::io::stderr(), "{notice}");
 }
 
 impl Options {
     /// The longest time that a dead client goes unnoticed.
     pub(crate) fn heartbeat_ms(&self) -> u64 {
         self.ping_interval_ms.saturating_add(self.ping_timeout_ms)
-    }
-
-    /// How long logs must remember: a client may come back at the end of the window with a position that was confirmed by
-    /// the pong before the one that it failed to send.
-    pub(crate) fn retention_ms(&self) -> u64 {
-        let window = self.recovery.as_ref().map_or(0, |recovery| recovery.window_ms);
-        window.saturating_add(self.heartbeat_ms().saturating_mul(2)).saturating_add(MARGIN)
     }
 }

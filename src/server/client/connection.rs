@@ -12,13 +12,14 @@ use crate::proto::handshake::{Refusal, Transport};
 use crate::proto::reason::Reason;
 use crate::proto::session::{GetAnswer, Input, Reaction, Session, Via};
 use crate::server::client::handshake::{self, Handshake};
+use crate::server::client::repeats::{Repeats, Request, Verdict};
 use crate::server::client::socket::Socket;
+use crate::server::notice::Notice;
 use crate::server::timers::Timer;
 use crate::server::{Message, Server, lock};
 use bytes::Bytes;
 use serde_json::Value;
 use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::Waker;
@@ -90,8 +91,8 @@ struct State {
     forgotten: bool,
     /// The headers of the latest POST, where an engine handler may ask for them.
     post: Option<Box<Headers>>,
-    /// The marks of the last GET and of the last POST, hashed.
-    marks: [u64; 2],
+    /// `None` once a WebSocket carries the session: what comes over that can't come twice.
+    repeats: Option<Box<Repeats>>,
 }
 
 /// One client.
@@ -140,7 +141,7 @@ impl Connection {
             scheduled: Time(u64::MAX),
             forgotten: false,
             post: None,
-            marks: [0; 2],
+            repeats: None,
         };
         let connection = Arc::new_cyclic(|me| Connection {
             sid,
@@ -202,6 +203,7 @@ impl Connection {
             (Reaction::Reply(packet), _) => return Step::Outcome(Outcome::Reply(packet)),
             (Reaction::Upgraded, _) => {
                 self.server.metrics().upgrades.one();
+                state.repeats = None;
                 return Step::Outcome(Outcome::Upgraded);
             }
             (Reaction::Refused(refusal), _) => return Step::Outcome(Outcome::Refused(refusal)),
@@ -229,7 +231,8 @@ impl Connection {
             Step::Pong(sockets) => sockets.iter().for_each(Socket::confirm_position),
             Step::Broken(error) => {
                 metrics.protocol_errors.one();
-                self.server.log(&format!("[CLIENT] {:?} closed: {error}", self.sid));
+                self.server
+                    .log(&Notice::ClientClosed { session: format!("{:?}", self.sid), reason: error.to_string() });
             }
             Step::Action(action, socket) => match (action, socket) {
                 (Action::Wait, _) => {}
@@ -295,7 +298,7 @@ impl Connection {
             _ if overflowed => {
                 metrics.overflows.one();
                 let bound = self.server.options().limits.unsent_bytes;
-                self.server.log(&format!("[CLIENT] {:?} cut: it did not read, and {bound} bytes waited", self.sid));
+                self.server.log(&Notice::ClientCut { session: format!("{:?}", self.sid), bytes: bound });
             }
             Reason::PingTimeout => metrics.ping_timeouts.one(),
             Reason::ParseError => metrics.protocol_errors.one(),
@@ -513,14 +516,30 @@ impl Connection {
         }
     }
 
-    /// Whether a GET or POST repeats the one before, by the mark that clients put on each: a proxy sends it again when its connection to
-    /// the server breaks, and can't know whether it was handled. Marks without a letter don't count: some clients take the time in seconds.
-    pub(crate) fn is_repeated(&self, post: bool, mark: Option<&str>) -> bool {
-        let Some(mark) = mark.filter(|mark| mark.bytes().any(|byte| byte.is_ascii_alphabetic())) else { return false };
-        let mut hasher = DefaultHasher::new();
-        mark.hash(&mut hasher);
-        let [get, last_post] = &mut lock(&self.state).marks;
-        std::mem::replace(if post { last_post } else { get }, hasher.finish()) == hasher.finish()
+    /// Whether a POST is new. One that is not is counted, and told to people.
+    pub(crate) fn judge_post(&self, now: Time, request: Request<'_>) -> Verdict {
+        let verdict = lock(&self.state).repeats.get_or_insert_default().post(now, self.server.prints(), request);
+        match verdict {
+            Verdict::New => {}
+            Verdict::Handled => self.note_repeated("a POST came again whose answer was lost: not handled twice"),
+            Verdict::Doubtful => self.note_repeated("a POST came again whose answer may have been lost: refused"),
+        }
+        verdict
+    }
+
+    /// Whether a GET is sent for the one before it, whose answer may be lost.
+    pub(crate) fn is_get_repeated(&self, now: Time, request: Request<'_>) -> bool {
+        let opening = || self.handshake.query().get("t").map(ToOwned::to_owned);
+        let again = lock(&self.state).repeats.get_or_insert_default().get(now, self.server.prints(), request, opening);
+        if again {
+            self.note_repeated("a GET came again whose answer may have been lost: closed, for its client to recover");
+        }
+        again
+    }
+
+    fn note_repeated(&self, what: &'static str) {
+        self.server.metrics().requests_repeated.one();
+        self.server.log(&Notice::RequestRepeated { session: format!("{:?}", self.sid), what });
     }
 
     /// The transport that carries the session.

@@ -16,6 +16,7 @@ use crate::server::log::streams::{Command, Item, Key, LARGE_PAGE, PAGE, Reply};
 use crate::server::metrics::RefusedReturn;
 use crate::server::namespace::Namespace;
 use crate::server::namespace::hub::Hub;
+use crate::server::notice::Notice;
 use crate::server::recovery::kept::Place;
 use crate::server::recovery::record::{self, Claim, Refused, Request, Session};
 use crate::server::recovery::replay::Bounds;
@@ -335,7 +336,7 @@ impl Joining {
                 let metrics = self.server.metrics();
                 metrics.recoveries_granted.one();
                 metrics.replay.add(self.server.now().since(socket.joined()));
-                self.server.log(&format!("[RECOVERY] Client reconnected (recovered): {}", socket.id()));
+                self.server.log(&Notice::Recovered { id: socket.id().clone() });
             }
             false => self.namespace.keep_later(socket),
         }
@@ -365,6 +366,6 @@ impl Joining {
             address: self.connection.handshake.address.clone(),
             reason,
         });
-        self.server.log(&format!("[RECOVERY] Client of {nsp} reconnected as new: {reason}"));
+        self.server.log(&Notice::ReturnedAsNew { namespace: nsp.clone(), reason });
     }
 }

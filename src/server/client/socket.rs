@@ -14,7 +14,8 @@ use crate::server::client::life::{Life, LifeCell};
 use crate::server::client::turn::Turn;
 use crate::server::lock;
 use crate::server::log::entry::{Record, RemoteSocket, Rooms, Target};
-use crate::server::log::reader::{Action, Held};
+use crate::server::log::held::Held;
+use crate::server::log::reader::Action;
 use crate::server::log::streams::StreamError;
 use crate::server::namespace::Namespace;
 use crate::server::namespace::broadcast::Broadcast;
@@ -23,7 +24,7 @@ use crate::server::timers::Timer;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 /// Why a packet was not sent, or a room not joined.
@@ -87,8 +88,6 @@ pub(super) struct Inner {
     is_in: AtomicBool,
     /// The number of this server's last entry that was sent to this client.
     own: AtomicU64,
-    /// Bytes that wait for this client until entries have come back.
-    held: AtomicUsize,
     pub(super) state: Mutex<State>,
 }
 
@@ -155,7 +154,6 @@ impl Socket {
             life: LifeCell::default(),
             is_in: AtomicBool::new(false),
             own: AtomicU64::new(0),
-            held: AtomicUsize::new(0),
             state: Mutex::new(state),
         }))
     }
@@ -489,22 +487,13 @@ impl Socket {
         self.kept(|kept| kept.change_begun(seq, room, enters));
     }
 
-    pub(crate) fn change_kept(&self, seq: u64) -> Vec<Action> {
-        self.kept(|kept| kept.change_kept(seq))
-    }
-
-    pub(crate) fn change_failed(&self, seq: u64, error: StreamError) -> Vec<Action> {
-        self.kept(|kept| kept.change_failed(seq, error))
-    }
-
-    /// So many bytes more wait for it until entries have come back; how many in all.
-    pub(crate) fn holds(&self, bytes: usize) -> usize {
-        self.0.held.fetch_add(bytes, Ordering::AcqRel) + bytes
-    }
-
-    pub(crate) fn lets_go(&self, bytes: usize) {
-        let before = self.0.held.fetch_sub(bytes, Ordering::AcqRel);
-        debug_assert!(before >= bytes, "what is let go was held");
+    /// A change has come back from the log, or will not. Without a lock held: who waits for it hears of it here.
+    pub(crate) fn change_settled(&self, seq: u64, result: Result<(), EmitError>) {
+        let actions: Vec<Action> = self.kept(|kept| match result {
+            Ok(()) => kept.change_kept(seq),
+            Err(error) => kept.change_failed(seq, error),
+        });
+        actions.into_iter().for_each(|action| action());
     }
 
     /// As cluster-wide questions tell of it.

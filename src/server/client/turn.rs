@@ -13,6 +13,7 @@ use crate::server::client::handler::{Ack, Event};
 use crate::server::client::life::Life;
 use crate::server::client::socket::Socket;
 use crate::server::lock;
+use crate::server::notice::Notice;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
@@ -223,7 +224,10 @@ impl Socket {
         self.0.life.set(Life::Gone);
         drop(state);
         let server = self.0.connection.server();
-        server.log(&format!("[CLIENT] {:?} closed: a handler did not come to its end", self.0.connection.sid));
+        server.log(&Notice::ClientClosed {
+            session: format!("{:?}", self.0.connection.sid),
+            reason: "a handler did not come to its end".to_owned(),
+        });
         let connection = self.0.connection.clone();
         server.core().spawn(Box::pin(async move {
             if line.full {

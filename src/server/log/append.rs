@@ -2,20 +2,15 @@
 
 use crate::codec::args::Args;
 use crate::codec::socket_packet::{self, Frames};
-use crate::id::{Room, Time};
-use crate::proto::reason::Reason;
-use crate::proto::session::Input;
+use crate::id::Room;
 use crate::server::client::socket::{EmitError, Socket};
+use crate::server::log::Seam;
 use crate::server::log::entry::{Entry, EventRef, Target};
-use crate::server::log::reader::Held;
-use crate::server::log::streams::{Command, Done, Reply, StreamError};
-use crate::server::log::{Deferred, Seam};
+use crate::server::log::streams::{Command, Done, StreamError};
 use crate::server::namespace::Namespace;
 use crate::server::namespace::hub::Hub;
-use crate::server::timers::Timer;
 use std::slice;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 impl Namespace {
     /// Appends an entry, to be delivered when it comes back from the log; without a log it is delivered right away.
@@ -23,7 +18,7 @@ impl Namespace {
         match self.core.seam() {
             Seam::Off => self.apply_local(entry),
             Seam::Here => self.publish_here(entry)?,
-            Seam::Shared => self.with_hub(|hub| self.append(hub, entry, None).map(drop))?,
+            Seam::Shared => self.with_hub(|hub| self.append(hub, entry).map(drop))?,
         }
         Ok(())
     }
@@ -36,8 +31,9 @@ impl Namespace {
             Seam::Off => self.apply_local(entry),
             Seam::Here => self.publish_here(entry)?,
             Seam::Shared => self.with_hub(|hub| {
-                let seq = self.append(hub, entry, Some(socket))?;
+                let (seq, changed) = (self.append(hub, entry)?, socket.clone());
                 socket.change_begun(seq, room, enters);
+                hub.reader.ask(seq, Box::new(move |result| changed.change_settled(seq, result)));
                 Ok(())
             })?,
         }
@@ -112,20 +108,16 @@ impl Namespace {
         Ok(())
     }
 
-    /// With the hub held: numbers and order must agree. Gives the entry's number; `changed` is told if the log refuses it.
-    fn append(&self, hub: &mut Hub, entry: Entry, changed: Option<&Socket>) -> Result<u64, EmitError> {
+    /// With the hub held: numbers and order must agree. Gives the entry's number.
+    pub(crate) fn append(&self, hub: &mut Hub, entry: Entry) -> Result<u64, EmitError> {
         if hub.reader.is_retired() {
             return Err(EmitError::NamespaceGone);
         }
         // A volatile event waits for nothing, and nothing waits for it.
-        let volatile = matches!(entry, Entry::Passing { .. });
-        let seq = if volatile { 0 } else { hub.reader.next_number() };
-        let taken = Arc::new(AtomicBool::new(false));
-        let done = (!volatile).then(|| self.on_refusal(seq, changed.cloned(), taken.clone()));
+        let seq = if let Entry::Passing { .. } = entry { 0 } else { hub.reader.next_number() };
         let command = Command::XAdd { key: self.key(), posted: self.core.post(seq, entry), create: true };
-        match self.submit(command, done) {
+        match self.submit(command, None) {
             Ok(()) => {
-                taken.store(true, Ordering::Release);
                 hub.reader.was_sent(self.now(), seq);
                 self.sent.store(hub.reader.sent(), Ordering::Release);
                 self.core.metrics.log_appends.one();
@@ -135,36 +127,6 @@ impl Namespace {
                 self.core.metrics.log_failures.one();
                 Err(EmitError::Log(error))
             }
-        }
-    }
-
-    /// What an append does when the log refuses it later: nobody may wait for an entry that never comes back. Seen to a
-    /// moment later, because a reply may come while the hub is held; not `taken`, it never had a number of its own.
-    fn on_refusal(&self, seq: u64, changed: Option<Socket>, taken: Arc<AtomicBool>) -> Done {
-        let me = self.me.clone();
-        Box::new(move |reply| {
-            let (Reply::Failed(error), Some(me)) = (reply, me.upgrade()) else { return };
-            let core = me.core.clone();
-            let refused = move || {
-                if taken.load(Ordering::Acquire) {
-                    me.refused(seq, changed.as_ref(), error);
-                }
-            };
-            core.timers.add(Time(0), Timer::Run(Box::new(refused)));
-        })
-    }
-
-    fn refused(&self, seq: u64, changed: Option<&Socket>, error: StreamError) {
-        self.core.metrics.log_failures.one();
-        let deferred = self.with_hub(|hub| {
-            let mut deferred = Vec::new();
-            hub.reader.was_refused(seq);
-            self.release(hub, &mut deferred);
-            deferred
-        });
-        self.run(deferred);
-        if let Some(socket) = changed {
-            socket.change_failed(seq, error).into_iter().for_each(|action| action());
         }
     }
 
@@ -181,50 +143,5 @@ impl Namespace {
             deferred
         });
         self.run(deferred);
-    }
-
-    // ---- what must not overtake
-
-    /// Does what does not go through the log once this server's entry number `seq` has come back. A client that makes more
-    /// wait than may wait for a client is cut: it recovers when the log and it are back.
-    pub(crate) fn hold(&self, seq: u64, held: Held) {
-        let client = match &held {
-            Held::Packet(socket, _) | Held::Disconnect(socket, _) => socket.clone(),
-        };
-        let weight = held.weight();
-        let kept = self.with_hub(|hub| {
-            if seq <= hub.reader.returned() || self.core.seam() != Seam::Shared {
-                return Ok(vec![Deferred::Held(held)]);
-            }
-            // What one client makes wait is bounded before what all do.
-            if client.holds(weight) > self.core.options.limits.unsent_bytes {
-                return Err(());
-            }
-            hub.reader.hold(seq, held).map_or(Ok(Vec::new()), |_| Err(()))
-        });
-        match kept {
-            Ok(deferred) => self.run(deferred),
-            Err(()) => drop(client.connection().handle(self.now(), Input::Abort(Reason::TransportError))),
-        }
-    }
-}
-
-impl Held {
-    /// About how many bytes of memory it takes.
-    pub(crate) fn weight(&self) -> usize {
-        match self {
-            Held::Packet(_, frames) => {
-                let all = std::iter::once(&frames.first).chain(&frames.rest);
-                all.map(|frame| frame.websocket().len()).sum::<usize>() + size_of::<Held>()
-            }
-            Held::Disconnect(..) => size_of::<Held>(),
-        }
-    }
-
-    /// Whom it is for.
-    pub(crate) fn socket(&self) -> &Socket {
-        match self {
-            Held::Packet(socket, _) | Held::Disconnect(socket, _) => socket,
-        }
     }
 }

@@ -8,7 +8,8 @@ use crate::server::client::connection::Sent;
 use crate::server::client::handler::{ServerAck, ServerEvent};
 use crate::server::client::socket::Socket;
 use crate::server::log::entry::{Entry, Posted, RequestId, Target};
-use crate::server::log::reader::{Action, Held};
+use crate::server::log::held::Held;
+use crate::server::log::reader::Action;
 use crate::server::log::seen::after_first;
 use crate::server::log::streams::{Command, Item};
 use crate::server::namespace::Namespace;
@@ -56,29 +57,40 @@ impl Namespace {
         } else if after != position {
             return Fed::Delivered(deferred);
         }
+        let (now, mut cut) = (self.now(), None);
         for (id, posted) in items {
             hub.reader.advance(id);
+            cut = self.note_bytes(hub, id, &posted).or(cut);
+            if self.is_from_far_ahead(hub, id, &posted, now) {
+                continue;
+            }
             if !hub.reader.read(id, &posted) {
                 self.core.metrics.log_repeats.one();
                 continue;
             }
             self.deliver(hub, &posted, Some(id), &mut deferred);
             if posted.uid == self.core.uid && posted.seq > 0 {
-                hub.reader.came_back(posted.seq);
-                if let Some(ms) = hub.reader.take_time(self.now()) {
-                    self.core.metrics.delivery.add(ms);
-                }
-                self.release(hub, &mut deferred);
+                self.came_back(hub, posted.seq, &mut deferred);
             }
         }
+        self.cut_off(hub, cut);
         deferred.extend(hub.reader.take_ready().into_iter().map(Deferred::Run));
         Fed::Delivered(deferred)
+    }
+
+    fn came_back(&self, hub: &mut Hub, seq: u64, deferred: &mut Vec<Deferred>) {
+        if let Some(settled) = hub.reader.came_back(seq) {
+            deferred.push(Deferred::Run(Box::new(|| settled(Ok(())))));
+        }
+        if let Some(ms) = hub.reader.take_time(self.now()) {
+            self.core.metrics.delivery.add(ms);
+        }
+        self.release(hub, deferred);
     }
 
     /// This server's own entries have come back: what was held for them goes out, before anybody may send without waiting.
     pub(crate) fn release(&self, hub: &mut Hub, deferred: &mut Vec<Deferred>) {
         for held in hub.reader.take_released() {
-            held.socket().lets_go(held.weight());
             match held {
                 Held::Packet(socket, frames) if socket.is_in() => socket.send_now(frames),
                 // It was removed by an entry before, and hears that next.
@@ -107,8 +119,8 @@ impl Namespace {
             Entry::Passing { .. } if own => {}
             Entry::Passing { to, name, args } => self.send_unlogged(hub, to, name, args, true),
             Entry::Ask { to, .. } => deferred.push(Deferred::Ask(posted.clone(), hub.matching(to))),
-            Entry::Join { to, rooms } => self.move_clients(hub, posted, id, to, rooms, Hub::join, deferred),
-            Entry::Leave { to, rooms } => self.move_clients(hub, posted, id, to, rooms, Hub::leave, deferred),
+            Entry::Join { to, rooms } => self.move_clients(hub, posted, id, to, rooms, Hub::join),
+            Entry::Leave { to, rooms } => self.move_clients(hub, posted, id, to, rooms, Hub::leave),
             Entry::Disconnect { to, close } => {
                 if let Some(id) = id {
                     hub.reader.keep_command(id, posted);
@@ -147,8 +159,7 @@ impl Namespace {
         }
     }
 
-    /// Puts clients into rooms, or takes them out. Who asked for it itself hears that it is kept.
-    #[allow(clippy::too_many_arguments)]
+    /// Puts clients into rooms, or takes them out.
     fn move_clients(
         &self,
         hub: &mut Hub,
@@ -157,16 +168,12 @@ impl Namespace {
         to: &Target,
         rooms: &[Room],
         act: fn(&mut Hub, &Socket, &Room),
-        deferred: &mut Vec<Deferred>,
     ) {
         if let Some(id) = id {
             hub.reader.keep_command(id, posted);
         }
         for socket in hub.matching(to) {
             rooms.iter().for_each(|room| act(hub, &socket, room));
-            if posted.uid == self.core.uid && posted.seq > 0 {
-                deferred.extend(socket.change_kept(posted.seq).into_iter().map(Deferred::Run));
-            }
         }
     }
 

@@ -9,8 +9,11 @@
 //! by `feed`.
 
 pub(crate) mod append;
+pub(crate) mod budget;
 pub(crate) mod deliver;
 pub mod entry;
+pub(crate) mod fate;
+pub(crate) mod held;
 pub mod memory;
 pub(crate) mod packed;
 pub(crate) mod reader;
@@ -21,12 +24,13 @@ use crate::id::{Offset, Time};
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
 use crate::server::Core;
-use crate::server::log::deliver::Deferred;
+use crate::server::client::socket::EmitError;
 use crate::server::log::entry::{Entry, Target};
 use crate::server::log::reader::{Action, Waits};
 use crate::server::log::seen::after_first;
-use crate::server::log::streams::{Command, Done, Item, Key, PAGE, Reply};
+use crate::server::log::streams::{Command, Done, Item, Key, PAGE, Reply, StreamError};
 use crate::server::namespace::Namespace;
+use crate::server::notice::Notice;
 use std::sync::Arc;
 
 /// Milliseconds that a shared log outlives the last server that reads it, beyond what sessions need.
@@ -81,10 +85,10 @@ impl Namespace {
     }
 
     fn opened(&self, marker: Offset) {
-        let waiting = self.with_hub(|hub| hub.reader.opened(marker));
+        let waiting = self.with_hub(|hub| hub.reader.opened(self.now(), marker));
         // Another server, or this one, may have let it go before.
         self.keep_log();
-        self.core.wake_reader();
+        self.core.begin_to_read(&self.key);
         waiting.into_iter().for_each(|action| action());
     }
 
@@ -169,7 +173,12 @@ impl Namespace {
         let now = (self.position(), control);
         let me = self.clone();
         let done: Done = Box::new(move |reply| {
-            let Reply::Entries(items) = reply else { return };
+            let items = match reply {
+                Reply::Entries(items) => items,
+                // Something else has its name by now.
+                Reply::Failed(StreamError::Refused) => return me.lost(position),
+                _ => return,
+            };
             match after_first(items, position) {
                 Some(_) => me.with_hub(|hub| hub.reader.was_checked(now)),
                 None => me.was_it_cut(checked, looks),
@@ -221,11 +230,11 @@ impl Namespace {
     /// The log has a hole: nobody knows what the clients here have missed. Their sessions end, they come back as new ones, and the log is
     /// read anew.
     pub(crate) fn lost(self: &Arc<Self>, position: Offset) {
-        let sockets = self.with_hub(|hub| {
+        let lost = self.with_hub(|hub| {
             if !hub.reader.is_open() || hub.reader.position() < position {
                 return None;
             }
-            hub.reader.lose();
+            let asked = hub.reader.lose();
             let sockets = hub.matching(&Target::default());
             for socket in &sockets {
                 hub.remove(socket);
@@ -233,15 +242,12 @@ impl Namespace {
             }
             hub.samples.clear();
             hub.restoring.clear();
-            Some(sockets)
+            Some((sockets, asked))
         });
-        let Some(sockets) = sockets else { return };
+        let Some((sockets, asked)) = lost else { return };
+        asked.into_iter().for_each(|settled| settled(Err(EmitError::Log(StreamError::Unavailable))));
         self.core.metrics.log_holes.one();
-        self.core.log(&format!(
-            "[RECOVERY] the log of {} lost entries (flushed, or trimmed before they were read): its {} clients come back as new ones",
-            self.name(),
-            sockets.len()
-        ));
+        self.core.log(&Notice::LogLost { namespace: self.name().clone(), clients: sockets.len() });
         for socket in sockets {
             socket.connection().handle(self.now(), Input::Abort(Reason::TransportClose));
         }
@@ -254,7 +260,10 @@ impl Namespace {
         let (min, open) = self.with_hub(|hub| {
             let position = hub.reader.position();
             hub.samples.add(now, position);
-            (hub.samples.take_older(now, retention_ms), hub.reader.is_open())
+            let min = hub.samples.take_older(now, retention_ms);
+            hub.reader.budget().grow(self.core.options.limits.log_bytes);
+            min.into_iter().for_each(|min| hub.reader.budget().forget(min));
+            (min, hub.reader.is_open())
         });
         if let Some(min) = min {
             let _ = self.submit(Command::XTrim { key: self.key(), min }, None);
@@ -267,7 +276,7 @@ impl Namespace {
     /// The log lives while somebody reads it, and dies by itself when nobody says so any more.
     fn keep_log(&self) {
         if self.core.seam() != Seam::Off {
-            let ms = self.core.options.retention_ms().saturating_add(IDLE);
+            let ms = self.core.retention_ms().saturating_add(IDLE);
             let _ = self.submit(Command::Expire { key: self.key(), ms }, None);
         }
     }

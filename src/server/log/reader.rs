@@ -9,10 +9,12 @@
 //! Invariants: positions ascend between two openings; `returned <= sent`; the tail holds every entry after `tail.from`,
 //! and no more than its bounds; `commands` holds every room command after `commands.from`; `checked <= position`.
 
-use crate::codec::socket_packet::Frames;
 use crate::id::{Offset, Time};
-use crate::server::client::socket::Socket;
+use crate::limits::Limits;
+use crate::server::log::budget::Budget;
 use crate::server::log::entry::{Entry, Posted};
+use crate::server::log::fate::{Fate, Settled};
+use crate::server::log::held::{Held, HeldQueue};
 use crate::server::log::seen::{Numbers, SENDERS};
 use crate::server::log::streams::Item;
 use std::collections::{BTreeSet, HashSet, VecDeque};
@@ -26,19 +28,11 @@ const COMMAND_ENTRIES: usize = 20_000;
 const COMMAND_BYTES: usize = 4 * 1024 * 1024;
 /// Clients that wait for the log to be opened or read; more are not let in, and come again.
 const WAITING: usize = 100_000;
-/// Packets and disconnects that wait for entries on their way.
-const HELD: usize = 100_000;
 /// Repeated entries that are remembered, so that no replay gives them twice.
 const DOUBLES: usize = 1_000;
 
 /// Something to be done when the log has been read up to a position, with no lock held.
 pub(crate) type Action = Box<dyn FnOnce() + Send>;
-
-/// What does not go through the log, and must not overtake what does.
-pub(crate) enum Held {
-    Packet(Socket, Frames),
-    Disconnect(Socket, bool),
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -98,13 +92,13 @@ pub(crate) struct Reader {
     returned: u64,
     /// One of this server's entries under way, by its number, and since when: its time tells how long entries take.
     timed: Option<(u64, Time)>,
-    /// Numbers after `returned` that the log refused: they never come back.
-    refused: BTreeSet<u64>,
     seen: Numbers,
     /// Entries that were in the log before, under an earlier id.
     doubles: BTreeSet<Offset>,
     /// What must not overtake this server's own entries, by their number.
-    held: VecDeque<(u64, Held)>,
+    held: HeldQueue,
+    /// What becomes of this server's entries, the bytes of a shared log, and Redis's clock.
+    fate: Fate,
     waiting: Vec<(Offset, Action)>,
     tail: Memory,
     commands: Memory,
@@ -133,10 +127,10 @@ impl Reader {
             sent: first,
             returned: first,
             timed: None,
-            refused: BTreeSet::new(),
+            fate: Fate::default(),
             seen: Numbers::default(),
             doubles: BTreeSet::new(),
-            held: VecDeque::new(),
+            held: HeldQueue::default(),
             waiting: Vec::new(),
             tail: Memory::default(),
             commands: Memory::default(),
@@ -206,7 +200,7 @@ impl Reader {
     }
 
     /// The marker stands in the log: reading begins behind it. Gives back what waited for that.
-    pub(crate) fn opened(&mut self, marker: Offset) -> Vec<Action> {
+    pub(crate) fn opened(&mut self, now: Time, marker: Offset) -> Vec<Action> {
         match self.state {
             State::Closed | State::Opening => self.state = State::Open,
             State::Open | State::Retired => return Vec::new(),
@@ -214,6 +208,7 @@ impl Reader {
         self.position = marker;
         self.checked = (marker, Offset::ZERO);
         self.timed = None;
+        self.fate.begin(marker, now);
         if std::mem::take(&mut self.lost) {
             self.whole_from = marker;
             // What was flushed with its answer under way is appended again, and new to those who begin here.
@@ -224,13 +219,15 @@ impl Reader {
         std::mem::take(&mut self.waiting).into_iter().map(|(_, action)| action).collect()
     }
 
-    /// The log has lost entries. What waits goes on when it is open again, and finds out.
-    pub(crate) fn lose(&mut self) {
+    /// The log has lost entries. What waits goes on when it is open again, and finds out; those who will never hear of their
+    /// entries are given back.
+    pub(crate) fn lose(&mut self) -> Vec<Settled> {
         debug_assert!(self.is_open(), "only an open log is found to have a hole");
         self.state = State::Closed;
         self.lost = true;
         self.tail.begin(Offset::ZERO);
         self.commands.begin(Offset::ZERO);
+        self.fate.forget_asked()
     }
 
     pub(crate) fn retire(&mut self) {
@@ -316,42 +313,60 @@ impl Reader {
         self.timed.take_if(|(seq, _)| *seq <= returned).map(|(_, since)| now.since(since))
     }
 
-    /// This server's entry number `seq` has come back.
-    pub(crate) fn came_back(&mut self, seq: u64) {
-        self.returned = self.returned.max(seq);
-        while self.refused.remove(&(self.returned + 1)) {
-            self.returned += 1;
+    /// This server's entry number `seq` has come back; gives who wanted to know. What this server has not sent is not its own, whatever name
+    /// stands at it.
+    pub(crate) fn came_back(&mut self, seq: u64) -> Option<Settled> {
+        if !(1..=self.sent).contains(&seq) {
+            return None;
         }
+        self.returned = self.returned.max(seq);
+        self.pass_refused();
+        self.fate.take_asked(seq)
+    }
+
+    /// The log refused this server's entry number `seq`: it counts as come back once those before it have. Gives who wanted to know.
+    pub(crate) fn was_refused(&mut self, seq: u64) -> Option<Settled> {
+        if (self.returned + 1..=self.sent).contains(&seq) {
+            self.fate.refuse(seq);
+        }
+        self.pass_refused();
+        self.fate.take_asked(seq)
+    }
+
+    fn pass_refused(&mut self) {
+        self.returned = self.fate.pass_refused(self.returned);
         debug_assert!(self.returned <= self.sent, "returned <= sent: {} {}", self.returned, self.sent);
     }
 
-    /// The log refused this server's entry number `seq`: it counts as come back once those before it have.
-    pub(crate) fn was_refused(&mut self, seq: u64) {
-        match seq.saturating_sub(self.returned) {
-            0 => {}
-            1 => self.came_back(seq),
-            _ => drop(self.refused.insert(seq)),
-        }
+    /// `settled` wants to know what becomes of this server's entry number `seq`.
+    pub(crate) fn ask(&mut self, seq: u64, settled: Settled) {
+        self.fate.ask(seq, settled);
     }
 
     /// Takes out what was held for entries that have come back.
     pub(crate) fn take_released(&mut self) -> Vec<Held> {
-        let mut free = Vec::new();
-        while self.held.front().is_some_and(|(seq, _)| *seq <= self.returned) {
-            free.extend(self.held.pop_front().map(|(_, held)| held));
-        }
-        free
+        self.held.release(self.returned).collect()
     }
 
     /// Holds something until this server's entry number `seq` has come back; gives it back if too much is held.
-    pub(crate) fn hold(&mut self, seq: u64, held: Held) -> Option<Held> {
-        if self.held.len() >= HELD {
-            return Some(held);
-        }
-        // Ascending, so that the front is the first to go: who was held behind a later entry does not overtake it.
-        let seq = self.held.back().map_or(seq, |(last, _)| seq.max(*last));
-        self.held.push_back((seq, held));
-        None
+    pub(crate) fn hold(&mut self, seq: u64, held: Held, limits: &Limits) -> Option<Held> {
+        self.held.hold(seq, held, limits)
+    }
+
+    // ---- its bytes, and its clock
+
+    pub(crate) fn budget(&mut self) -> &mut Budget {
+        self.fate.budget()
+    }
+
+    /// Whether another's entry has an id that Redis's clock can't have given to it; and whether that is news.
+    pub(crate) fn is_from_far_ahead(&mut self, now: Time, id: Offset, own: bool) -> Option<bool> {
+        self.fate.is_from_far_ahead(now, id, own)
+    }
+
+    /// Before which entry the log may be cut, because of its bytes: never where this server still has to look.
+    pub(crate) fn may_cut(&self, min: Offset) -> Offset {
+        min.min(self.checked.0)
     }
 
     // ---- those who wait
@@ -415,7 +430,7 @@ mod tests {
     fn open() -> Reader {
         let mut reader = Reader::new(0);
         assert!(reader.begins_opening() && !reader.begins_opening());
-        assert!(reader.opened(at(10)).is_empty());
+        assert!(reader.opened(Time(0), at(10)).is_empty());
         reader
     }
 
@@ -455,7 +470,11 @@ mod tests {
     fn a_broken_relation_is_caught() {
         let caught = |act: fn(&mut Reader)| std::panic::catch_unwind(|| act(&mut open())).is_err();
         assert!(caught(|reader| reader.advance(at(10))), "positions ascend");
-        assert!(caught(|reader| reader.came_back(1)), "returned <= sent");
+        let more_than_was_sent = |reader: &mut Reader| {
+            reader.returned = reader.sent + 1;
+            reader.pass_refused();
+        };
+        assert!(caught(more_than_was_sent), "returned <= sent");
         assert!(!caught(|reader| reader.advance(at(11))));
     }
 }

@@ -8,7 +8,6 @@ use crate::id::{Nsp, Offset, Pid, Room, SocketId, Time};
 use crate::server::client::socket::EmitError;
 use crate::server::log::entry::Record;
 use crate::server::log::reader::Action;
-use crate::server::log::streams::StreamError;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -58,7 +57,7 @@ struct Changes {
     /// Who waits for the changes up to a number, and for the data of a version.
     waiting: Vec<(u64, u64, Result<(), EmitError>, OnSaved)>,
     /// A change that nobody waited for was refused.
-    refused: Option<StreamError>,
+    refused: Option<EmitError>,
 }
 
 /// Where the client's session begins on this server.
@@ -331,7 +330,7 @@ impl Kept {
     }
 
     /// The log refused one.
-    pub(crate) fn change_failed(&mut self, seq: u64, error: StreamError) -> Vec<Action> {
+    pub(crate) fn change_failed(&mut self, seq: u64, error: EmitError) -> Vec<Action> {
         let Some(changes) = &mut self.changes else { return Vec::new() };
         let before = changes.under_way.len();
         changes.under_way.retain(|(other, ..)| *other != seq);
@@ -341,7 +340,7 @@ impl Kept {
         let mut heard = false;
         for (upto, _, result, _) in changes.waiting.iter_mut().filter(|(upto, ..)| *upto >= seq) {
             debug_assert!(*upto >= seq);
-            (*result, heard) = (Err(EmitError::Log(error)), true);
+            (*result, heard) = (Err(error), true);
         }
         if !heard {
             changes.refused = Some(error);
@@ -366,7 +365,7 @@ impl Kept {
         let version = self.version;
         let changes = self.changes.get_or_insert_default();
         let upto = changes.under_way.last().map_or(0, |(seq, ..)| *seq);
-        let result = changes.refused.take().map_or(Ok(()), |error| Err(EmitError::Log(error)));
+        let result = changes.refused.take().map_or(Ok(()), Err);
         changes.waiting.push((upto, version, result, saved));
         self.ready()
     }

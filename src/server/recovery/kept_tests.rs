@@ -43,18 +43,19 @@ fn whoever_waits_hears_of_the_changes_before_and_of_no_others() {
 #[test]
 fn a_refused_change_is_told_to_those_who_wait_for_it() {
     let (mut kept, heard) = (kept(), Heard::default());
-    let refused = Err(EmitError::Log(StreamError::Refused));
+    let error = EmitError::Log(crate::server::log::streams::StreamError::Refused);
+    let refused = Err(error);
     for seq in 1..=3 {
         kept.change_begun(seq, "a".into(), true);
         waits(&mut kept, &heard, seq as u8);
     }
-    kept.change_failed(2, StreamError::Refused).into_iter().for_each(|action| action());
+    kept.change_failed(2, error).into_iter().for_each(|action| action());
     kept.change_kept(1).into_iter().for_each(|action| action());
     kept.change_kept(3).into_iter().for_each(|action| action());
     assert_eq!(take(&heard), [(1, Ok(())), (2, refused), (3, refused)]);
     // Before anybody waits: told to the next, and to nobody after that.
     kept.change_begun(4, "a".into(), true);
-    kept.change_failed(4, StreamError::Refused).into_iter().for_each(|action| action());
+    kept.change_failed(4, error).into_iter().for_each(|action| action());
     waits(&mut kept, &heard, 4);
     waits(&mut kept, &heard, 5);
     assert_eq!(take(&heard), [(4, refused), (5, Ok(()))]);
