@@ -53,15 +53,22 @@ pub mod limits;
 pub mod proto;
 pub mod server;
 
-pub use codec::args::Args;
+pub use codec::args::{Args, ArgsError};
+pub use codec::to_args::Binary;
 pub use io::{Service, run, run_on};
 pub use limits::Limits;
 pub use proto::reason::Reason;
+pub use server::client::events::Events;
+pub use server::client::extensions::Extensions;
 pub use server::client::handler::{
-    Ack, AckError, ConnectError, Event, Events, Handler, Next, OwnedEvent, ServerAck, ServerEvent,
+    Ack, AckError, ConnectError, Event, Handler, Next, OwnedEvent, ServerAck, ServerEvent,
 };
 pub use server::client::socket::{EmitError, Socket};
+pub use server::cluster::remote::RemoteSocket;
+pub use server::log::entry::Rooms;
 pub use server::namespace::Namespace;
 pub use server::namespace::broadcast::Broadcast;
+pub use server::namespace::family::Family;
 pub use server::notice::{Level, Notice};
+pub use server::pending::Pending;
 pub use server::{Gathered, Options, Recovery, Server};

@@ -87,7 +87,7 @@ impl Namespace {
     fn publish_event_here(&self, event: EventRef<'_>, deliver: impl FnOnce(&Hub, Frames)) -> Result<(), EmitError> {
         let now = self.core.recently();
         let packet = socket_packet::begin_event(self.name().as_str(), None, event.name, event.args);
-        self.with_hub(|hub| {
+        let told = self.with_hub(|hub| {
             if hub.reader.is_retired() {
                 return Err(EmitError::NamespaceGone);
             }
@@ -95,9 +95,10 @@ impl Namespace {
                 hub.reader.advance(id);
                 deliver(hub, packet.finish(self.recovery_ms().map(|_| id)));
             }
-            Ok(())
+            Ok(self.told_of(hub, event))
         })?;
         self.core.metrics.log_appends.one();
+        self.tell(&told, event.name, event.args);
         Ok(())
     }
 

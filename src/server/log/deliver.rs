@@ -114,10 +114,14 @@ impl Namespace {
                 let offset = id.filter(|_| self.recovery_ms().is_some());
                 let frames = socket_packet::event(self.name().as_str(), None, name, args, offset);
                 self.send(hub, to, &frames, false);
+                deferred.extend(self.telling(hub, to, posted));
             }
             // Its own clients got it when it was sent.
             Entry::Passing { .. } if own => {}
-            Entry::Passing { to, name, args } => self.send_unlogged(hub, to, name, args, true),
+            Entry::Passing { to, name, args } => {
+                self.send_unlogged(hub, to, name, args, true);
+                deferred.extend(self.telling(hub, to, posted));
+            }
             Entry::Ask { to, .. } => deferred.push(Deferred::Ask(posted.clone(), hub.matching(to))),
             Entry::Join { to, rooms } => self.move_clients(hub, posted, id, to, rooms, Hub::join),
             Entry::Leave { to, rooms } => self.move_clients(hub, posted, id, to, rooms, Hub::leave),

@@ -217,7 +217,7 @@ mod tests {
     }
 
     fn to(room: &str) -> Target {
-        Target { rooms: vec![room.into()].into(), except: Vec::new() }
+        Target { rooms: Room::from(room).into(), except: Vec::new() }
     }
 
     fn event(ms: u64, seq: u64) -> Item {
