@@ -12,6 +12,8 @@
 //! | [`redis`] | entries and commands as Redis has them, over connections that break |
 //! | [`timers`], [`options`], [`metrics`] | deadlines, what is set, and what is counted |
 
+#[cfg(test)]
+mod application_tests;
 pub mod client;
 pub mod cluster;
 pub mod log;
@@ -19,6 +21,7 @@ pub mod metrics;
 pub mod namespace;
 pub mod notice;
 pub mod options;
+pub mod pending;
 pub mod recovery;
 pub mod redis;
 #[cfg(test)]
@@ -44,8 +47,10 @@ use cluster::requests::Requests;
 use log::streams::Streams;
 use metrics::Metrics;
 use namespace::Namespace;
+use namespace::family::Family;
 use namespace::hash::Keyed;
 use notice::Notice;
+use recovery::keep::Away;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -80,6 +85,7 @@ pub(crate) struct Core {
     pub(crate) metrics: Metrics,
     requests: Requests,
     cluster: Cluster,
+    pub(crate) away: Away,
     number: AtomicU64,
     next_claim: AtomicU64,
     next_namespace: AtomicU64,
@@ -123,13 +129,11 @@ impl Core {
     }
 }
 
-type Rule = (Box<dyn Fn(&str) -> bool + Send + Sync>, Arc<dyn Handler>);
-
 struct Inner {
     core: Arc<Core>,
     sessions: Sessions,
     namespaces: RwLock<HashMap<Nsp, Arc<Namespace>>>,
-    rules: RwLock<Vec<Rule>>,
+    families: RwLock<Vec<Arc<Family>>>,
     trimmed: Mutex<Time>,
     closed: AtomicBool,
     begun: AtomicBool,
@@ -173,6 +177,7 @@ impl Server {
             metrics: Metrics::default(),
             requests: Requests::default(),
             cluster: Cluster::default(),
+            away: Away::default(),
             number: AtomicU64::new(0),
             next_claim: AtomicU64::new(1),
             next_namespace: AtomicU64::new(1),
@@ -186,7 +191,7 @@ impl Server {
             core: Arc::new(core),
             sessions: Sessions::default(),
             namespaces: RwLock::default(),
-            rules: RwLock::default(),
+            families: RwLock::default(),
             trimmed: Mutex::default(),
             closed: AtomicBool::new(false),
             begun: AtomicBool::new(false),
@@ -200,7 +205,7 @@ impl Server {
     pub fn of(&self, name: &str) -> Arc<Namespace> {
         let name = Nsp::new(name);
         let mut namespaces = self.0.namespaces.write().unwrap_or_else(PoisonError::into_inner);
-        let make = || Arc::new(Namespace::new(name.clone(), self.0.core.clone(), false));
+        let make = || Namespace::new(name.clone(), self.0.core.clone(), false);
         let namespace = namespaces.entry(name.clone()).or_insert_with(make).clone();
         // One that a rule made stays from now on: the application may keep what it gets here.
         namespace.dynamic.store(false, Ordering::SeqCst);
@@ -210,10 +215,12 @@ impl Server {
     }
 
     /// Namespaces made when a client asks for a name that `rule` accepts, all with this handler. Each is gone again with its last client;
-    /// what its clients missed is kept for their return. Rules are asked in order, after the fixed namespaces.
-    pub fn of_rule(&self, rule: impl Fn(&str) -> bool + Send + Sync + 'static, handler: Arc<dyn Handler>) {
-        let mut rules = self.0.rules.write().unwrap_or_else(PoisonError::into_inner);
-        rules.push((Box::new(rule), handler));
+    /// what its clients missed is kept for their return. Rules are asked in order, after the fixed namespaces. What is given back takes
+    /// middlewares, which see the client's `auth` and may wait.
+    pub fn of_rule(&self, rule: impl Fn(&str) -> bool + Send + Sync + 'static, handler: impl Handler) -> Arc<Family> {
+        let family = Arc::new(Family::new(Box::new(rule), Arc::new(handler)));
+        self.0.families.write().unwrap_or_else(PoisonError::into_inner).push(family.clone());
+        family
     }
 
     /// All namespaces, by name.
@@ -237,13 +244,17 @@ impl Server {
             found.inspect(|namespace| self.retain(namespace))
         };
         found.or_else(|| {
-            let rules = self.0.rules.read().unwrap_or_else(PoisonError::into_inner);
-            let handler = rules.iter().find(|(rule, _)| rule(name)).map(|(_, handler)| handler.clone())?;
+            let families = self.0.families.read().unwrap_or_else(PoisonError::into_inner).clone();
+            let family = families.into_iter().find(|family| family.accepts(name))?;
             let name = Nsp::new(name);
             let mut namespaces = self.0.namespaces.write().unwrap_or_else(PoisonError::into_inner);
-            let make = || Arc::new(Namespace::new(name.clone(), self.0.core.clone(), true));
+            let make = || {
+                let namespace = Namespace::new(name.clone(), self.0.core.clone(), true);
+                namespace.set_handler(family.handler());
+                family.middlewares().into_iter().for_each(|middleware| namespace.add_middleware(middleware));
+                namespace
+            };
             let namespace = namespaces.entry(name.clone()).or_insert_with(make).clone();
-            namespace.set_handler(handler);
             self.retain(&namespace);
             drop(namespaces);
             namespace.open();
@@ -265,7 +276,7 @@ impl Server {
         let dynamic = namespace.dynamic.load(Ordering::SeqCst);
         if same && dynamic && namespace.users.load(Ordering::SeqCst) == 0 {
             namespaces.remove(namespace.name());
-            namespace.retire(self.retention_ms());
+            namespace.retire(self.core().retention_ms());
         }
     }
 
@@ -333,6 +344,12 @@ impl Server {
         self.0.sessions.all()
     }
 
+    /// About how many bytes the sessions take that are kept for clients that are away.
+    #[must_use]
+    pub fn away_bytes(&self) -> usize {
+        self.core().away.bytes()
+    }
+
     /// How many connections there are.
     #[must_use]
     pub fn connection_count(&self) -> usize {
@@ -377,6 +394,12 @@ impl Server {
                         socket.acked(id, Err(handler::AckError::Timeout));
                     }
                 }
+                Timer::Keep(socket) => {
+                    if let Some(socket) = socket.upgrade() {
+                        socket.namespace().keep_session(&socket);
+                    }
+                }
+                Timer::Run(action) => action(),
                 Timer::Request(request) => {
                     self.core().requests.expire(request, |uid| self.core().server_name(uid));
                 }
@@ -393,12 +416,8 @@ impl Server {
         *trimmed = now;
         drop(trimmed);
         for namespace in self.namespaces() {
-            namespace.trim(now, self.retention_ms());
+            namespace.trim(now, self.core().retention_ms());
         }
-    }
-
-    fn retention_ms(&self) -> u64 {
-        self.core().retention_ms()
     }
 
     /// What runs the futures of handlers from now on; [`run`](crate::run) sees to it.

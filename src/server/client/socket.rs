@@ -9,30 +9,40 @@ use crate::id::{Nsp, Offset, Pid, Room, SocketId, Time};
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
 use crate::server::client::connection::{Connection, Sent};
+use crate::server::client::extensions::Extensions;
 use crate::server::client::handler::AckError;
 use crate::server::client::life::{Life, LifeCell};
 use crate::server::client::turn::Turn;
 use crate::server::lock;
-use crate::server::log::entry::{Entry, Record, RemoteSocket, Rooms, Stay, Target};
+use crate::server::log::entry::{Record, RemoteSocket, Rooms, Target};
 use crate::server::log::held::Held;
+use crate::server::log::reader::Action;
 use crate::server::log::streams::StreamError;
 use crate::server::namespace::Namespace;
 use crate::server::namespace::broadcast::Broadcast;
-use crate::server::recovery::record;
+use crate::server::pending::Pending;
+use crate::server::recovery::kept::{Kept, Place, Planned, RoomList};
 use crate::server::timers::Timer;
+use serde_core::de::DeserializeOwned;
+use serde_core::ser::Serialize;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 /// Why a packet was not sent, or a room not joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EmitError {
     /// `connect`, `connect_error`, `disconnect`, `disconnecting`, `newListener` and `removeListener` belong to the protocol.
     ReservedName,
+    /// The arguments have no JSON form.
+    NotJson,
     /// More attachments than clients accept.
     TooManyAttachments,
+    /// The client's data is of another type than the one it was to be changed as.
+    OtherData,
     /// Too many acknowledgements of this client are awaited.
     TooManyAcks,
     /// The client is in as many rooms as it may be.
@@ -51,6 +61,8 @@ impl fmt::Display for EmitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             EmitError::ReservedName => f.write_str("this event name is reserved"),
+            EmitError::NotJson => f.write_str("the arguments have no JSON form"),
+            EmitError::OtherData => f.write_str("the client's data is of another type"),
             EmitError::TooManyAttachments => f.write_str("too many binary attachments"),
             EmitError::TooManyAcks => f.write_str("too many acknowledgements are awaited from this client"),
             EmitError::TooManyRooms => f.write_str("too many rooms"),
@@ -64,32 +76,18 @@ impl fmt::Display for EmitError {
 
 impl std::error::Error for EmitError {}
 
-type OnAck = Box<dyn FnOnce(Result<Args, AckError>) + Send>;
-
-/// What recovery has to know. Positions are ids in the namespace's log.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Position {
-    pub(crate) since: Offset,
-    pub(crate) confirmed: Offset,
-    pub(crate) noted: Option<Offset>,
-    pub(crate) floor: Offset,
-    pub(crate) claim: Offset,
-    /// What the newest record says is confirmed.
-    pub(crate) recorded: Offset,
-    /// The session has its stream: a later record must not make it anew.
-    pub(crate) written: bool,
-    /// Records that stand in the stream besides the newest.
-    pub(crate) untidy: usize,
+/// As the timers count; the longest time is for ever.
+pub(crate) fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
+type OnAck = Box<dyn FnOnce(Result<Args, AckError>) + Send>;
+
 pub(super) struct State {
-    stays: Vec<Stay>,
-    data: Arc<Value>,
-    position: Position,
+    /// What belongs to its session.
+    pub(super) kept: Kept,
     pub(super) acks: HashMap<u64, OnAck>,
     pub(super) turn: Turn,
-    /// The session's time to live is being renewed.
-    refreshing: bool,
 }
 
 pub(super) struct Inner {
@@ -106,6 +104,7 @@ pub(super) struct Inner {
     is_in: AtomicBool,
     /// The number of this server's last entry that was sent to this client.
     own: AtomicU64,
+    extensions: Extensions,
     pub(super) state: Mutex<State>,
 }
 
@@ -158,14 +157,7 @@ impl Socket {
                 (SocketId::new(server.random()), pid, Arc::new(Value::Null))
             }
         };
-        let state = State {
-            stays: Vec::new(),
-            data,
-            position: Position::default(),
-            acks: HashMap::new(),
-            turn: Turn::default(),
-            refreshing: false,
-        };
+        let state = State { kept: Kept::new(data), acks: HashMap::new(), turn: Turn::default() };
         server.retain(namespace);
         Socket(Arc::new(Inner {
             number: server.next_number(),
@@ -179,6 +171,7 @@ impl Socket {
             life: LifeCell::default(),
             is_in: AtomicBool::new(false),
             own: AtomicU64::new(0),
+            extensions: Extensions::default(),
             state: Mutex::new(state),
         }))
     }
@@ -234,16 +227,67 @@ impl Socket {
     /// What the application keeps with the client; survives a recovery.
     #[must_use]
     pub fn data(&self) -> Arc<Value> {
-        lock(&self.0.state).data.clone()
+        self.kept(|kept| kept.data().clone())
     }
 
-    /// Replaces the client's data. With recovery it goes into the session record; see [`Socket::when_saved`].
+    /// The client's data as a type of yours.
     ///
     /// # Errors
-    /// [`EmitError::Log`]: the log takes no more. The data is replaced even so, and lost if the client comes back before the next record.
-    pub fn set_data(&self, data: Value) -> Result<(), EmitError> {
-        lock(&self.0.state).data = Arc::new(data);
-        self.0.namespace.save_data(self)
+    /// It is of another type, or was never set: `null`.
+    pub fn data_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        T::deserialize(&*self.data())
+    }
+
+    /// Replaces the client's data, by anything that serde can write. With recovery it goes into the session record; see [`Socket::when_saved`].
+    ///
+    /// # Errors
+    /// [`EmitError::NotJson`]. [`EmitError::Log`]: the log takes no more. The data is replaced even so, and lost if the client comes back before
+    /// the next record.
+    pub fn set_data(&self, data: impl Serialize) -> Result<(), EmitError> {
+        let data = serde_json::to_value(data).map_err(|_| EmitError::NotJson)?;
+        self.kept(|kept| kept.set_data(Arc::new(data)));
+        self.0.namespace.keep_data(self);
+        Ok(())
+    }
+
+    /// Changes the client's data in place, as a type of yours ([`Value`] is one). No change gets lost that somebody else makes at the same time:
+    /// `change` is called again then.
+    ///
+    /// ```
+    /// # use rill::{Events, Options, Server};
+    /// use serde_json::Value;
+    ///
+    /// let events = Events::new().on("point", |socket, _| {
+    ///     let _ = socket.change_data(|data: &mut Value| data["points"] = (data["points"].as_u64().unwrap_or(0) + 1).into());
+    /// });
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Socket::set_data`]; [`EmitError::OtherData`] where the data is of another type.
+    pub fn change_data<T: Serialize + DeserializeOwned>(&self, change: impl Fn(&mut T)) -> Result<(), EmitError> {
+        loop {
+            let before = self.data();
+            let mut data = T::deserialize(&*before).map_err(|_| EmitError::OtherData)?;
+            change(&mut data);
+            let after = serde_json::to_value(data).map_err(|_| EmitError::NotJson)?;
+            let changed = self.kept(|kept| {
+                let same = Arc::ptr_eq(&before, kept.data());
+                if same {
+                    kept.set_data(Arc::new(after));
+                }
+                same
+            });
+            if changed {
+                self.0.namespace.keep_data(self);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Live objects beside [`data`](Socket::data), by their type. They go with this socket.
+    #[must_use]
+    pub fn extensions(&self) -> &Extensions {
+        &self.0.extensions
     }
 
     /// Sends an event.
@@ -254,25 +298,56 @@ impl Socket {
         self.0.namespace.emit_to(self, name, args.into())
     }
 
-    /// Sends an event that asks for an acknowledgement; `on_ack` hears it, or why it did not come within `timeout_ms` milliseconds, `None`: while
-    /// the client is here. It runs on the client's task, or on the timers'.
+    /// Sends an event that asks for an acknowledgement; `on_ack` hears it, or why it did not come within `timeout`, `None`: while the client is
+    /// here. It runs on the client's task, or on the timers'. See [`Socket::ask`] for a future.
     ///
     /// # Errors
-    /// [`EmitError::ReservedName`], [`EmitError::TooManyAttachments`], [`EmitError::TooManyAcks`]; `on_ack` is not called then.
+    /// As [`Socket::emit`], and [`EmitError::TooManyAcks`]; `on_ack` is not called then.
     pub fn emit_with_ack(
         &self,
         name: &str,
         args: impl Into<Args>,
-        timeout_ms: Option<u64>,
+        timeout: Option<Duration>,
         on_ack: impl FnOnce(Result<Args, AckError>) + Send + 'static,
     ) -> Result<(), EmitError> {
-        let args = args.into();
-        self.0.namespace.check(name, &args)?;
+        self.emit_asking(name, &args.into(), timeout, Box::new(on_ack)).map(drop)
+    }
+
+    /// Sends an event that asks for an acknowledgement, to be awaited. A handler may wait for its own client: answers don't stand in line behind
+    /// its events. Dropped before it comes, the answer is no longer expected.
+    ///
+    /// ```
+    /// use rill::Events;
+    /// use std::time::Duration;
+    ///
+    /// let quiz = Events::new().on_async("ready", |socket, _event| async move {
+    ///     match socket.ask("what is 6 x 7?", (), Some(Duration::from_secs(10))).await {
+    ///         Ok(answer) if answer.parse::<u8>(0).is_ok_and(|n| n == 42) => drop(socket.emit("right", ())),
+    ///         Ok(_) => drop(socket.emit("wrong", ())),
+    ///         Err(error) => println!("{error}"),
+    ///     }
+    /// });
+    /// ```
+    pub fn ask(&self, name: &str, args: impl Into<Args>, timeout: Option<Duration>) -> Pending<Result<Args, AckError>> {
+        let ((pending, answer), asked) = (Pending::new(), self.clone());
+        match self.emit_asking(name, &args.into(), timeout, Box::new(answer)) {
+            Ok(id) => pending.or_forget(move || drop(asked.forget_ack(id))),
+            Err(error) => Pending::ready(Err(AckError::NotSent(error))),
+        }
+    }
+
+    fn emit_asking(&self, name: &str, args: &Args, timeout: Option<Duration>, on_ack: OnAck) -> Result<u64, EmitError> {
+        self.0.namespace.check(name, args)?;
         let id = self.0.namespace.next_ack();
-        self.expect_ack(id, timeout_ms, Box::new(on_ack))?;
-        let frames = socket_packet::event(self.nsp_name().as_str(), Some(id), name, &args, None);
+        self.expect_ack(id, timeout.map(milliseconds), on_ack)?;
+        let frames = socket_packet::event(self.nsp_name().as_str(), Some(id), name, args, None);
         self.send_after(self.own(), frames);
-        Ok(())
+        self.0.namespace.tell_one(self, name, args);
+        Ok(id)
+    }
+
+    fn forget_ack(&self, id: u64) -> Option<OnAck> {
+        lock(&self.0.state).acks.remove(&id)
     }
 
     pub(crate) fn expect_ack(&self, id: u64, timeout_ms: Option<u64>, on_ack: OnAck) -> Result<(), EmitError> {
@@ -289,15 +364,14 @@ impl Socket {
         state.acks.insert(id, on_ack);
         drop(state);
         if let Some(ms) = timeout_ms {
-            server.timers().add(server.now().plus(ms), Timer::Ack(WeakSocket(Arc::downgrade(&self.0)), id));
+            server.timers().add(server.now().plus(ms), Timer::Ack(self.downgrade(), id));
         }
         Ok(())
     }
 
     /// The client's answer, or its absence; an unknown id is ignored.
     pub(crate) fn acked(&self, id: u64, answer: Result<Args, AckError>) {
-        let on_ack = lock(&self.0.state).acks.remove(&id);
-        if let Some(on_ack) = on_ack {
+        if let Some(on_ack) = self.forget_ack(id) {
             on_ack(answer);
         }
     }
@@ -352,32 +426,32 @@ impl Socket {
         Broadcast::new(&self.0.namespace, Target { rooms: Rooms::None, except: vec![self.0.id.room()] })
     }
 
-    /// Everybody in `room` but this client.
+    /// Everybody in this room, or in one of several, but this client.
     #[must_use]
-    pub fn to(&self, room: impl Into<Room>) -> Broadcast {
-        self.broadcast().to(room)
+    pub fn to(&self, rooms: impl Into<Rooms>) -> Broadcast {
+        self.broadcast().to(rooms)
     }
 
-    /// Everybody in the namespace but this client and those in `room`.
+    /// Everybody in the namespace but this client and those in this room, or in one of several.
     #[must_use]
-    pub fn except(&self, room: impl Into<Room>) -> Broadcast {
-        self.broadcast().except(room)
+    pub fn except(&self, rooms: impl Into<Rooms>) -> Broadcast {
+        self.broadcast().except(rooms)
     }
 
-    /// Joins a room. With recovery the change goes into the session record; see [`Socket::when_saved`].
+    /// Joins a room, or several. With recovery the change goes into the session record; see [`Socket::when_saved`].
     ///
     /// # Errors
     /// [`EmitError::NameTooLong`], [`EmitError::TooManyRooms`]; [`EmitError::NamespaceGone`] and [`EmitError::Log`] where there is a log.
-    pub fn join(&self, room: impl Into<Room>) -> Result<(), EmitError> {
-        self.0.namespace.join(self, room.into())
+    pub fn join(&self, rooms: impl Into<Rooms>) -> Result<(), EmitError> {
+        rooms.into().iter().try_for_each(|room| self.0.namespace.join(self, room))
     }
 
-    /// Leaves a room.
+    /// Leaves a room, or several.
     ///
     /// # Errors
     /// [`EmitError::NamespaceGone`] and [`EmitError::Log`], where there is a log.
-    pub fn leave(&self, room: impl Into<Room>) -> Result<(), EmitError> {
-        self.0.namespace.leave(self, &room.into())
+    pub fn leave(&self, rooms: impl Into<Rooms>) -> Result<(), EmitError> {
+        rooms.into().iter().try_for_each(|room| self.0.namespace.leave(self, room))
     }
 
     /// Calls back once all changes so far of rooms and data are in the session record, so that they survive this server: at once with the
@@ -386,12 +460,12 @@ impl Socket {
         self.0.namespace.when_saved(self, Box::new(saved));
     }
 
-    /// The rooms that the client is in, its own id first.
+    /// The rooms that the client is in, its own id first. With recovery a room counts for events when its entry has come
+    /// back from the log, a moment later.
     #[must_use]
     pub fn rooms(&self) -> Vec<Room> {
-        let state = lock(&self.0.state);
-        let open = state.stays.iter().filter(|stay| stay.until.is_none()).map(|stay| stay.room.clone());
-        std::iter::once(self.0.id.room()).chain(open).collect()
+        let rooms = self.kept(|kept| kept.planned_rooms());
+        std::iter::once(self.0.id.room()).chain(rooms).collect()
     }
 
     /// Removes the client from the namespace; with `close` from all of them, and its connection is closed.
@@ -448,76 +522,76 @@ impl Socket {
         self.0.namespace.name()
     }
 
+    // ---- its session
+
+    /// Looks at what belongs to its session.
+    pub(crate) fn kept<R>(&self, f: impl FnOnce(&mut Kept) -> R) -> R {
+        f(&mut lock(&self.0.state).kept)
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakSocket {
+        WeakSocket(Arc::downgrade(&self.0))
+    }
+
     pub(crate) fn note_position(&self) {
-        let position = self.0.namespace.position();
-        lock(&self.0.state).position.noted = Some(position);
+        self.0.namespace.with_hub(|hub| {
+            let position = hub.reader.position();
+            self.kept(|kept| kept.note(position));
+        });
     }
 
     /// The pong has come: the client got everything up to the noted position.
     pub(crate) fn confirm_position(&self) {
-        let mut state = lock(&self.0.state);
-        if let Some(noted) = state.position.noted.take() {
-            state.position.confirmed = state.position.confirmed.max(noted);
-        }
-        drop(state);
+        self.kept(|kept| kept.confirm());
         self.0.namespace.keep_alive(self);
     }
 
-    /// The namespace lets the client in at `position`.
-    pub(crate) fn admitted(&self, position: Position, stays: Vec<Stay>) {
+    /// The namespace lets the client in.
+    pub(crate) fn admitted(&self, place: Place, is_stored: bool) {
         let mut state = lock(&self.0.state);
         self.0.life.set(Life::Admitted);
-        state.position = position;
-        state.stays = stays;
+        state.kept.begin(place, is_stored);
     }
 
-    /// Enters a room after entry `at`; false if it is in it already. Under the hub's lock.
-    pub(crate) fn enter(&self, room: &Room, at: Offset) -> bool {
-        record::enter(&mut lock(&self.0.state).stays, room, at)
+    /// It was gone before it was in.
+    pub(crate) fn not_admitted(&self) {
+        let mut state = lock(&self.0.state);
+        self.0.life.set(Life::Gone);
+        let turn = std::mem::take(&mut state.turn);
+        drop(state);
+        drop(turn);
     }
 
-    /// Leaves a room after entry `at`. Under the hub's lock.
-    pub(crate) fn leave_at(&self, room: &Room, at: Offset) -> bool {
-        record::leave(&mut lock(&self.0.state).stays, room, at)
+    /// Enters a room. Under the hub's lock.
+    pub(crate) fn enter(&self, room: &Room, at: Offset) {
+        self.kept(|kept| kept.enter(room, at));
     }
 
-    pub(crate) fn room_count(&self) -> usize {
-        lock(&self.0.state).stays.iter().filter(|stay| stay.until.is_none()).count()
+    /// Leaves a room. Under the hub's lock.
+    pub(crate) fn leave_room(&self, room: &Room, at: Offset) {
+        self.kept(|kept| kept.leave(room, at));
     }
 
-    /// The pongs have proved more than the newest record says.
-    pub(crate) fn has_moved(&self) -> bool {
-        let position = &lock(&self.0.state).position;
-        position.confirmed > position.recorded
+    /// The rooms that the hub has it in.
+    pub(crate) fn joined_rooms(&self) -> RoomList {
+        self.kept(|kept| kept.rooms().clone())
     }
 
-    /// The claim by which this server has the session; zero if it made it.
-    pub(crate) fn claim(&self) -> Offset {
-        lock(&self.0.state).position.claim
+    pub(crate) fn plans(&self, room: &Room) -> Planned {
+        self.kept(|kept| kept.plans(room))
     }
 
-    /// False: the last refresh of the session is not answered yet.
-    pub(crate) fn begins_refresh(&self) -> bool {
-        !std::mem::replace(&mut lock(&self.0.state).refreshing, true)
+    pub(crate) fn change_begun(&self, seq: u64, room: Room, enters: bool) {
+        self.kept(|kept| kept.change_begun(seq, room, enters));
     }
 
-    pub(crate) fn ends_refresh(&self) {
-        lock(&self.0.state).refreshing = false;
-    }
-
-    /// The session's stream is gone: the next record makes it anew.
-    pub(crate) fn forget_records(&self) {
-        lock(&self.0.state).position.written = false;
-    }
-
-    /// Whether at least `records` stand in the stream; they count as tidied then.
-    pub(crate) fn take_untidy(&self, records: usize) -> bool {
-        let untidy = &mut lock(&self.0.state).position.untidy;
-        let many = *untidy >= records;
-        if many {
-            *untidy = 1;
-        }
-        many
+    /// A change has come back from the log, or will not. Without a lock held: who waits for it hears of it here.
+    pub(crate) fn change_settled(&self, seq: u64, result: Result<(), EmitError>) {
+        let actions: Vec<Action> = self.kept(|kept| match result {
+            Ok(()) => kept.change_kept(seq),
+            Err(error) => kept.change_failed(seq, error),
+        });
+        actions.into_iter().for_each(|action| action());
     }
 
     /// As cluster-wide questions tell of it.
@@ -528,31 +602,5 @@ impl Socket {
             rooms: self.rooms(),
             data: Value::clone(&self.data()),
         }
-    }
-
-    /// The session's record, with all room commands up to `applied`, and whether it is the first.
-    pub(crate) fn record(&self, applied: Offset) -> Option<(Entry, bool)> {
-        let pid = self.0.pid.clone()?;
-        let server = self.0.connection.server();
-        let mut state = lock(&self.0.state);
-        let State { stays, position, data, .. } = &mut *state;
-        position.floor =
-            record::prune(stays, position.confirmed, position.floor, server.options().limits.rooms_per_client);
-        position.recorded = position.confirmed;
-        let record = Record {
-            nsp: self.nsp_name().clone(),
-            sid: self.0.id.clone(),
-            pid,
-            claim: position.claim,
-            since: position.since,
-            position: position.confirmed,
-            applied,
-            floor: position.floor,
-            stays: stays.clone(),
-            data: data.clone(),
-        };
-        let first = !std::mem::replace(&mut position.written, true);
-        position.untidy += 1;
-        Some((Entry::Record(Box::new(record)), first))
     }
 }

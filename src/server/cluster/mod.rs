@@ -3,6 +3,7 @@
 //!
 //! A server that is silent is dropped by the clock of this server's own heartbeats: while those don't come back, it is the log that is away.
 
+pub(crate) mod remote;
 pub(crate) mod requests;
 
 use crate::id::{Nsp, Offset, SocketId, Time};
@@ -145,6 +146,11 @@ impl Core {
             let taken = Entry::Taken { nsp: nsp.clone(), sid: sid.clone(), claim };
             self.post_numbered(Key::Control, taken);
         }
+    }
+
+    /// The last entry of the control log that was read; zero: none.
+    pub(crate) fn control_position(&self) -> Offset {
+        lock(&self.cluster.0).control.position.unwrap_or(Offset::ZERO)
     }
 
     /// Whether this is another server that lives.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// Names of rooms. Nearly always there is one, which needs no list of its own.
+/// Names of rooms: one, or a list of them, made of texts. Nearly always there is one, which needs no list of its own.
 #[derive(Clone, Debug, Default)]
 pub enum Rooms {
     /// No room.
@@ -22,6 +22,14 @@ pub enum Rooms {
 }
 
 impl Rooms {
+    /// Adds rooms.
+    pub fn add(&mut self, rooms: Rooms) {
+        match self {
+            Rooms::None => *self = rooms,
+            Rooms::One(_) | Rooms::Many(_) => rooms.iter().for_each(|room| self.push(room.clone())),
+        }
+    }
+
     /// Adds a room.
     pub fn push(&mut self, room: Room) {
         *self = match std::mem::take(self) {
@@ -55,22 +63,58 @@ impl PartialEq for Rooms {
 
 impl Eq for Rooms {}
 
-impl From<Vec<Room>> for Rooms {
-    fn from(mut rooms: Vec<Room>) -> Rooms {
+impl<T: Into<Room>> From<Vec<T>> for Rooms {
+    fn from(mut rooms: Vec<T>) -> Rooms {
         match (rooms.pop(), rooms.is_empty()) {
             (None, _) => Rooms::None,
-            (Some(room), true) => Rooms::One(room),
+            (Some(room), true) => Rooms::One(room.into()),
             (Some(room), false) => {
                 rooms.push(room);
-                Rooms::Many(rooms)
+                Rooms::Many(rooms.into_iter().map(T::into).collect())
             }
         }
     }
 }
 
-impl FromIterator<Room> for Rooms {
-    fn from_iter<I: IntoIterator<Item = Room>>(rooms: I) -> Rooms {
-        Rooms::Many(rooms.into_iter().collect())
+impl<T: Into<Room>, const N: usize> From<[T; N]> for Rooms {
+    fn from(rooms: [T; N]) -> Rooms {
+        Vec::from(rooms).into()
+    }
+}
+
+impl From<&str> for Rooms {
+    fn from(room: &str) -> Rooms {
+        Rooms::One(room.into())
+    }
+}
+
+impl From<String> for Rooms {
+    fn from(room: String) -> Rooms {
+        Rooms::One(room.into())
+    }
+}
+
+impl From<Room> for Rooms {
+    fn from(room: Room) -> Rooms {
+        Rooms::One(room)
+    }
+}
+
+impl From<&Room> for Rooms {
+    fn from(room: &Room) -> Rooms {
+        Rooms::One(room.clone())
+    }
+}
+
+impl From<&SocketId> for Rooms {
+    fn from(id: &SocketId) -> Rooms {
+        Rooms::One(id.room())
+    }
+}
+
+impl<T: Into<Room>> FromIterator<T> for Rooms {
+    fn from_iter<I: IntoIterator<Item = T>>(rooms: I) -> Rooms {
+        rooms.into_iter().map(T::into).collect::<Vec<Room>>().into()
     }
 }
 
@@ -241,6 +285,8 @@ pub enum Entry {
     Claim(Nsp),
     /// 25, in a session's stream: it was ended on purpose, by the owner with this claim.
     Ended(Nsp, Offset),
+    /// 26, in a session's stream: this claim was taken back by its appender, and counts for nothing.
+    Withdrawn(Nsp, Offset),
     /// 22, in the control log: a session has a new owner.
     Taken {
         /// The session's namespace.
@@ -294,7 +340,8 @@ impl Entry {
             | Entry::Ask { name, args, .. } => name.len() + args.text().len(),
             Entry::ServerAnswer { args, .. } | Entry::Answer { args, .. } => args.text().len(),
             Entry::Record(record) => {
-                let names: usize = record.stays.iter().map(|stay| 96 + stay.room.as_str().len()).sum();
+                let all = record.rooms.iter().chain(record.base.iter().flatten());
+                let names: usize = all.map(|room| 32 + room.as_str().len()).sum();
                 names + value_weight(&record.data)
             }
             Entry::Fetched { sockets, .. } => {
@@ -348,18 +395,7 @@ fn value_weight(value: &Value) -> usize {
     }
 }
 
-/// A client's stay in a room: it gets the entries after `from`, up to and with `until`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stay {
-    /// The room.
-    pub room: Room,
-    /// The last entry before it joined.
-    pub from: Offset,
-    /// The last entry before it left; `None` while it stays.
-    pub until: Option<Offset>,
-}
-
-/// What a session is restored from. Positions are ids in the namespace's log.
+/// What a session is restored from: a snapshot at a position of the namespace's log. The log after it tells the rest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// The namespace that the session belongs to.
@@ -374,12 +410,22 @@ pub struct Record {
     pub since: Offset,
     /// The client has got everything up to here.
     pub position: Offset,
-    /// `stays` tells of room commands up to here; later ones are found in the log.
-    pub applied: Offset,
-    /// `stays` is complete from here on; what was missed before can't be told any more.
-    pub floor: Offset,
-    /// The rooms, with the stretch of the log that the client was in them.
-    pub stays: Vec<Stay>,
+    /// An offset that the client had before the session and that was no entry of the log: it counts as absent.
+    pub stale: Option<Offset>,
+    /// One of which nobody could tell: a return with it is refused.
+    pub doubtful: Option<Offset>,
+    /// How often in a row the session was taken from a connection that looked alive.
+    pub taken: u8,
+    /// The client's connection has ended.
+    pub away: bool,
+    /// The rooms when this was written, without the client's own.
+    pub rooms: Vec<Room>,
+    /// The entry after which they were the same.
+    pub rooms_since: Offset,
+    /// The entry up to which they were the same: the last one before this was written.
+    pub rooms_until: Offset,
+    /// The rooms at the position, where they have changed since.
+    pub base: Option<Vec<Room>>,
     /// What the application keeps with the client.
     pub data: Arc<Value>,
 }
