@@ -8,6 +8,7 @@ use super::relay::relayed;
 use crate::codec::engine_packet::{self, EnginePacket};
 use crate::codec::frame::Frame;
 use crate::codec::websocket;
+use crate::id::Time;
 use crate::proto::reason::Reason;
 use crate::proto::session::{Input, Via};
 use crate::proto::websocket::{Received, Receiver, WebSocketError};
@@ -15,15 +16,16 @@ use crate::server::client::connection::{Connection, Outcome, Write};
 use bytes::Bytes;
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::IoSlice;
 use std::iter;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 /// Bytes read at once, and bytes of small frames that are written together.
@@ -34,8 +36,13 @@ const LARGE: usize = 4 * 1024;
 const SLICES: usize = 16;
 /// For the last frames to go out.
 const LAST_WORDS: Duration = Duration::from_secs(30);
-/// Frames that wait when a pong is added: more than that only a client lets wait that pings and does not read.
-const MAX_QUEUED: usize = 10_000;
+/// Bytes of pongs that wait, more than a read full of pings is answered with: more than that only a client lets wait that pings and does not
+/// read. RFC 6455 section 5.5.3: of the pings for which there is no room only "the most recently processed" is answered.
+const MOST_PONGS: usize = 64 * 1024;
+/// Messages that are handled before others of the thread have their turn.
+const TURN: usize = 64;
+/// After so many messages the clock is looked at: a turn ends with the running millisecond.
+const LOOK: usize = 8;
 
 thread_local! {
     /// What one read returned.
@@ -68,28 +75,24 @@ impl Begin {
 pub async fn serve(stream: TcpStream, early: Vec<u8>, connection: Arc<Connection>, begin: Begin) {
     let limits = &connection.server().options().limits;
     let mut socket = Socket {
+        unhandled: early,
+        handled: 0,
         receiver: Receiver::new(limits.max_payload, limits.fragments),
         stream,
         connection,
         via: begin.via(),
         attached: true,
         queue: VecDeque::new(),
+        latest: None,
         written: 0,
         sent: 0,
         last: false,
         waker: None,
     };
-    let mut early = Some(early).filter(|early| !early.is_empty());
-    poll_fn(|cx| {
-        if let Some(mut early) = early.take()
-            && socket.receive(&mut early) == Step::End
-        {
-            socket.last = true;
-        }
-        match socket.poll(cx) {
-            Poll::Pending if !socket.last => Poll::Pending,
-            Poll::Pending | Poll::Ready(()) => Poll::Ready(()),
-        }
+    socket.connection.server().metrics().bytes_in.add(socket.unhandled.len());
+    poll_fn(|cx| match socket.poll(cx) {
+        Poll::Pending if !socket.last => Poll::Pending,
+        Poll::Pending | Poll::Ready(()) => Poll::Ready(()),
     })
     .await;
     // What is queued still goes out, to a client that reads.
@@ -111,6 +114,8 @@ enum Step {
     Again,
     /// Nothing to do until woken.
     Wait,
+    /// Others have their turn first.
+    Yield,
     /// What is queued still goes out, then the WebSocket ends.
     End,
     /// The WebSocket ends now.
@@ -121,6 +126,7 @@ enum Step {
 enum Queued {
     Packet(Frame),
     Control(Arc<[u8]>),
+    Pongs(Vec<u8>),
 }
 
 impl Queued {
@@ -128,18 +134,44 @@ impl Queued {
         match self {
             Queued::Packet(frame) => frame.websocket(),
             Queued::Control(bytes) => bytes,
+            Queued::Pongs(bytes) => bytes,
         }
     }
+}
+
+/// What may still be read and handled before others of the thread have their turn: a client that floods must not make them wait.
+struct Turn {
+    bytes: usize,
+    messages: usize,
+}
+
+impl Turn {
+    /// The millisecond in which handling began is over, and something has been handled.
+    fn is_over(&self, connection: &Connection, began: Time) -> bool {
+        self.messages < TURN && connection.server().now() > began
+    }
+}
+
+/// Wakes this task when the others that are ready have run, and what has arrived for them has been looked at.
+fn after_others(cx: &mut Context<'_>) -> Poll<()> {
+    // It is ready when it is polled again, which it never is; being polled wakes this task.
+    let _ = pin!(yield_now()).poll(cx);
+    Poll::Pending
 }
 
 struct Socket {
     stream: TcpStream,
     connection: Arc<Connection>,
     receiver: Receiver,
+    /// What was read when others had their turn first, and how much of it has been handled since.
+    unhandled: Vec<u8>,
+    handled: usize,
     via: Via,
     /// The session does not know yet that this WebSocket is no use to it; it may have another probe by then.
     attached: bool,
     queue: VecDeque<Queued>,
+    /// The pong for the last ping, if there was no room for it among those that wait.
+    latest: Option<Arc<[u8]>>,
     /// Bytes of the queue's first entry that are written.
     written: usize,
     /// Bytes of the session's packets that are written, and that it does not know of.
@@ -153,18 +185,20 @@ struct Socket {
 impl Socket {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Once there is nothing more to read the task will be woken when there is.
-        let mut reads = true;
+        let (mut reads, mut yields, mut turn) = (true, false, Turn { bytes: SCRATCH, messages: TURN });
         loop {
-            match if reads && !self.last { self.read(cx) } else { Step::Wait } {
+            match if reads && !self.last { self.read(cx, &mut turn) } else { Step::Wait } {
                 Step::Again => {}
                 Step::Wait => reads = false,
+                Step::Yield => (reads, yields) = (false, true),
                 Step::End => self.last = true,
                 Step::Gone => return Poll::Ready(()),
             }
-            match self.write(cx, !reads) {
+            match self.write(cx, !reads && !yields) {
                 Step::Gone => return Poll::Ready(()),
+                Step::Wait if yields && !self.last => return after_others(cx),
                 Step::Wait if !reads => return Poll::Pending,
-                Step::Wait | Step::Again | Step::End => {}
+                Step::Wait | Step::Yield | Step::Again | Step::End => {}
             }
         }
     }
@@ -180,6 +214,9 @@ impl Socket {
         }
         while !self.queue.is_empty() {
             match self.write_batch(cx) {
+                Poll::Ready(Ok(())) if self.queue.is_empty() => {
+                    self.queue.extend(self.latest.take().filter(|_| !self.last).map(Queued::Control));
+                }
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(())) => return Step::Gone,
                 // The client does not read. Its session may end meanwhile; then nobody waits for it. What comes last has its own time limit.
@@ -216,23 +253,29 @@ impl Socket {
             }
             Write::Last(frames) => {
                 self.queue.extend(frames.into_iter().map(Queued::Packet));
-                self.end(1000)
+                self.end_with_session()
             }
-            Write::Closed => self.end(1000),
+            Write::Closed => self.end_with_session(),
         }
     }
 
     /// Queues a close frame and the end.
-    fn end(&mut self, code: u16) -> Step {
-        self.queue.push_back(Queued::Control(websocket::close(code, "")));
+    fn end(&mut self, code: u16, reason: &str) -> Step {
+        self.queue.push_back(Queued::Control(websocket::close(code, reason)));
         self.last = true;
         Step::Again
+    }
+
+    /// The session is over. A client that broke a rule of the layers above is told which.
+    fn end_with_session(&mut self) -> Step {
+        let (code, reason) = self.connection.last_words();
+        self.end(code, &reason)
     }
 
     /// The session has given this WebSocket up.
     fn detach(&mut self) -> Step {
         self.attached = false;
-        self.end(1000)
+        self.end(1000, "")
     }
 
     /// Writes once. Small frames are copied side by side first, which costs less than handing the kernel a list of them; large ones are not.
@@ -292,8 +335,20 @@ impl Socket {
         }
     }
 
-    /// Reads once, and handles all that came.
-    fn read(&mut self, cx: &mut Context<'_>) -> Step {
+    /// Reads once, and handles what came as far as this turn goes; first what is left from the last turn.
+    fn read(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Step {
+        if !self.unhandled.is_empty() {
+            let mut unhandled = std::mem::take(&mut self.unhandled);
+            let mut at = std::mem::take(&mut self.handled);
+            let step = self.receive(&mut unhandled, &mut at, turn);
+            if step == Step::Yield && at < unhandled.len() {
+                (self.unhandled, self.handled) = (unhandled, at);
+            }
+            return step;
+        }
+        if turn.bytes == 0 {
+            return Step::Yield;
+        }
         let mut buffer = READ.take();
         if buffer.is_empty() {
             buffer = vec![0; SCRATCH];
@@ -304,21 +359,35 @@ impl Socket {
             Poll::Ready(Err(_)) => Step::Gone,
             Poll::Ready(Ok(())) => match target.filled_mut() {
                 [] => Step::Gone,
-                bytes => self.receive(bytes),
+                bytes => {
+                    self.connection.server().metrics().bytes_in.add(bytes.len());
+                    turn.bytes = turn.bytes.saturating_sub(bytes.len());
+                    let mut at = 0;
+                    let step = self.receive(bytes, &mut at, turn);
+                    if step == Step::Yield {
+                        self.unhandled = bytes.get(at..).unwrap_or_default().to_vec();
+                    }
+                    step
+                }
             },
         };
         READ.set(buffer);
         step
     }
 
-    fn receive(&mut self, bytes: &mut [u8]) -> Step {
-        let server = self.connection.server();
-        server.metrics().bytes_in.add(bytes.len());
-        let now = server.now();
-        let mut at = 0;
+    fn receive(&mut self, bytes: &mut [u8], at: &mut usize, turn: &mut Turn) -> Step {
+        let now = self.connection.server().now();
         loop {
-            let input = match self.receiver.next(bytes, &mut at) {
-                Ok(None) => return Step::Again,
+            if turn.messages == 0 || (turn.messages.is_multiple_of(LOOK) && turn.is_over(&self.connection, now)) {
+                return Step::Yield;
+            }
+            let input = match self.receiver.next(bytes, at) {
+                Ok(None) => {
+                    if self.receiver.is_within_message() && self.via == Via::WebSocket {
+                        self.connection.progress(now);
+                    }
+                    return Step::Again;
+                }
                 Ok(Some(Received::Text(text))) => match engine_packet::decode(text) {
                     Ok(packet) => Input::Packet(self.via, packet),
                     Err(_) => Input::Garbage(self.via),
@@ -326,17 +395,26 @@ impl Socket {
                 Ok(Some(Received::Binary(data))) => {
                     Input::Packet(self.via, EnginePacket::Binary(Bytes::copy_from_slice(data)))
                 }
-                Ok(Some(Received::Pong)) => continue,
+                Ok(Some(Received::Pong)) => {
+                    turn.messages -= 1;
+                    continue;
+                }
                 Ok(Some(Received::Ping(data))) => {
-                    self.queue.push_back(Queued::Control(websocket::pong(data)));
-                    if self.queue.len() >= MAX_QUEUED {
-                        return Step::Gone;
+                    let pong = websocket::pong(data);
+                    turn.messages -= 1;
+                    match self.queue.back_mut() {
+                        Some(Queued::Pongs(pongs)) if pongs.len() + pong.len() > MOST_PONGS => self.latest = Some(pong),
+                        Some(Queued::Pongs(pongs)) => pongs.extend_from_slice(&pong),
+                        Some(Queued::Packet(_) | Queued::Control(_)) | None => {
+                            self.queue.push_back(Queued::Pongs(pong.to_vec()));
+                        }
                     }
                     continue;
                 }
                 Ok(Some(Received::Close { code })) => return self.closed_by_client(code),
                 Err(error) => return self.broken(&error),
             };
+            turn.messages -= 1;
             match self.connection.handle(now, input) {
                 Outcome::Handled => {}
                 Outcome::Reply(packet) => {
@@ -355,7 +433,7 @@ impl Socket {
     fn closed_by_client(&mut self, code: Option<u16>) -> Step {
         self.connection.handle(self.connection.server().now(), Input::SocketClosed(self.via));
         self.attached = false;
-        self.end(code.unwrap_or(1000));
+        self.end(code.unwrap_or(1000), "");
         Step::End
     }
 
@@ -363,13 +441,14 @@ impl Socket {
     fn broken(&mut self, error: &WebSocketError) -> Step {
         let server = self.connection.server();
         server.metrics().protocol_errors.one();
+        server.log(&format!("[CLIENT] {:?} closed: {error}", self.connection.sid));
         let input = match self.via {
             Via::Probe => Input::SocketClosed(Via::Probe),
             Via::WebSocket | Via::Polling => Input::Abort(Reason::TransportError),
         };
         self.connection.handle(server.now(), input);
         self.attached = false;
-        self.end(error.close_code());
+        self.end(error.close_code(), &error.to_string());
         Step::End
     }
 }

@@ -352,6 +352,14 @@ impl Session {
         }
     }
 
+    /// Something of a message has come that is not whole yet: as long as more comes, the pong may be stuck behind it.
+    pub fn progress(&mut self, now: Time) {
+        self.expire(now);
+        if let Heartbeat::Pinged { pong_by, .. } = &mut self.heartbeat {
+            *pong_by = (*pong_by).max(now.plus(self.settings.ping_timeout));
+        }
+    }
+
     fn socket_closed(&mut self, via: Via) -> Reaction<'static> {
         match (&self.state, via) {
             (_, Via::Probe) => {
@@ -567,6 +575,12 @@ impl Session {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
+    }
+
+    /// A POST is open.
+    #[must_use]
+    pub fn is_posting(&self) -> bool {
+        matches!(self.state, State::Polling { posting: true, .. })
     }
 
     /// A WebSocket is probing.

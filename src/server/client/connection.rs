@@ -89,6 +89,8 @@ struct State {
     post: Option<Box<Headers>>,
     /// The marks of the last GET and of the last POST, hashed.
     marks: [u64; 2],
+    /// What ended the session, where its client can be told.
+    broken: Option<Box<ClientError>>,
 }
 
 /// One client.
@@ -135,6 +137,7 @@ impl Connection {
             forgotten: false,
             post: None,
             marks: [0; 2],
+            broken: None,
         };
         let connection =
             Arc::new_cyclic(|me| Connection { sid, handshake, server, me: me.clone(), state: Mutex::new(state) });
@@ -164,8 +167,9 @@ impl Connection {
             state.scheduled = Time(u64::MAX);
         }
         let step = self.step(&mut state, now, input, timeout);
-        if let Step::Broken(_) = step {
+        if let Step::Broken(error) = &step {
             state.session.handle(now, Input::Close(Reason::ForcedClose));
+            state.broken = Some(Box::new(error.clone()));
         }
         let after = self.settle(state);
         let outcome = self.run(step);
@@ -176,6 +180,10 @@ impl Connection {
     fn step<'a>(&self, state: &mut State, now: Time, input: Input<'a>, timeout: bool) -> Step<'a> {
         let reaction = state.session.handle(now, input);
         if timeout && let Some(client) = &mut state.client {
+            if state.session.is_posting() {
+                // What is due may be in the body that arrives, whose progress is watched where it is read.
+                client.progress(now);
+            }
             return match client.timeout(now) {
                 Err(error) if state.session.is_open() => Step::Broken(error),
                 Err(_) | Ok(()) => Step::Outcome(Outcome::Handled),
@@ -194,7 +202,7 @@ impl Connection {
             (Reaction::Text(text), None) => return Step::Text(text),
             (Reaction::Binary(data), None) => return Step::Binary(data),
             (Reaction::Text(text), Some(client)) => client.text(now, text, limits),
-            (Reaction::Binary(data), Some(client)) => client.binary(data, limits),
+            (Reaction::Binary(data), Some(client)) => client.binary(now, data, limits),
         };
         match action {
             Ok(action) => {
@@ -233,6 +241,25 @@ impl Connection {
             },
         }
         Outcome::Handled
+    }
+
+    /// Something has come of a message that is not whole yet.
+    pub(crate) fn progress(self: &Arc<Self>, now: Time) {
+        let mut state = lock(&self.state);
+        state.session.progress(now);
+        if let Some(client) = &mut state.client {
+            client.progress(now);
+        }
+        let after = self.settle(state);
+        self.finish(after);
+    }
+
+    /// Code and reason for the last close frame.
+    pub(crate) fn last_words(&self) -> (u16, String) {
+        match &lock(&self.state).broken {
+            Some(error) => (error.close_code(), error.to_string()),
+            None => (1000, String::new()),
+        }
     }
 
     /// A ping is about to go out: its pong will prove that the client got everything delivered so far. Read before the ping is queued,
