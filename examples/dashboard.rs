@@ -39,7 +39,7 @@ async fn serve() -> std::io::Result<()> {
         names: Names { streams: "socket.io".to_owned(), sessions: "sio:session:".to_owned() },
     };
 
-    let log = Arc::new(|line: &str| println!("{line}"));
+    let log = Arc::new(|notice: &rill::Notice| println!("{notice}"));
     let streams = RedisStreams::new(redis, &Limits::default(), io::clock(), Some(log.clone()));
     let options = Options { pages: Some(pages()), log: Some(log), ..Options::default() };
     let server = Server::new(options, Arc::new(streams.clone()), io::clock(), io::random());

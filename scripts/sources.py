@@ -302,6 +302,11 @@ README_LINES = 220
 FENCE = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.S | re.M)
 LINK = re.compile(r"""\]\(\s*<?([^)\s>]+)>?[^)]*\)|\b(?:src|srcset|href)="([^"\s]+)"|^\[[^\]]+\]:\s*(\S+)""", re.M)
 NAMED = re.compile(r"`((?:src|scripts|vendor-tests|docs|examples|fuzz|\.ci)/[\w./-]+|[\w-]+\.(?:md|toml|lock|yml|conf))`")
+# `NAME` or `NAME`, `Type::method` in `file`: each stands there.
+INSIDE = re.compile(r"((?:`[A-Za-z_]\w*(?:::\w+)*`(?:, | and ))*`[A-Za-z_]\w*(?:::\w+)*`) in `((?:src|scripts|vendor-tests|examples)/[\w./-]+)`")
+# A row of AUDIT.md's reading order: a number, paths, what to ask, lines, hours.
+PART = re.compile(r"^\| \d+ \| (.+?) \| .+ \| ([\d,]+) \| ([\d.]+) \|$", re.M)
+LINES_AN_HOUR = 300
 MADE = ("client-files", "rust-toolchain.toml")  # not in the repository, and rightly named
 
 
@@ -350,6 +355,19 @@ def documents(files: dict[str, str]) -> Iterator[Breach]:
                 beside = posixpath.join(posixpath.dirname(file), path)
                 if path not in MADE and path not in there and beside not in there:
                     yield breach(named.start(), f"there is no {path}")
+        for named in INSIDE.finditer(prose):
+            for name in re.findall(r"`([^`]+)`", named[1]):
+                word = name.split("::")[-1]
+                if named[2] in files and not re.search(rf"\b{word}\b", files[named[2]]):
+                    yield breach(named.start(), f"{named[2]} has no {name}")
+    counted = {source.file: source.lines() for source in sources(files)} if "AUDIT.md" in files else {}
+    for part in PART.finditer(files.get("AUDIT.md", "")):
+        if "the rest" in part[1]:
+            continue
+        paths = re.findall(r"`(src/[\w./-]+)`", part[1])
+        lines, said, hours = sum(n for file, n in counted.items() if file.startswith(tuple(paths))), int(part[2].replace(",", "")), float(part[3])
+        if not 0.85 * lines <= said <= 1.15 * lines or abs(hours - lines / LINES_AN_HOUR) > 1:
+            yield Breach("AUDIT.md", files["AUDIT.md"].count("\n", 0, part.start()) + 1, f"{', '.join(paths)}: {lines} lines, {lines / LINES_AN_HOUR:.0f} hours")
     if (lines := files.get("README.md", "").count("\n")) > README_LINES:
         yield Breach("README.md", 1, f"{lines} lines: {README_LINES} at most, the rest belongs into docs/")
 
@@ -379,6 +397,7 @@ CLEAN = {
     "README.md": "GET /home or https://example.com/work/x, $HOME/work/x\n[a](docs/a.md#b-c--d-1) <img src=\"src/lib.rs\"> `src/codec/` `[x](y)`\n```\n[b](no)\n```\n",
     "docs/a.md": "# A\n```\n# no\n```\n## B `c`, (d)\n## B c & d\n## B c & d\n[x](../README.md) [y](#a) [z](https://example.com/#q) `a.md` `docs/a.md`\n",
     "CHANGELOG.md": "`src/gone.rs`\n",
+    "AUDIT.md": "| 1 | `src/codec/` | what | 9 | 0.1 |\n| 2 | the rest of `src/` | what | 9 | 9 |\n`T`, `Y::g` and `f` in `src/codec/a.rs`\n",
     "src/lib.rs": "//! x\npub mod codec;\npub mod io;\n",
     "src/server/mod.rs": "//! x\n#[cfg(test)]\nmod sim;\n#[cfg(test)]\n#[path = \"mod_tests.rs\"]\nmod tests;\n",
     "src/server/mod_tests.rs": "//! x\nfn f() { a.unwrap(); }\n",
@@ -452,6 +471,9 @@ BREACHES = [  # file, text (None: the clean text with the line appended), a word
     ("docs/a.md", "# B\n[a](../README.md#b)", "names no heading"),
     ("docs/a.md", "# B\n```\n# A\n```\n[a](#a)", "names no heading"),
     ("docs/a.md", "# A\n`src/codec/gone.rs`", "there is no"),
+    ("AUDIT.md", "x\n`T`, `gone` in `src/codec/a.rs`", "has no gone"),
+    ("AUDIT.md", "x\n| 1 | `src/codec/` | what | 21 | 0.1 |", "lines, 0 hours"),
+    ("AUDIT.md", "x\n| 1 | `src/codec/` | what | 9 | 3 |", "lines, 0 hours"),
     ("README.md", "x\n" * 221, "lines: 220"),
     ("README.md", "cd /ho" + "me/anna/x", "path of some machine"),
     ("scripts/x", "\nP=/ro" + "ot/x", "path of some machine"),

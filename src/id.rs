@@ -6,10 +6,17 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use std::borrow::Borrow;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
 /// A source of random bytes, passed in so that tests and simulations are repeatable.
 pub type Random = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
+
+/// Something that is done when it has been polled to its end.
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What polls tasks to their end, passed in for the same reason: the runtime of the application, or the test itself.
+pub type Spawner = Arc<dyn Fn(Task) + Send + Sync>;
 
 /// A clock, passed in for the same reason.
 pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;

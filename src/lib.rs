@@ -2,7 +2,7 @@
 //!
 //! # A first server
 //!
-//! Handlers belong to a namespace. They run on the client's own task, in the order of its packets; what has to wait is spawned.
+//! Handlers belong to a namespace. They run in the order of the client's packets; [those that wait](guide::waiting) too.
 //!
 //! ```no_run
 //! use rill::{Events, Options, Server};
@@ -31,8 +31,8 @@
 //!
 //! # The guide
 //!
-//! [`guide`] is a book in nine chapters: [getting started](guide::getting_started), [rooms](guide::rooms),
-//! [acknowledgements](guide::acks), [middlewares](guide::middlewares), [recovery](guide::recovery), [cluster](guide::cluster),
+//! [`guide`] is a book in ten chapters: [getting started](guide::getting_started), [rooms](guide::rooms),
+//! [acknowledgements](guide::acks), [waiting](guide::waiting), [middlewares](guide::middlewares), [recovery](guide::recovery), [cluster](guide::cluster),
 //! [deploying](guide::deploying), [limits](guide::limits), and [coming from the Node server](guide::coming_from_node). Whole programs are
 //! in `examples/`: a chat, a game lobby, a dashboard that another program feeds.
 //!
@@ -54,11 +54,14 @@ pub mod proto;
 pub mod server;
 
 pub use codec::args::Args;
-pub use io::{run, run_on};
+pub use io::{Service, run, run_on};
 pub use limits::Limits;
 pub use proto::reason::Reason;
-pub use server::client::handler::{Ack, AckError, ConnectError, Event, Events, Handler, Next, ServerAck, ServerEvent};
+pub use server::client::handler::{
+    Ack, AckError, ConnectError, Event, Events, Handler, Next, OwnedEvent, ServerAck, ServerEvent,
+};
 pub use server::client::socket::{EmitError, Socket};
 pub use server::namespace::Namespace;
 pub use server::namespace::broadcast::Broadcast;
+pub use server::notice::{Level, Notice};
 pub use server::{Gathered, Options, Recovery, Server};

@@ -1,4 +1,5 @@
-//! Every bound in one place, each with the reason for its default.
+//! Every bound that can be set, in one place, each with the reason for its default. Those that can't are constants beside what they bound;
+//! AUDIT.md, "Bounds", lists all of them.
 //!
 //! A limit is enforced where the bytes arrive; at the limit one client gets the answer that stands beside it, and nobody else notices.
 
@@ -11,9 +12,16 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Headers in a request; browsers send about 20. At the limit: 431.
     pub headers: usize,
-    /// Time for a request's head to arrive, and again for its body: a slow client holds a connection this long. Then: 408.
+    /// Time for a request's head to arrive; and without a byte of its body. Then: 408.
     pub request_ms: u64,
-    /// Time that a connection may rest between two requests, or take to accept an answer; browsers reuse theirs within seconds.
+    /// Bytes a second that a body must come with, and an answer be taken with, beyond [`Limits::request_ms`] and [`Limits::answer_ms`]: the slowest
+    /// mobile networks have several times that, and who holds a connection with less pays for each second with a byte. Then: 408, or closed.
+    pub bytes_per_second: usize,
+    /// Time in which nothing of an answer is taken. A system that sends takes a megabyte at once and then nothing until a third of it has left,
+    /// which takes a slow line much longer than a byte does. Then: closed.
+    pub answer_ms: u64,
+    /// Time that a connection may rest between two requests: longer than the 60 s of common proxies, so that it is they who close it, and no
+    /// request meets a connection that is just being closed.
     pub idle_ms: u64,
     /// Attachments of one binary packet, as in the official parser; each may be as large as a message. At the limit: closed, and told.
     pub attachments: usize,
@@ -42,6 +50,14 @@ pub struct Limits {
     pub name_bytes: usize,
     /// Acknowledgements that the server waits for from one client. At the limit: emit returns an error.
     pub pending_acks: usize,
+    /// Events of one client in one namespace that wait for its handlers. At the limit: its connection is read no further until half of them
+    /// are done.
+    pub waiting_events: usize,
+    /// Their bytes.
+    pub waiting_event_bytes: usize,
+    /// When a server stops, how long that waits for what handlers have begun, after the connections are gone. Then it goes on by itself, as long as
+    /// its runtime does. 0: it is not waited for.
+    pub finish_ms: u64,
     /// Entries of one log, whatever their age; recovery across what was dropped is refused.
     pub log_entries: usize,
     /// Packets that wait for a log that is away. At the limit: emit returns an error.
@@ -74,7 +90,9 @@ impl Default for Limits {
             head_bytes: 16 * 1024,
             headers: 100,
             request_ms: 10_000,
-            idle_ms: 60_000,
+            bytes_per_second: 1_000,
+            answer_ms: 60_000,
+            idle_ms: 75_000,
             attachments: 10,
             attachments_bytes: 10_000_000,
             attachments_ms: 10_000,
@@ -88,6 +106,9 @@ impl Default for Limits {
             rooms_per_client: 1_000,
             name_bytes: 1_024,
             pending_acks: 10_000,
+            waiting_events: 100,
+            waiting_event_bytes: 1024 * 1024,
+            finish_ms: 3_000,
             log_entries: 1_000_000,
             log_waiting: 10_000,
             log_waiting_bytes: 64 * 1024 * 1024,

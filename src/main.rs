@@ -1,8 +1,9 @@
 //! The server `rill`: reads the environment, then hands over to the operator. `rill help` tells the rest.
 
 use rill::app::config::{Config, table};
-use rill::app::log::Terminal;
-use rill::app::operator::Operator;
+use rill::app::console::notice::Said;
+use rill::app::console::operator::Operator;
+use rill::app::console::terminal::Terminal;
 use rill::app::process::file_limit;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -63,9 +64,7 @@ fn serve() {
 /// Each connection is an open file.
 fn warn_of_file_limit(connections: usize, terminal: &Terminal) {
     if let Some(soft) = file_limit().filter(|soft| *soft < connections) {
-        terminal.line(&format!(
-            "[SERVER] open files are limited to {soft}, so connections too (MAX_CONNECTIONS is {connections})"
-        ));
+        terminal.line(Said::FileLimit { files: soft, connections });
     }
 }
 

@@ -134,3 +134,58 @@ describe("Redis is emptied", () => {
     await Promise.all(servers.map((server) => isReady(server, 200, 10_000)));
   }));
 });
+
+describe("start and stop", () => {
+  /** The servers' connections; the tests' own look in through a Unix socket. */
+  const connections = async (redis) => (await redis.cli("CLIENT", "LIST")).split("\n").filter((line) => line.includes(" addr=127.0.0.1:"));
+
+  it("start connects to Redis, stop disconnects from it; status, broadcast and rooms all say so; clients recover elsewhere, and here after start", inCluster({ AUTOSTART: "0" }, async (cluster) => {
+    const { redis } = cluster;
+    await redis.start();
+    const server = await cluster.spawn(0);
+    const other = await cluster.spawn(1, { AUTOSTART: "1" });
+    await cluster.isReady(1);
+    const connected = async (count) => eventually(`${count} connections`, async () => (await connections(redis)).length === count);
+    await server.prints(/SERVER> /);
+    await connected(2); // the other's
+    const NOT = /log +in Redis [^\n]*, not connected: start connects/;
+    await server.command("status", NOT);
+    await server.command("rooms all", /not running: the others are asked over Redis/);
+    await server.command("broadcast hello", /not sent: not running/);
+    server.type("start");
+    await cluster.isReady(0);
+    await connected(4);
+    await server.command("status", /log +in Redis [^\n]*, connected[^]*others +1 server/);
+    const here = await member(server, WEBSOCKET, "tea");
+    const { id } = here;
+    await server.command("stop", /\[SERVER\] stopped/);
+    await connected(2);
+    assert.doesNotMatch(await server.command("status", NOT), /others|server-2/);
+    await eventually("the other server knows", async () => /others +0 servers/.test(await other.command("status", /others/)));
+    redirect(here, other);
+    await eventually("the client is back", () => here.connected, 10_000);
+    assert.deepEqual([here.recovered, here.id], [true, id]);
+    const from = server.output.length;
+    server.type("start");
+    await server.prints(/\[REDIS\] Redis Streams adapter initialized/, from, 10_000);
+    await connected(4);
+    const back = await member(server, WEBSOCKET, "tea");
+    await other.command("sendroom tea again", /sent/);
+    await allTold([here, back], "again");
+    assert.doesNotMatch(server.output, /stood still|lost entries|can't use/);
+    await server.command("stop", /\[SERVER\] stopped/);
+    await other.command("stop", /\[SERVER\] stopped/);
+    await connected(0);
+    server.type("exit");
+    assert.deepEqual(await server.gone(5_000), { code: 0, signal: null });
+    assert.doesNotMatch(server.output, /could not be written/);
+  }, { started: false }));
+
+  it("what is wrong with Redis is said before `start`", inCluster({ AUTOSTART: "0" }, async (cluster) => {
+    await cluster.redis.start();
+    const server = await cluster.spawn(0, { REDIS_PASSWORD: "wrong-one" });
+    await server.prints(/\[REDIS\] can't use .*password.*`start` tries again/i, 0, 3_000);
+    assert.equal((await connections(cluster.redis)).length, 0);
+    await cluster.redis.cli("ACL", "LOG", "RESET"); // it has refused this one, as it should
+  }, { started: false }));
+});

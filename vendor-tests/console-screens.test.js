@@ -236,6 +236,72 @@ describe("top", () => {
   });
 });
 
+describe("a terminal that somebody attaches to", () => {
+  // What `docker attach` does, after the prompt was shown: it changes the size, twice.
+  const ATTACH = `
+import fcntl, os, pty, select, signal, struct, sys, termios, time
+child, terminal = pty.fork()
+if child == 0: os.execv(sys.argv[1], sys.argv[1:2])
+signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
+begin, shown, resized = time.time(), b"", False
+while True:
+    if select.select([terminal], [], [], 0.05)[0]:
+        try: new = os.read(terminal, 65536)
+        except OSError: break
+        shown += new
+        sys.stdout.buffer.write(new); sys.stdout.flush()
+    elif not resized and shown.endswith(b"SERVER> "):
+        resized = True
+        sys.stdout.write("<resized>"); sys.stdout.flush()
+        for rows in (41, 40): fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 100, 0, 0)); time.sleep(0.1)
+`;
+
+  it("the prompt is there at once, and no line begins with a return to the first column", async () => {
+    const port = await freePort();
+    const env = { PORT: String(port), HOST: "127.0.0.1", ADAPTER: "memory", AUTOSTART: "1", NODE_ENV: "development" };
+    const binary = process.env.RILL_BIN ?? new URL("../target/release/rill", import.meta.url).pathname;
+    const server = new Server("python3", ["-c", ATTACH, binary], env, port);
+    try {
+      await server.prints(/<resized>[^]*SERVER> $/);
+      const socket = await connect(server, WEBSOCKET);
+      await server.prints(new RegExp(`\\[CLIENT\\] ${socket.id} connected[^]*SERVER> $`));
+    } finally {
+      server.child.kill("SIGTERM");
+      await server.gone();
+    }
+    // In front of each line somebody may have written a name: docker-compose does.
+    assert.deepEqual(server.output.replaceAll("\r\n", "\n").match(/\r.{0,20}/g), null);
+    assert.match(server.output, /\[SERVER\] goodbye/);
+  });
+});
+
+describe("no input, ever", () => {
+  it("says what to do and waits for signals: SIGUSR1 starts it, SIGTERM ends it", async () => {
+    const server = await rillProcess({ AUTOSTART: "0" });
+    try {
+      server.child.stdin.end();
+      await server.prints(/\[SERVER\] not started: .*AUTOSTART=1.*docker run -it.*SIGUSR1.*SIGTERM/);
+      await pass(500);
+      assert.equal(server.ended, false, "it waits");
+      server.child.kill("SIGUSR1");
+      await server.prints(/\[SERVER\] listening on /);
+      assert.equal((await fetchOnce(server, "GET", "/healthz")).status, 200);
+      server.child.kill("SIGTERM");
+      assert.deepEqual(await server.gone(), { code: 0, signal: null });
+    } finally {
+      await server.end();
+    }
+  });
+
+  it("after a command its end is the end, as before", async () => {
+    const server = await rillProcess({ AUTOSTART: "0" });
+    server.type("status");
+    server.child.stdin.end();
+    assert.deepEqual(await server.gone(), { code: 0, signal: null });
+    assert.match(server.output, /state +stopped[^]*end of input, and no server runs: the end/);
+  });
+});
+
 describe("LOG_FORMAT=json", () => {
   /** A server whose whole output is JSON lines. */
   function withJson(env, body) {

@@ -42,11 +42,11 @@ describe("a deadline for everything", { concurrency: true }, () => {
     await cut(wire, /^$|^HTTP\/1\.1 408 /);
   });
 
-  it("a connection that says nothing, or nothing more: a minute", async () => {
+  it("a connection that says nothing, or nothing more: 75 seconds", async () => {
     const again = await Wire.to(server);
     again.send(request("GET", "/healthz"));
     await again.response();
-    await Promise.all([cut(again, /^$/, 60), cut(await Wire.to(server), /^$|^HTTP\/1\.1 408 /, 60)]);
+    await Promise.all([cut(again, /^$/, 75), cut(await Wire.to(server), /^$|^HTTP\/1\.1 408 /, 75)]);
   });
 
   it("a client that joins no namespace: 45 seconds", async () => {
@@ -63,6 +63,33 @@ describe("a deadline for everything", { concurrency: true }, () => {
     drip(wire, "4x");
     await cut(wire, /^$|^HTTP\/1\.1 408 /);
     assert.equal((await session.get()).status, 400);
+  });
+
+  it("a body in chunks that comes byte by byte", async () => {
+    const session = await Polling.open(server, PATH);
+    const wire = await Wire.to(server);
+    wire.send(request("POST", session.target, { headers: { "Transfer-Encoding": "chunked" } }), "5000\r\n");
+    drip(wire, "4x");
+    await cut(wire, /^$|^HTTP\/1\.1 408 /);
+  });
+
+  it("bodies that come slowly and go on coming are taken, after more than the time for a pong", async () => {
+    const slow = await rill({ PING_INTERVAL_MS: "3000", PING_TIMEOUT_MS: "3000" });
+    const session = await Polling.open(slow, PATH);
+    await session.post("40");
+    await session.packets();
+    const body = `420["message",{"text":"${"x".repeat(300_000)}"}]`;
+    const wire = await Wire.to(slow);
+    wire.send(request("POST", session.target, { headers: { "Content-Length": body.length } }));
+    const begin = Date.now();
+    for (let at = 0; at < body.length; at += 2_000) {
+      wire.send(body.slice(at, at + 2_000));
+      await new Promise((resolve) => setTimeout(resolve, begin + (at + 2_000) / 20 - Date.now()));
+    }
+    assert.equal((await wire.response()).body, "ok");
+    assert.ok(Date.now() - begin > 14_000);
+    assert.match((await session.packets())[0], /^430\[\{"ok":true/);
+    await slow.end();
   });
 
   it("a body of which nothing comes", async () => {

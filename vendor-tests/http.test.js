@@ -353,12 +353,81 @@ describe("bodies", () => {
     assert.equal((await wire.response()).status, 413);
   });
 
-  it("a chunked body: 411", async () => {
-    // The official server reads them; no client sends them.
+  const CHUNKED = { "Transfer-Encoding": "chunked" };
+  const inChunks = (body, size) => body.match(new RegExp(`[^]{1,${size}}`, "g")).map((part) => `${Buffer.byteLength(part).toString(16)}\r\n${part}\r\n`).join("") + "0\r\n\r\n";
+
+  for (const size of [1, 2, 7, 1_000]) {
+    it(`in chunks of ${size}, whole, byte by byte, and with the next request behind`, async () => {
+      const session = await Polling.open(server);
+      const wire = await Wire.to(server);
+      const [head, body] = [request("POST", session.target, { headers: CHUNKED }), inChunks("4h€llo\x1e4wörld", size)];
+      wire.send(head, body);
+      assert.equal((await wire.response()).body, "ok");
+      await wire.trickle(head + body);
+      assert.equal((await wire.response()).body, "ok");
+      wire.send(head, body, request("GET", session.target));
+      assert.equal((await wire.response()).body, "ok");
+      assert.equal((await wire.response()).body, Array(3).fill("4h€llo\x1e4wörld").join("\x1e"));
+    });
+  }
+
+  it("in chunks, exactly the limit and one byte over it: 413, and the session lives", async () => {
+    const session = await Polling.open(server);
+    const body = `4${"x".repeat(999_999)}`;
+    const wire = await Wire.to(server);
+    wire.send(request("POST", session.target, { headers: CHUNKED }), inChunks(body, 60_000));
+    assert.equal((await wire.response()).body, "ok");
+    wire.send(request("GET", session.target));
+    assert.equal((await wire.response()).body === body, true);
+    for (const chunks of [inChunks(`${body}x`, 60_000), "f4241\r\n", "ffffffffffffffff\r\n"]) {
+      const other = await Wire.to(server);
+      other.send(request("POST", session.target, { headers: CHUNKED }), chunks);
+      assert.equal((await other.response()).status, 413);
+    }
+    await session.post("4alive");
+    assert.equal((await session.get()).body, "4alive");
+  });
+
+  it("in chunks, Expect: 100-continue", async () => {
     const session = await Polling.open(server);
     const wire = await Wire.to(server);
-    wire.send(request("POST", session.target, { headers: { "Transfer-Encoding": "chunked" } }), "6\r\n4hello\r\n0\r\n\r\n");
-    assert.equal((await wire.response()).status, 411);
+    wire.send(request("POST", session.target, { headers: { ...CHUNKED, Expect: "100-continue" } }));
+    assert.equal((await wire.response()).status, 100);
+    wire.send(inChunks("4hello", 3));
+    assert.deepEqual([(await wire.response()).body, (await session.get()).body], ["ok", "4hello"]);
+  });
+
+  for (const [what, headers, body] of [["a length", { "Content-Length": 5 }, "4body"], ["chunks", CHUNKED, "5\r\n4body\r\n0\r\n\r\n"]]) {
+    it(`of a GET, with ${what}: read and ignored`, async () => {
+      const opening = await Wire.to(server);
+      opening.send(request("GET", OPEN, { headers }), body);
+      const { status, body: answer } = await opening.response();
+      assert.equal(status, 200);
+      const session = new Polling(server, PATH, JSON.parse(answer.slice(1)).sid);
+      const poll = await Wire.to(server);
+      poll.send(request("GET", session.target, { headers }), body);
+      await session.post("4hello");
+      assert.deepEqual([(await poll.response()).body, (await poll.closed()).length], ["4hello", 0]);
+    });
+
+    it(`of a request for a WebSocket, with ${what}: not read as frames`, async () => {
+      const wire = await Wire.to(server);
+      const hidden = frame("4hidden");
+      const size = headers["Content-Length"] ? { "Content-Length": hidden.length } : headers;
+      wire.send(upgradeRequest(`${PATH}?EIO=4&transport=websocket`, size));
+      wire.send(headers["Content-Length"] ? hidden : Buffer.concat([Buffer.from(`${hidden.length.toString(16)}\r\n`), hidden, Buffer.from("\r\n0\r\n\r\n")]));
+      wire.send(frame("4seen"));
+      assert.equal((await wire.response()).status, 101);
+      assert.match(await wire.text(), /^0\{/);
+      assert.equal(await wire.text(), "4seen");
+    });
+  }
+
+  it("of HTTP/1.0 in chunks: 400", async () => {
+    const session = await Polling.open(server);
+    const wire = await Wire.to(server);
+    wire.send(request("POST", session.target, { headers: CHUNKED, version: "1.0" }), inChunks("4x", 2));
+    assert.equal((await wire.response()).status, 400);
   });
 
   it("a POST whose connection is dropped in the middle ends the session, and no half packet counts", async () => {
@@ -434,6 +503,13 @@ describe("connections", () => {
       assert.match((await wire.closed()).toString(), /^HTTP\/1\.1 \d{3} [^]*?\r\n\r\n$/);
     });
   }
+
+  it("HTTP/1.0 can't ask for a WebSocket", async () => {
+    const wire = await Wire.to(server);
+    wire.send(upgradeRequest(`${PATH}?EIO=4&transport=websocket`).replace("HTTP/1.1", "HTTP/1.0"));
+    const { status, headers, body } = await wire.response();
+    assert.deepEqual([status, headers.upgrade, body], [400, undefined, REFUSALS[3]]);
+  });
 
   it("an empty line before a request is passed over", async () => {
     const wire = await Wire.to(server);

@@ -95,6 +95,9 @@ describe("the room page", () => {
     await visitor.say("too early");
     await visitor.page.getByRole("alert").getByText("You are away").waitFor();
     assert.equal(await visitor.page.getByLabel(/^Message to/).inputValue(), "too early");
+    await visitor.isBack();
+    await visitor.page.getByRole("alert").waitFor({ state: "hidden" });
+    assert.equal(await visitor.page.getByLabel(/^Message to/).inputValue(), "too early", "it can be sent now");
     visitor.check();
   });
 
@@ -149,6 +152,130 @@ describe("the room page", () => {
     await eventually("the rooms are joined again", async () => /lobby[^]*tea/.test(await again.command("rooms")));
     assert.notEqual(await visitor.fact("session"), session);
     visitor.check(LOST_RESOURCE);
+  });
+
+  describe("its log follows what is said", () => {
+    const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true };
+    const filled = async (options) => {
+      const visitor = await Visitor.at(browser, server, options);
+      for (let i = 0; i < 30; i++) await visitor.say(`line ${i}`);
+      await visitor.sees("line 29");
+      await visitor.seesTheEnd("to begin with");
+      return visitor;
+    };
+    const SMALLER = [
+      ["a second row of rooms", {}, async (visitor) => {
+        const height = () => visitor.page.locator("#rooms").evaluate(({ clientHeight }) => clientHeight);
+        const before = await height();
+        for (const room of ["sports and games", "news and weather", "music is the food of love", "rust programming", "the last one"]) await visitor.join(room);
+        assert.ok((await height()) > before, "there is a second row");
+      }],
+      ["a line about a problem", {}, async (visitor) => {
+        await visitor.page.getByRole("button", CUT).click();
+        await visitor.page.getByText("connection cut for 5 s").waitFor();
+        await visitor.say("too early");
+        await visitor.page.getByRole("alert").getByText("You are away").waitFor();
+        await visitor.seesTheEnd("while it stands there");
+        await visitor.isBack();
+        await visitor.page.getByLabel(/^Message to/).fill("");
+      }],
+      ["a smaller window", {}, (visitor) => visitor.page.setViewportSize({ width: 1280, height: 600 })],
+      ["a narrower window", {}, (visitor) => visitor.page.setViewportSize({ width: 700, height: 700 })],
+      ["a phone that is turned", PHONE, (visitor) => visitor.page.setViewportSize({ width: 844, height: 390 })],
+      ["a phone's keyboard", PHONE, (visitor) => visitor.page.setViewportSize({ width: 390, height: 500 })],
+    ];
+    for (const [what, options, change] of SMALLER) {
+      it(`past ${what}`, async () => {
+        const visitor = await filled(options);
+        await change(visitor);
+        await visitor.seesTheEnd("after it");
+        server.type("broadcast can you see me?");
+        await visitor.sees("can you see me?");
+        await visitor.seesTheEnd("when more is said");
+        if (options.viewport) await visitor.page.setViewportSize(options.viewport);
+        await visitor.seesTheEnd("when there is room again");
+        visitor.check();
+      });
+    }
+
+    it("unless somebody reads further up: then it stays, and says that there is more below", async () => {
+      const visitor = await filled({});
+      const hint = visitor.page.getByRole("button", { name: /new messages?$/ });
+      await visitor.page.locator("#log").hover();
+      await visitor.page.mouse.wheel(0, -400);
+      await eventually("it has scrolled", async () => (await visitor.below()) > 200);
+      assert.equal(await hint.count(), 0);
+      const first = await visitor.page.locator("#log").evaluate((log) => log.scrollTop);
+      server.type("broadcast one below");
+      await visitor.sees("one below");
+      await hint.getByText("↓ 1 new message", { exact: true }).waitFor();
+      server.type("broadcast two below");
+      await hint.getByText("↓ 2 new messages", { exact: true }).waitFor();
+      assert.deepEqual(await visitor.barriers(), []);
+      await visitor.page.setViewportSize({ width: 1280, height: 700 });
+      await pass(150);
+      assert.equal(await visitor.page.locator("#log").evaluate((log) => log.scrollTop), first, "it stays where it was read");
+      await hint.click();
+      await visitor.seesTheEnd("after the hint was followed");
+      assert.equal(await hint.count(), 0);
+      server.type("broadcast three below");
+      await visitor.sees("three below");
+      await visitor.seesTheEnd("from then on");
+      visitor.check();
+    });
+  });
+
+  it("a reload keeps session, rooms, and what was said, and brings what was missed meanwhile", async () => {
+    const visitor = await Visitor.at(browser, server);
+    await visitor.join("tea");
+    await visitor.join("cake");
+    await visitor.page.getByText("tea", { exact: true }).click();
+    await visitor.say("before the reload");
+    await visitor.sees("before the reload");
+    const session = await visitor.fact("session");
+    assert.equal(await visitor.page.evaluate(() => sessionStorage.length), 0, "a tab that is duplicated finds nothing");
+    await visitor.page.reload();
+    assert.match(await visitor.isBack(), /^back on tokyo-1 after .* · recovered: true · 0 missed messages$/);
+    await visitor.page.goto("about:blank");
+    server.type("sendroom cake while the page was gone");
+    await server.prints(/sent to/);
+    await visitor.page.goto(`${server.url}/`);
+    assert.match(await visitor.isBack(), /recovered: true · 1 missed message$/);
+    assert.equal(await visitor.fact("session"), session);
+    for (const room of ["lobby", "tea", "cake"]) await visitor.isIn(room);
+    assert.equal(await visitor.fact("target"), "tea");
+    assert.deepEqual(await visitor.texts(), { live: ["before the reload"], missed: ["while the page was gone"] });
+    assert.equal(await visitor.line("before the reload").locator(".from").textContent(), "you");
+    await visitor.say("and after it");
+    await visitor.sees("and after it");
+    assert.equal(await visitor.page.evaluate(() => sessionStorage.length), 0);
+    await visitor.page.getByRole("button", CUT).click();
+    assert.match(await visitor.isBack(), /recovered: true/);
+    visitor.check();
+  });
+
+  it("a reload on a server that has forgotten: a new session, in the same rooms", async (test) => {
+    const own = await rill({ CLIENT_DIR });
+    test.after(() => own.child.kill("SIGKILL"));
+    const visitor = await Visitor.at(browser, own);
+    await visitor.join("tea");
+    await visitor.page.goto("about:blank");
+    own.child.kill("SIGKILL");
+    await own.gone();
+    const again = await rill({ CLIENT_DIR, PORT: String(own.port) });
+    test.after(() => again.end());
+    await visitor.page.goto(`${again.url}/`);
+    assert.match(await visitor.isBack(), /recovered: false/);
+    await eventually("the rooms are joined again", async () => /lobby[^]*tea/.test(await again.command("rooms")));
+    assert.equal(await visitor.fact("target"), "tea");
+    visitor.check();
+  });
+
+  it("without JavaScript it says so, and shows nothing that can't work", async () => {
+    const visitor = await Visitor.at(browser, server, { javaScriptEnabled: false });
+    await visitor.page.getByRole("heading", { name: "This page needs JavaScript" }).waitFor();
+    assert.equal(await visitor.page.getByRole("status").textContent(), "no JavaScript");
+    assert.equal(await visitor.page.getByRole("button").count(), 0);
   });
 
   for (const [what, options] of [
@@ -259,29 +386,52 @@ describe("behind nginx, with three servers", () => {
 });
 
 describe("pictures", { skip: PICTURES === undefined && "PAGE_SCREENSHOTS names no folder" }, () => {
+  const number = async (visitor) => Number((await visitor.fact("server")).slice(-1)) - 1;
+  const isHere = (visitor) => eventually("it is connected", async () => /^connected to/.test(await visitor.page.getByRole("status").textContent()), 20_000);
+
   for (const [name, options] of [
     ["light", { colorScheme: "light" }],
     ["dark", { colorScheme: "dark" }],
     ["phone", { colorScheme: "light", viewport: { width: 390, height: 844 }, isMobile: true }],
   ]) {
-    it(`room page, ${name}`, async (test) => {
-      const server = await rill({ CLIENT_DIR, SERVER_ID: "tokyo-1" });
-      test.after(() => server.end());
-      const [anna, ben] = await two(server, "tea", options);
-      await ben.say("Then I'll go on talking.");
-      await anna.sees("Then I'll go on talking.");
+    it(`three servers, a cut, two kills: ${name}`, inCluster({ CLIENT_DIR }, async (cluster) => {
+      const balancer = await nginx(cluster.servers);
+      cluster.logs.push(["nginx", balancer]);
+      const ben = await Visitor.at(browser, balancer);
+      let anna;
+      do anna = await Visitor.at(browser, balancer, options);
+      while ((await number(anna)) === (await number(ben)));
+      await Promise.all([anna.join("tea"), ben.join("tea")]);
+      await anna.say("Back in a moment.");
+      await ben.sees("Back in a moment.");
+
+      // Her server is killed while she is away; he talks on, and so does the third server's operator.
+      const [first, his] = [await number(anna), await number(ben)];
+      await anna.page.getByLabel(/second connection/).uncheck();
       await anna.page.getByRole("button", CUT).click();
-      await pass(1_500);
-      await ben.say("The kettle is on.");
       await pass(1_000);
-      server.type("sendroom tea maintenance tonight at ten");
+      await ben.say("The kettle is on.");
+      await cluster.kill(first);
+      await pass(1_000);
+      cluster.servers.find((_, i) => i !== first && i !== his).type(`sendroom tea server-${first + 1} is dead (kill -9)`);
+      await pass(1_000);
+      await ben.say("Milk or lemon?");
       await anna.isBack();
-      await anna.say("I'm back, and it's all here.");
-      await anna.sees("I'm back, and it's all here.");
+      await isHere(anna);
+
+      // The next one is killed under her.
+      await cluster.add(first);
+      const second = await number(anna);
+      await cluster.kill(second);
+      await anna.page.getByText(/^connection lost/).waitFor();
+      await isHere(anna);
+      await isHere(ben);
+      await anna.page.getByText(/^back on /).nth(1).waitFor();
+      await anna.say("Lemon, please. I missed nothing.");
+      await ben.sees("Lemon, please. I missed nothing.");
       await anna.page.mouse.move(1, 1);
       await anna.page.screenshot({ path: join(PICTURES, `page-${name}.png`), fullPage: name === "phone" });
-      anna.check();
-      ben.check();
-    });
+      for (const visitor of [anna, ben]) visitor.check(LOST_RESOURCE);
+    }));
   }
 });

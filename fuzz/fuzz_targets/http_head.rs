@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rill::codec::http::{Response, find_end, parse};
+use rill::codec::http::{Body, Response, find_end, parse};
 
 fuzz_target!(|data: &[u8]| {
     let end = find_end(data, 0);
@@ -26,7 +26,11 @@ fuzz_target!(|data: &[u8]| {
             }
             assert!(head.target.contains(head.query()));
             assert!(!head.path().is_empty() && !head.path().contains('?'));
-            assert!(head.headers.get("transfer-encoding").is_none());
+            let (lengths, codings) = (head.headers.all("content-length"), head.headers.all("transfer-encoding"));
+            match head.body {
+                Body::Chunked => assert!(head.http11 && lengths.count() == 0 && codings.count() == 1),
+                Body::Length(n) => assert!(codings.count() == 0 && (n == 0 || lengths.count() == 1)),
+            }
         }
         // Another line feed would end the head elsewhere, so what is parsed is all of it.
         assert!(parse(&data[..end - 1], 20).is_err());

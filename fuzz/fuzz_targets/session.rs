@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
     let mut s = Session::new(Time(0), transport, settings, "0{}");
     let (mut now, mut parked, mut ends, mut sent, mut last) = (0u64, 0, 0, 0u32, 0u32);
     for pair in data.chunks_exact(2) {
-        let (op, choice) = (pair[0] % 13, pair[1]);
+        let (op, choice) = (pair[0] % 14, pair[1]);
         let was_closed = s.is_closed();
         let mut frames = std::collections::VecDeque::new();
         let input = match op {
@@ -37,6 +37,7 @@ fuzz_target!(|data: &[u8]| {
             7 => Input::Packet(Via::Probe, packet(choice)),
             8 => Input::Packet(Via::WebSocket, packet(choice)),
             9 => Input::SocketClosed(if choice % 2 == 0 { Via::Probe } else { Via::WebSocket }),
+            13 => Input::PostGoesOn,
             10 if choice < 16 => Input::Close(Reason::ServerShuttingDown),
             11 => {
                 sent += 1;

@@ -1,6 +1,7 @@
 //! Where the log lives: in this process, or in Redis.
 
 use super::config::{Adapter, Config};
+use super::console::notice::Said;
 use crate::id::Clock;
 use crate::io::redis::RedisStreams;
 use crate::server::log::memory::MemoryStreams;
@@ -23,22 +24,15 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// The log that `config` asks for, and a line about it where it was chosen.
+    /// The log that `config` asks for, and what is to be said where it was chosen.
     #[must_use]
-    pub fn choose(config: &Config, options: &Options, clock: &Clock, log: &Log) -> (Backend, Option<String>) {
+    pub fn choose(config: &Config, options: &Options, clock: &Clock, log: &Log) -> (Backend, Option<Said>) {
         let place = format!("{}:{}", config.redis.host, config.redis.port);
-        let (redis, line) = match config.adapter {
+        let (redis, said) = match config.adapter {
             Adapter::Memory => (false, None),
             Adapter::Redis => (true, None),
-            Adapter::Try if listens(&place) => {
-                (true, Some(format!("[SERVER] REDIS_HOST is not set: using Redis on {place}")))
-            }
-            Adapter::Try => {
-                let line = format!(
-                    "[SERVER] REDIS_HOST is not set, and no Redis listens on {place}: the log is in memory, for this server alone"
-                );
-                (false, Some(line))
-            }
+            Adapter::Try if listens(&place) => (true, Some(Said::RedisFound { redis: place })),
+            Adapter::Try => (false, Some(Said::NoRedis { redis: place })),
         };
         let backend = match redis {
             true => Backend::Redis(RedisStreams::new(
@@ -49,7 +43,7 @@ impl Backend {
             )),
             false => Backend::Memory(Arc::new(MemoryStreams::new(&options.limits))),
         };
-        (backend, line)
+        (backend, said)
     }
 
     /// As the server sees it.

@@ -3,58 +3,64 @@
 //! Events: `join(room)`, `leave(room)`, `rooms()`, `message({room?, text})`, `whoami()`, each with an optional acknowledgement `{ok, …}` or
 //! `{ok: false, error}`. The server sends `message({room, from, text, at})`.
 
+use super::console::notice::Said;
 use crate::codec::args::Args;
 use crate::id::{Room, SocketId};
 use crate::limits::Limits;
 use crate::proto::reason::Reason;
-use crate::server::Log;
-use crate::server::client::handler::{Event, Handler};
+use crate::server::client::handler::{Ack, Event, Handler};
 use crate::server::client::socket::{EmitError, Socket};
 use crate::server::namespace::Namespace;
+use crate::server::namespace::broadcast::Broadcast;
 use serde_json::{Value, json};
 use std::sync::Arc;
+
+/// Hears what happens to clients.
+pub type Hears = Arc<dyn Fn(Said) + Send + Sync>;
 
 /// The application's handler.
 pub struct Chat {
     /// Hears of connects, disconnects and joins; `None` in production.
-    pub log: Option<Log>,
+    pub log: Option<Hears>,
 }
 
 impl Handler for Chat {
     fn connect(&self, socket: &Socket) {
-        let again = if socket.recovered() { " again" } else { "" };
-        self.note(&format!("{} connected{again} from {}", socket.id(), socket.connection().handshake.address));
+        self.note(|| Said::Connected {
+            id: socket.id().clone(),
+            again: socket.recovered(),
+            address: socket.connection().handshake.address.to_string(),
+        });
     }
 
     fn event(&self, socket: &Socket, event: Event<'_>) {
         let answer = match event.name {
+            "message" => return message(socket, &event.args, event.ack),
             "join" => self.join(socket, &event.args),
             "leave" => self.leave(socket, &event.args),
             "rooms" => Ok(json!({"ok": true, "rooms": rooms(socket)})),
-            "message" => message(socket, &event.args),
             "whoami" => Ok(whoami(socket)),
             _ => Err("unknown event".to_owned()),
         };
         let Some(ack) = event.ack else { return };
-        let refused = |error: String| json!({"ok": false, "error": error});
         match answer {
             // Only what survives this server is answered.
             Ok(answer) if matches!(event.name, "join" | "leave") => socket.when_saved(move |saved| {
-                ack.send(saved.map_or_else(|error| refused(error.to_string()), |()| answer));
+                ack.send(saved.map_or_else(|error| refused(&error.to_string()), |()| answer));
             }),
-            answer => ack.send(answer.unwrap_or_else(refused)),
+            answer => ack.send(answer.unwrap_or_else(|error| refused(&error))),
         }
     }
 
     fn disconnect(&self, socket: &Socket, reason: Reason) {
-        self.note(&format!("{} disconnected: {reason}", socket.id()));
+        self.note(|| Said::Disconnected { id: socket.id().clone(), reason });
     }
 }
 
 impl Chat {
-    fn note(&self, line: &str) {
+    fn note(&self, said: impl FnOnce() -> Said) {
         if let Some(log) = &self.log {
-            log(&format!("[CLIENT] {line}"));
+            log(said());
         }
     }
 
@@ -66,14 +72,14 @@ impl Chat {
             return Err("this room is another client's own".to_owned());
         }
         socket.join(room.as_str()).map_err(|error| error.to_string())?;
-        self.note(&format!("{} joined {room}", socket.id()));
+        self.note(|| Said::Joined { id: socket.id().clone(), room: room.clone() });
         Ok(json!({"ok": true, "room": room}))
     }
 
     fn leave(&self, socket: &Socket, args: &Args) -> Result<Value, String> {
         let room = room(socket, args.value(0))?;
         socket.leave(room.as_str()).map_err(|error| error.to_string())?;
-        self.note(&format!("{} left {room}", socket.id()));
+        self.note(|| Said::Left { id: socket.id().clone(), room: room.clone() });
         Ok(json!({"ok": true, "room": room}))
     }
 }
@@ -107,7 +113,30 @@ fn whoami(socket: &Socket) -> Value {
     json!({"ok": true, "id": socket.id().as_str(), "server": socket.connection().server().options().name})
 }
 
-fn message(socket: &Socket, args: &Args) -> Result<Value, String> {
+/// A client's message. What the log refuses is refused to it: so the answer waits until the log has taken the message.
+fn message(socket: &Socket, args: &Args, ack: Option<Ack>) {
+    let asked = asked(socket, args);
+    let Some(ack) = ack else {
+        if let Ok((room, text)) = asked {
+            let _ = say(socket.namespace(), room.as_deref(), socket.id().as_str(), &text);
+        }
+        return;
+    };
+    match asked {
+        Ok((room, text)) => {
+            let message = said(socket.namespace(), room.as_deref(), socket.id().as_str(), &text);
+            let answer = |result: Result<(), EmitError>| match result {
+                Ok(()) => ack.send(json!({"ok": true})),
+                Err(error) => ack.send(refused(&error.to_string())),
+            };
+            audience(socket.namespace(), room.as_deref()).emit_then("message", message, answer);
+        }
+        Err(error) => ack.send(refused(&error)),
+    }
+}
+
+/// The room and the text of a message.
+fn asked(socket: &Socket, args: &Args) -> Result<(Option<String>, String), String> {
     let Some(Value::Object(mut message)) = args.value(0) else {
         return Err("the message must be an object {room?, text}".to_owned());
     };
@@ -118,8 +147,19 @@ fn message(socket: &Socket, args: &Args) -> Result<Value, String> {
         None | Some(Value::Null) => None,
         given => Some(room(socket, given)?),
     };
-    say(socket.namespace(), room.as_deref(), socket.id().as_str(), &text).map_err(|error| error.to_string())?;
-    Ok(json!({"ok": true}))
+    Ok((room, text))
+}
+
+fn refused(error: &str) -> Value {
+    json!({"ok": false, "error": error})
+}
+
+fn said(namespace: &Namespace, room: Option<&str>, from: &str, text: &str) -> Value {
+    json!({"room": room, "from": from, "text": text, "at": namespace.now().0})
+}
+
+fn audience(namespace: &Arc<Namespace>, room: Option<&str>) -> Broadcast {
+    room.map_or_else(|| namespace.all(), |room| namespace.to(Room::from(room)))
 }
 
 /// Sends a message to a room, or to everybody.
@@ -127,11 +167,7 @@ fn message(socket: &Socket, args: &Args) -> Result<Value, String> {
 /// # Errors
 /// As [`Broadcast::emit`](crate::Broadcast::emit).
 pub fn say(namespace: &Arc<Namespace>, room: Option<&str>, from: &str, text: &str) -> Result<(), EmitError> {
-    let message = json!({"room": room, "from": from, "text": text, "at": namespace.now().0});
-    match room {
-        Some(room) => namespace.to(Room::from(room)).emit("message", message),
-        None => namespace.emit_all("message", message),
-    }
+    audience(namespace, room).emit("message", said(namespace, room, from, text))
 }
 
 #[cfg(test)]
@@ -145,6 +181,7 @@ mod tests {
     use crate::server::client::connection::{Connection, Write};
     use crate::server::client::handshake::Handshake;
     use crate::server::log::memory::MemoryStreams;
+    use crate::server::notice::Line;
     use crate::server::{Options, Server};
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicU8, Ordering};
@@ -159,7 +196,7 @@ mod tests {
         let server = Server::new(options, streams, clock, random);
         let lines = Arc::new(Mutex::new(Vec::new()));
         let kept = lines.clone();
-        let log: Log = Arc::new(move |line| kept.lock().unwrap().push(line.to_owned()));
+        let log: Hears = Arc::new(move |said| kept.lock().unwrap().push(Line::from(said).to_string()));
         server.of("/").handle(Chat { log: Some(log) });
         (server, lines)
     }

@@ -2,15 +2,15 @@
 //!
 //! A bad value is one line that names the variable, the value and what is allowed; the process then ends with status 2.
 
-use super::log::visible;
 use super::network::Network;
 use crate::io::redis::RedisOptions;
 use crate::limits::Limits;
+use crate::server::notice::visible;
 use crate::server::redis::commands::Names;
 use crate::server::{Cors, Options, Recovery, Trusts};
 use std::fmt;
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// What a variable may be.
@@ -28,6 +28,8 @@ pub enum Allowed {
     Host,
     /// The name or address of a host, and a port.
     HostPort,
+    /// An IP address and a port to listen on, or `off`.
+    Listen,
     /// `*`, or origins separated by commas.
     Origins,
     /// Addresses or networks such as `10.0.0.0/8`, separated by commas.
@@ -52,6 +54,7 @@ impl fmt::Display for Allowed {
             Allowed::Address => f.write_str("an IP address"),
             Allowed::Host => f.write_str("a host name"),
             Allowed::HostPort => f.write_str("host:port"),
+            Allowed::Listen => f.write_str("an IP address and port such as 127.0.0.1:9100, or off"),
             Allowed::Origins => f.write_str("* or origins, separated by commas"),
             Allowed::Networks => f.write_str("addresses or networks such as 10.0.0.0/8, separated by commas"),
             Allowed::Folder => f.write_str("a folder"),
@@ -74,6 +77,7 @@ impl Allowed {
             Allowed::HostPort => value.rsplit_once(':').is_some_and(|(host, port)| {
                 !host.is_empty() && has_only(host, "-_.:[]") && Allowed::Number(1, 65_535).permits(port)
             }),
+            Allowed::Listen => value == "off" || value.parse::<SocketAddr>().is_ok_and(|address| address.port() > 0),
             Allowed::Origins => value == "*" || origins(value).all(|origin| is_origin(&origin)),
             Allowed::Networks => value.split(',').all(|network| Network::parse(network.trim()).is_some()),
             Allowed::Folder => Path::new(value).is_dir(),
@@ -120,7 +124,7 @@ const HEARTBEATS: Allowed = Allowed::Number(100, 3_600_000);
 const FLAG: Allowed = Allowed::OneOf(&["0", "1"]);
 
 /// All variables, in the order in which people look for them.
-pub const VARIABLES: [Variable; 22] = [
+pub const VARIABLES: [Variable; 25] = [
     var("HOST", "0.0.0.0", Allowed::Address, "address to listen on"),
     var("PORT", "3000", PORTS, "port to listen on"),
     var("AUTOSTART", "0", FLAG, "1 starts the server without waiting for `start`"),
@@ -165,8 +169,21 @@ pub const VARIABLES: [Variable; 22] = [
         Allowed::Folder,
         "files of the official browser client, as `scripts/client-files` fetches them; unset: `client-files` here or beside the program",
     ),
+    var("PAGE", "1", FLAG, "0 takes the room page off the server; the browser client's files stay"),
+    var(
+        "METRICS_ADDR",
+        "",
+        Allowed::Listen,
+        "where `/metrics` is served, on a port of its own; `off`: nowhere; unset: beside everything else, for whoever reaches the port",
+    ),
     var("PING_INTERVAL_MS", "25000", HEARTBEATS, "from a pong to the next ping"),
     var("PING_TIMEOUT_MS", "20000", HEARTBEATS, "for a pong to arrive"),
+    var(
+        "KEEP_ALIVE_MS",
+        "75000",
+        Allowed::Number(1_000, 3_600_000),
+        "how long an HTTP connection may rest between two requests; a proxy in front must close its own sooner",
+    ),
     var(
         "MAX_PAYLOAD",
         "1000000",
@@ -217,10 +234,16 @@ pub struct Config {
     pub cors: Cors,
     /// Where the official browser client is, if that was said.
     pub client_dir: Option<PathBuf>,
+    /// There is a room page.
+    pub page: bool,
+    /// Where `/metrics` is served.
+    pub metrics: MetricsAt,
     /// Milliseconds.
     pub ping_interval_ms: u64,
     /// Milliseconds.
     pub ping_timeout_ms: u64,
+    /// Milliseconds.
+    pub keep_alive_ms: u64,
     /// Bytes.
     pub max_payload: usize,
     /// Milliseconds; 0 is off.
@@ -238,6 +261,17 @@ pub enum Adapter {
     Memory,
     /// In Redis if one listens on this host, else in this process.
     Try,
+}
+
+/// Where `/metrics` is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsAt {
+    /// On the port of everything else.
+    PublicPort,
+    /// There alone.
+    Address(SocketAddr),
+    /// Nowhere.
+    Nowhere,
 }
 
 /// A value that is not allowed.
@@ -307,8 +341,14 @@ impl Config {
                 listed => Cors::Origins(origins(listed).collect()),
             },
             client_dir: Some(text("CLIENT_DIR")).filter(|folder| !folder.is_empty()).map(PathBuf::from),
+            page: text("PAGE") == "1",
+            metrics: match text("METRICS_ADDR").as_str() {
+                "" => MetricsAt::PublicPort,
+                address => address.parse().map_or(MetricsAt::Nowhere, MetricsAt::Address),
+            },
             ping_interval_ms: number("PING_INTERVAL_MS"),
             ping_timeout_ms: number("PING_TIMEOUT_MS"),
+            keep_alive_ms: number("KEEP_ALIVE_MS"),
             max_payload: size("MAX_PAYLOAD"),
             recovery_window_ms: number("RECOVERY_WINDOW_MS"),
             max_connections: size("MAX_CONNECTIONS"),
@@ -329,7 +369,10 @@ impl Config {
         let defaults = Limits::default();
         let limits = Limits {
             max_payload: self.max_payload,
+            idle_ms: self.keep_alive_ms,
             connections: self.max_connections,
+            // The room application begins nothing that would have to be waited for.
+            finish_ms: 0,
             unsent_bytes: defaults.unsent_bytes.max(self.max_payload.saturating_mul(4)),
             attachments_bytes: self.max_payload.saturating_mul(defaults.attachments),
             fragments: defaults.fragments.max(self.max_payload / 1024),
@@ -378,6 +421,7 @@ mod tests {
         assert_eq!(options.limits.connections, defaults.limits.connections);
         assert_eq!(options.limits.attachments_bytes, defaults.limits.attachments_bytes);
         assert_eq!(options.limits.fragments, defaults.limits.fragments);
+        assert_eq!(options.limits.idle_ms, defaults.limits.idle_ms);
         assert_eq!(options.recovery.unwrap().window_ms, defaults.recovery.unwrap().window_ms);
     }
 
@@ -399,6 +443,10 @@ mod tests {
             ("ADVERTISE_ADDR", "host:99999"),
             ("STREAM_PREFIX", "a b"),
             ("SESSION_PREFIX", &"x".repeat(65)),
+            ("PAGE", "no"),
+            ("METRICS_ADDR", "9100"),
+            ("METRICS_ADDR", "localhost:9100"),
+            ("METRICS_ADDR", "127.0.0.1:0"),
             ("CLIENT_DIR", "no-such-folder"),
             ("CLIENT_DIR", "Cargo.toml"),
             ("CORS_ORIGIN", "example.com"),
@@ -454,6 +502,16 @@ mod tests {
         let app = Cors::Origins(vec!["capacitor://localhost".to_owned(), "http://[::1]:3000".to_owned()]);
         assert_eq!(parse(&[("CORS_ORIGIN", "capacitor://localhost,http://[::1]:3000")]).unwrap().cors, app);
         assert!(parse(&[("RECOVERY_WINDOW_MS", "0")]).unwrap().options().recovery.is_none());
+    }
+
+    #[test]
+    fn pages_and_metrics() {
+        let at = |pairs: &[(&str, &str)]| parse(pairs).map(|config| (config.page, config.metrics)).unwrap();
+        assert_eq!(at(&[]), (true, MetricsAt::PublicPort));
+        assert_eq!(at(&[("PAGE", "0"), ("METRICS_ADDR", "off")]), (false, MetricsAt::Nowhere));
+        let address = |text: &str| MetricsAt::Address(text.parse().unwrap());
+        assert_eq!(at(&[("METRICS_ADDR", "127.0.0.1:9100")]).1, address("127.0.0.1:9100"));
+        assert_eq!(at(&[("METRICS_ADDR", "[::1]:9100")]).1, address("[::1]:9100"));
     }
 
     /// What the table says is what is parsed, for each number to the unit; defaults are allowed, and no other text is.

@@ -2,7 +2,6 @@
 //!
 //! Names are compared, not opened: nothing of a request reaches the file system.
 
-use super::log::visible;
 use crate::codec::http::{Head, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
@@ -110,19 +109,16 @@ pub struct Client {
 /// Why the client's files can't be served.
 #[derive(Debug)]
 pub struct ClientError {
-    path: PathBuf,
-    error: io::Error,
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub error: io::Error,
 }
 
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.to_string_lossy();
-        write!(
-            f,
-            "[HTTP] the browser client can't be read: {}: {}; scripts/client-files fetches it",
-            visible(&path),
-            self.error
-        )
+        let ClientError { path, error } = self;
+        write!(f, "the browser client can't be read: {}: {error}; scripts/client-files fetches it", path.display())
     }
 }
 
@@ -321,7 +317,7 @@ mod tests {
             assert!(text.contains(&format!("\"{path}\"")), "{path}");
             assert_eq!(page.respond(&head(&format!("GET {path}"), None)).unwrap().status, 200);
         }
-        assert!(text.contains("\"/socket.io/socket.io.min.js\"") && text.contains("href=\"/metrics\""));
+        assert!(text.contains("\"/socket.io/socket.io.min.js\"") && text.contains("href=\"/readyz\""));
         assert!(!text.contains(" style=") && !text.contains("<style"), "what the policy forbids");
         assert!(!header(&index, "Content-Security-Policy").unwrap().contains("unsafe"));
         let tag = header(&index, "ETag");

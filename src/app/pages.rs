@@ -21,8 +21,12 @@ pub struct Site {
     pub backend: OnceLock<Backend>,
     /// The operator has asked it to stop.
     pub stopping: AtomicBool,
-    /// The room page.
+    /// The room page; hidden by `PAGE=0`.
     pub page: Page,
+    /// No room page.
+    pub hides_page: bool,
+    /// No metrics here: they are served elsewhere, or nowhere.
+    pub hides_metrics: bool,
     /// The official browser client.
     pub client: Client,
 }
@@ -31,9 +35,6 @@ impl Site {
     /// The answer; `None`: no page has this path.
     #[must_use]
     pub fn respond(&self, head: &Head) -> Option<Response> {
-        let text = |status, kind: &'static str, body: String| {
-            Some(Response::new(status).header("Content-Type", kind).header("Cache-Control", "no-store").body(body))
-        };
         match head.path() {
             "/healthz" => text(200, PLAIN, "ok\n".to_owned()),
             "/readyz" if self.stopping.load(Ordering::Relaxed) => text(503, PLAIN, "stopping\n".to_owned()),
@@ -41,9 +42,18 @@ impl Site {
                 None => text(200, PLAIN, "ok\n".to_owned()),
                 Some(trouble) => text(503, PLAIN, format!("{trouble}\n")),
             },
-            "/metrics" => text(200, PROMETHEUS, self.metrics()),
-            _ => self.page.respond(head).or_else(|| self.client.respond(head)),
+            "/metrics" if !self.hides_metrics => self.respond_with_metrics(head),
+            _ => {
+                let page = (!self.hides_page).then(|| self.page.respond(head)).flatten();
+                page.or_else(|| self.client.respond(head))
+            }
         }
+    }
+
+    /// As `respond`, of the metrics alone.
+    #[must_use]
+    pub fn respond_with_metrics(&self, head: &Head) -> Option<Response> {
+        if head.path() == "/metrics" { text(200, PROMETHEUS, self.metrics()) } else { None }
     }
 
     /// Why the server can't do all that it should.
@@ -63,6 +73,10 @@ impl Site {
     }
 }
 
+fn text(status: u16, kind: &'static str, body: String) -> Option<Response> {
+    Some(Response::new(status).header("Content-Type", kind).header("Cache-Control", "no-store").body(body))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,20 +85,43 @@ mod tests {
     use crate::server::log::memory::MemoryStreams;
     use std::sync::Arc;
 
-    #[test]
-    fn pages() {
-        let site = Arc::new(Site::default());
+    fn site(hides_page: bool, hides_metrics: bool) -> Site {
+        let site = Site { hides_page, hides_metrics, ..Site::default() };
         let server = Server::in_memory(Options::default());
         let _ = site.backend.set(Backend::Memory(Arc::new(MemoryStreams::new(&server.options().limits))));
         let _ = site.server.set(server);
+        site
+    }
+
+    fn head(path: &str) -> Head {
+        http::parse(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes(), 9).unwrap()
+    }
+
+    #[test]
+    fn what_is_hidden_is_not_there_and_nothing_else_is_missing() {
+        let all =
+            ["/", "/page.css", "/page.js", "/page.svg", "/metrics", "/healthz", "/readyz", "/socket.io/socket.io.js"];
+        let there =
+            |site: &Site| all.into_iter().filter(|path| site.respond(&head(path)).is_some()).collect::<Vec<_>>();
+        assert_eq!(there(&site(false, false)), all);
+        assert_eq!(there(&site(true, false)), all[4..]);
+        assert_eq!(there(&site(false, true)), [&all[..4], &all[5..]].concat());
+        let alone = site(true, true);
+        let metrics = |path| alone.respond_with_metrics(&head(path)).map(|response| response.status);
+        assert_eq!(all.map(metrics), [None, None, None, None, Some(200), None, None, None]);
+    }
+
+    #[test]
+    fn pages() {
+        let site = site(false, false);
         let get = |path: &str| {
-            let head = http::parse(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes(), 9).unwrap();
-            site.respond(&head).map(|response| (response.status, String::from_utf8(response.body.to_vec()).unwrap()))
+            site.respond(&head(path))
+                .map(|response| (response.status, String::from_utf8(response.body.to_vec()).unwrap()))
         };
         assert_eq!(get("/healthz"), Some((200, "ok\n".to_owned())));
         assert_eq!(get("/readyz?verbose"), Some((200, "ok\n".to_owned())));
         assert!(get("/metrics").is_some_and(|(status, body)| status == 200 && body.contains("\nrill_connections 0\n")));
-        assert!(get("/").is_some_and(|(status, body)| status == 200 && body.contains("/metrics")));
+        assert!(get("/").is_some_and(|(status, body)| status == 200 && body.contains("/readyz")));
         assert!(get("/socket.io/socket.io.js").is_some_and(|(status, _)| status == 404));
         assert_eq!(get("/nothing"), None);
         assert_eq!(get("/socket.io/"), None);

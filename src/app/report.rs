@@ -234,6 +234,11 @@ impl Page {
             ("rill_ping_timeouts_total", "Sessions closed because no pong came.", &m.ping_timeouts),
             ("rill_slow_clients_cut_total", "Sessions cut because their client did not read.", &m.overflows),
             (
+                "rill_readings_paused_total",
+                "Times that a client was read no further, because many of its events waited for handlers.",
+                &m.readings_paused,
+            ),
+            (
                 "rill_volatile_dropped_total",
                 "Volatile packets dropped because their client was busy.",
                 &m.volatile_dropped,
@@ -243,6 +248,11 @@ impl Page {
             ("rill_log_repeats_total", "Entries that repeat earlier ones, skipped.", &m.log_repeats),
             ("rill_log_unreadable_total", "Entries that could not be read, skipped.", &m.log_unreadable),
             ("rill_log_holes_total", "Times that a log had lost entries before they were read.", &m.log_holes),
+            (
+                "rill_requests_repeated_total",
+                "Requests that came again after their connection broke, not taken for new ones.",
+                &m.requests_repeated,
+            ),
             ("rill_requests_forwarded_total", "Requests passed on to the server that has the session.", &m.forwarded),
         ] {
             self.one("counter", name, help, counter.get());

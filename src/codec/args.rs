@@ -149,6 +149,11 @@ impl Args {
         Some(args)
     }
 
+    /// Bytes that it takes.
+    pub(crate) fn weight(&self) -> usize {
+        self.attachments.iter().fold(self.text.len(), |sum, data| sum.saturating_add(data.len()))
+    }
+
     fn item(&self, i: usize) -> Option<&str> {
         json::items(&self.text).nth(i)
     }

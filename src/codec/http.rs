@@ -4,7 +4,7 @@
 //! whole, above all those that say where a request ends: where we and a proxy in front of us could disagree about
 //! that, one client could smuggle a request into another's connection, so such a head is refused.
 //!
-//! A body has a `Content-Length`; chunked ones are answered 411, which no client of ours notices.
+//! A body has a `Content-Length` or comes in chunks, which [`super::chunked`] reads; one with both is refused.
 
 use bytes::Bytes;
 use httparse::{EMPTY_HEADER, Header, Status};
@@ -76,6 +76,15 @@ impl Headers {
     }
 }
 
+/// How the end of a request's body is found. RFC 9112 section 6.3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// It has so many bytes; none without a `Content-Length`. A number beyond measure is `usize::MAX`.
+    Length(usize),
+    /// It comes in chunks.
+    Chunked,
+}
+
 /// The head of a request: request line and headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -85,8 +94,10 @@ pub struct Head {
     pub target: Box<str>,
     /// The headers.
     pub headers: Headers,
-    /// The size of the body that follows; 0 without one. A number beyond measure is `usize::MAX`.
-    pub content_length: usize,
+    /// The body that follows.
+    pub body: Body,
+    /// HTTP/1.1, not 1.0.
+    pub http11: bool,
     /// Whether the client lets the connection stay open after the response.
     pub keep_alive: bool,
 }
@@ -104,10 +115,24 @@ impl Head {
         self.path_and_query().1
     }
 
-    /// RFC 6455 section 4.2.1, items 3 and 4: `Upgrade` and `Connection` say that the connection is to become a WebSocket.
+    /// A body follows.
+    #[must_use]
+    pub fn has_body(&self) -> bool {
+        self.body != Body::Length(0)
+    }
+
+    /// The client waits for permission to send its body. RFC 9110 section 10.1.1: "A server that receives a 100-continue expectation in an HTTP/1.0
+    /// request MUST ignore that expectation."
+    #[must_use]
+    pub fn expects_continue(&self) -> bool {
+        self.http11 && self.has_body() && self.headers.has_token("expect", "100-continue")
+    }
+
+    /// RFC 6455 section 4.2.1, items 3 and 4: `Upgrade` and `Connection` say that the connection is to become a WebSocket. RFC 9110 section 7.8:
+    /// "A server MUST ignore an Upgrade header field that is received in an HTTP/1.0 request."
     #[must_use]
     pub fn asks_for_websocket(&self) -> bool {
-        self.headers.has_token("upgrade", "websocket") && self.headers.has_token("connection", "upgrade")
+        self.http11 && self.headers.has_token("upgrade", "websocket") && self.headers.has_token("connection", "upgrade")
     }
 
     /// Both: [`Head::path`] and [`Head::query`]. RFC 9112 section 3.2: `/path?query`, or as to a proxy `http://host/path?query`, which a
@@ -135,8 +160,8 @@ pub enum HeadError {
     TooLarge,
     /// Against the grammar, or with an end on which not everyone would agree.
     Malformed,
-    /// A body without `Content-Length`.
-    LengthRequired,
+    /// A body in a transfer coding other than chunks.
+    TransferCoding,
     /// Neither HTTP/1.1 nor HTTP/1.0.
     Version,
 }
@@ -148,7 +173,7 @@ impl HeadError {
         match self {
             HeadError::TooLarge => 431,
             HeadError::Malformed => 400,
-            HeadError::LengthRequired => 411,
+            HeadError::TransferCoding => 501,
             HeadError::Version => 505,
         }
     }
@@ -228,7 +253,8 @@ pub fn parse(head: &[u8], max_headers: usize) -> Result<Head, HeadError> {
             _ => Method::Other,
         },
         target: request.path.unwrap_or_default().into(),
-        content_length: content_length(&headers)?,
+        body: body(&headers, http11)?,
+        http11,
         // 9.3.
         keep_alive: match http11 {
             true => !headers.has_token("connection", "close"),
@@ -273,8 +299,8 @@ fn end(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
-/// The size of the body, by RFC 9112 section 6.3.
-fn content_length(headers: &Headers) -> Result<usize, HeadError> {
+/// How the body ends, by RFC 9112 section 6.3.
+fn body(headers: &Headers, http11: bool) -> Result<Body, HeadError> {
     let mut lengths = headers.all("content-length");
     let length = match (lengths.next(), lengths.next()) {
         (None, _) => None,
@@ -285,11 +311,20 @@ fn content_length(headers: &Headers) -> Result<usize, HeadError> {
         }
         _ => return Err(HeadError::Malformed),
     };
-    match (headers.get("transfer-encoding"), length) {
-        // "Such a message might indicate an attempt to perform request smuggling".
-        (Some(_), Some(_)) => Err(HeadError::Malformed),
-        (Some(_), None) => Err(HeadError::LengthRequired),
-        (None, length) => Ok(length.unwrap_or(0)),
+    let mut codings = headers.all("transfer-encoding").flat_map(|value| value.split(','));
+    let Some(first) = codings.next() else { return Ok(Body::Length(length.unwrap_or(0))) };
+    // "Such a message might indicate an attempt to perform request smuggling"; and of a message of HTTP/1.0 with a Transfer-Encoding: "its
+    // framing is faulty".
+    if length.is_some() || !http11 {
+        return Err(HeadError::Malformed);
+    }
+    let is_chunked = |coding: &str| coding.trim_matches([' ', '\t']).eq_ignore_ascii_case("chunked");
+    match codings.last() {
+        None if is_chunked(first) => Ok(Body::Chunked),
+        // "If a Transfer-Encoding header field is present in a request and the chunked transfer coding is not the final encoding, the message
+        // body length cannot be determined reliably; the server MUST respond with the 400".
+        Some(last) if is_chunked(last) && !is_chunked(first) => Err(HeadError::TransferCoding),
+        None | Some(_) => Err(HeadError::Malformed),
     }
 }
 
@@ -371,11 +406,11 @@ fn reason(status: u16) -> &'static str {
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
-        411 => "Length Required",
         413 => "Payload Too Large",
         426 => "Upgrade Required",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
+        501 => "Not Implemented",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         505 => "HTTP Version Not Supported",

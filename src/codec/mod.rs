@@ -1,5 +1,5 @@
 //! Floor 1, the codecs: functions from bytes to values and back. No I/O, no clock,
-//! and no state between calls.
+//! and no state between calls but that of a body in chunks.
 //!
 //! | file | what | specification |
 //! |---|---|---|
@@ -8,7 +8,7 @@
 //! | [`frame`] | what the server sends, encoded once for every receiver | Engine.IO protocol 4, RFC 6455 section 5.2 |
 //! | [`socket_packet`], [`args`] | events, acknowledgements, namespaces | Socket.IO protocol 5, "Packet encoding" |
 //! | [`websocket`] | opening handshake's key, heads of outgoing frames | RFC 6455 sections 4.2.2 and 5.2 |
-//! | [`http`], [`query`] | request heads, responses, queries | RFC 9112, URL Standard section 5 |
+//! | [`http`], [`chunked`], [`query`] | request heads, responses, bodies in chunks, queries | RFC 9112, URL Standard section 5 |
 //!
 //! Two rules hold in all of them, the first kept by clippy: no read beyond what was sent and no sum that overflows
 //! (no indexing, slicing, unchecked arithmetic or cast); no allocation by a number that the peer announced, and no
@@ -19,6 +19,7 @@
 )]
 
 pub mod args;
+pub mod chunked;
 pub mod engine_packet;
 pub mod frame;
 pub mod http;

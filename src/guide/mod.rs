@@ -3,12 +3,13 @@
 //! 1. [Getting started](getting_started): a server, a client, events.
 //! 2. [Rooms](rooms): who gets a message.
 //! 3. [Acknowledgements](acks): questions and answers, to one client or to all.
-//! 4. [Middlewares](middlewares): who may come in.
-//! 5. [Recovery](recovery): what a client finds when it comes back.
-//! 6. [Cluster](cluster): several servers that are one.
-//! 7. [Deploying](deploying): a binary of one's own.
-//! 8. [Limits](limits): what a client may cost.
-//! 9. [Coming from the Node server](coming_from_node): every option and call, one to one.
+//! 4. [Waiting](waiting): databases, order, and what happens to those who send faster.
+//! 5. [Middlewares](middlewares): who may come in.
+//! 6. [Recovery](recovery): what a client finds when it comes back.
+//! 7. [Cluster](cluster): several servers that are one.
+//! 8. [Deploying](deploying): a binary of one's own.
+//! 9. [Limits](limits): what a client may cost.
+//! 10. [Coming from the Node server](coming_from_node): every option and call, one to one.
 
 #[doc = include_str!("acks.md")]
 pub mod acks {}
@@ -28,3 +29,5 @@ pub mod middlewares {}
 pub mod recovery {}
 #[doc = include_str!("rooms.md")]
 pub mod rooms {}
+#[doc = include_str!("waiting.md")]
+pub mod waiting {}

@@ -3,16 +3,18 @@
 //! The other server is asked over a plain connection of its own, which ends with the answer; a WebSocket stays on it. Whoever hangs up first
 //! ends both sides, as if there were one connection.
 
-use super::http::{Flow, Gone, Http};
+use super::http::{Flow, Gone, Http, NoBody};
+use super::routes;
+use super::stream::Stream;
 use crate::codec::http::{Head, Method};
 use std::fmt::Write as _;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::timeout;
 
 /// For the other server to accept: it is near.
@@ -21,8 +23,19 @@ const CONNECT: Duration = Duration::from_secs(1);
 const STUCK: Duration = Duration::from_secs(30);
 /// Marks a request that has been passed on: who does not know its session either says so.
 const HOP: &str = "rill-hop";
-/// Headers that concern one connection only. RFC 9110 section 7.6.1; `Upgrade` goes with a request for one.
-const OWN: [&str; 7] = ["connection", "keep-alive", "proxy-connection", "te", "trailer", "expect", HOP];
+/// Headers that concern one connection only (RFC 9110 section 7.6.1; `Upgrade` goes with a request for one), or the body, whose length is known by
+/// then.
+const OWN: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "expect",
+    "transfer-encoding",
+    "content-length",
+    HOP,
+];
 
 /// Whether a WebSocket is asked for in the way that opens one.
 fn is_upgrade(head: &Head) -> bool {
@@ -41,17 +54,14 @@ pub(super) async fn forward(http: &mut Http, head: &Head, address: &str) -> Opti
         Method::Post => "POST",
         Method::Head | Method::Options | Method::Other => return None,
     };
-    if head.content_length > http.server.options().limits.max_payload {
-        return None;
-    }
     let mut other = timeout(CONNECT, TcpStream::connect(address)).await.ok()?.ok()?;
     let _ = other.set_nodelay(true);
-    let waits = head.headers.get("expect").is_some();
-    if waits && http.invite_body().await.is_err() {
-        return Some(Err(Gone));
-    }
-    let Ok(body) = http.read_body(head.content_length).await else { return Some(Err(Gone)) };
-    let mut request = rewritten(method, head, &http.peer.to_string()).into_bytes();
+    let body = match http.read_body(head, || {}).await {
+        Ok(body) => body,
+        Err(NoBody::Gone) => return Some(Err(Gone)),
+        Err(NoBody::Status(status)) => return Some(routes::limit(http, head, status).await),
+    };
+    let mut request = rewritten(method, head, body.len(), &http.peer.to_string()).into_bytes();
     request.extend_from_slice(&body);
     let websocket = is_upgrade(head);
     // What a client sends behind its request for a WebSocket is its first frames.
@@ -66,10 +76,13 @@ pub(super) async fn forward(http: &mut Http, head: &Head, address: &str) -> Opti
     copy_both(http.stream(), other, websocket).await.then_some(Ok(Flow::Close))
 }
 
-fn rewritten(method: &str, head: &Head, peer: &str) -> String {
+fn rewritten(method: &str, head: &Head, length: usize, peer: &str) -> String {
     let mut text = format!("{method} {} HTTP/1.1\r\n", head.target);
     for (name, value) in head.headers.iter().filter(|(name, _)| !OWN.contains(name)) {
         let _ = write!(text, "{name}: {value}\r\n");
+    }
+    if length > 0 || head.method == Method::Post {
+        let _ = write!(text, "content-length: {length}\r\n");
     }
     let connection = if is_upgrade(head) { "Upgrade" } else { "close" };
     let _ = write!(text, "{HOP}: {peer}\r\nconnection: {connection}\r\n\r\n");
@@ -78,8 +91,8 @@ fn rewritten(method: &str, head: &Head, peer: &str) -> String {
 
 /// Copies in both directions until one side ends; false: the other server ended before it said anything. Only a WebSocket's client may say
 /// more than its request: else it could speak to the other server itself.
-async fn copy_both(client: &mut TcpStream, mut other: TcpStream, websocket: bool) -> bool {
-    let (mut from_client, mut to_client) = client.split();
+async fn copy_both(client: &mut Stream, mut other: TcpStream, websocket: bool) -> bool {
+    let (mut from_client, mut to_client) = tokio::io::split(client);
     let (mut from_other, mut to_other) = other.split();
     let mut up = pin!(async {
         match websocket {
@@ -103,12 +116,17 @@ async fn copy_both(client: &mut TcpStream, mut other: TcpStream, websocket: bool
 }
 
 /// Copies until the source ends, or the other side takes nothing for a while.
-async fn pass(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>) {
+async fn pass(from: &mut (dyn AsyncRead + Send + Unpin), to: &mut (dyn AsyncWrite + Send + Unpin)) {
     let mut bytes = vec![0; 8 * 1024];
     while let Ok(n) = from.read(&mut bytes).await
         && n > 0
-        && matches!(timeout(STUCK, to.write_all(bytes.get(..n).unwrap_or_default())).await, Ok(Ok(())))
+        && matches!(timeout(STUCK, write(to, bytes.get(..n).unwrap_or_default())).await, Ok(Ok(())))
     {}
+}
+
+async fn write(to: &mut (dyn AsyncWrite + Send + Unpin), bytes: &[u8]) -> io::Result<()> {
+    to.write_all(bytes).await?;
+    to.flush().await
 }
 
 #[cfg(test)]
@@ -121,14 +139,14 @@ mod tests {
         let head = "POST /socket.io/?sid=x HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\nCookie: b\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
         let head = http::parse(head.as_bytes(), 9).unwrap();
         assert_eq!(
-            rewritten("POST", &head, "10.0.0.1"),
+            rewritten("POST", &head, 3, "10.0.0.1"),
             "POST /socket.io/?sid=x HTTP/1.1\r\nhost: a\r\ncookie: b\r\ncontent-length: 3\r\nrill-hop: 10.0.0.1\r\nconnection: close\r\n\r\n"
         );
         let head = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nRill-Hop: y\r\n\r\n";
         let head = http::parse(head.as_bytes(), 9).unwrap();
         assert!(is_forwarded(&head));
         assert!(
-            rewritten("GET", &head, "::1")
+            rewritten("GET", &head, 0, "::1")
                 .ends_with("upgrade: websocket\r\nrill-hop: ::1\r\nconnection: Upgrade\r\n\r\n")
         );
     }

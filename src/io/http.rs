@@ -1,27 +1,31 @@
-//! One TCP connection: reads requests one after the other, keeps it alive, and ends as WebSocket if a request asks for that.
+//! One connection: reads requests one after the other, keeps it alive, and ends as WebSocket if a request asks for that.
 //!
 //! RFC 9112. A read goes to a buffer of the thread; what came is kept until it is used, and a quiet connection owns no buffer. Bounds: the
-//! head (size, headers, time), the body (size, time), the answer (time), rest between requests; a client that breaks one gets a complete answer
+//! head (size, headers, time), the body (size, pace), the answer (pace), rest between requests; a client that breaks one gets a complete answer
 //! where one is possible, and its connection is closed.
 
 use super::Stopping;
-use super::deadline::Deadline;
+use super::deadline::{Deadline, Pace};
 use super::routes;
+use super::stream::Stream;
 use super::websocket::{self, Begin};
-use crate::codec::http::{self, Head, HeadError, Response};
+use super::workers::timeout;
+use crate::codec::chunked::{ChunkError, Chunked};
+use crate::codec::http::{self, Body, Head, HeadError, Response};
 use crate::limits::Limits;
 use crate::server::Server;
 use crate::server::client::connection::Connection;
+use crate::server::client::repeats::{Carrier, End};
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 /// What happens to the connection after a request.
 pub(super) enum Flow {
@@ -37,6 +41,8 @@ pub(super) enum Flow {
 const COPIED: usize = 16 * 1024;
 /// Bytes read at once.
 const SCRATCH: usize = 16 * 1024;
+/// A session is told this often that a body goes on coming.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of an answer's head; few are longer.
 const USUAL_HEAD: usize = 256;
 
@@ -49,21 +55,50 @@ thread_local! {
 #[derive(Debug)]
 pub(super) struct Gone;
 
-/// A TCP connection that carries HTTP.
-pub struct Http {
-    stream: TcpStream,
+/// Why there is no body.
+#[derive(Debug)]
+pub(super) enum NoBody {
+    /// The peer is gone.
+    Gone,
+    /// Its request is to be answered with this, and the connection closed: 408, 413 or 400.
+    Status(u16),
+}
+
+impl From<ChunkError> for NoBody {
+    fn from(error: ChunkError) -> NoBody {
+        NoBody::Status(match error {
+            ChunkError::Malformed => 400,
+            ChunkError::TooLarge => 413,
+        })
+    }
+}
+
+/// A connection that carries HTTP.
+pub(super) struct Http {
+    stream: Stream,
     /// What has been read and not used: the next request, or a part of it.
     buffer: Vec<u8>,
     deadline: Deadline,
+    /// Tells sessions what became of their answers; made for the first.
+    carrier: Option<Arc<Carrier>>,
+    /// How the connection ended, once it has.
+    end: End,
     pub(super) server: Server,
     pub(super) peer: IpAddr,
 }
 
 impl Http {
     /// A connection that was just accepted.
-    #[must_use]
-    pub fn new(stream: TcpStream, server: Server, peer: IpAddr) -> Http {
-        Http { stream, buffer: Vec::new(), deadline: Deadline::default(), server, peer }
+    pub(super) fn new(stream: Stream, server: Server, peer: IpAddr) -> Http {
+        Http {
+            stream,
+            buffer: Vec::new(),
+            deadline: Deadline::default(),
+            carrier: None,
+            end: End::InOrder,
+            server,
+            peer,
+        }
     }
 
     /// Serves the connection until it ends; `full`: there are too many connections already.
@@ -78,11 +113,15 @@ impl Http {
     }
 
     /// Answers requests until the connection ends, or is a WebSocket's; with what came behind the request for that.
-    async fn answer_all(
-        mut self,
-        stopping: Stopping,
-        full: bool,
-    ) -> Option<(TcpStream, Vec<u8>, Arc<Connection>, Begin)> {
+    async fn answer_all(mut self, stopping: Stopping, full: bool) -> Option<(Stream, Vec<u8>, Arc<Connection>, Begin)> {
+        let websocket = self.answer_each(stopping, full).await;
+        if let Some(carrier) = &self.carrier {
+            carrier.ends(self.server.now(), self.end);
+        }
+        websocket.map(|(connection, begin)| (self.stream, self.buffer, connection, begin))
+    }
+
+    async fn answer_each(&mut self, stopping: Stopping, full: bool) -> Option<(Arc<Connection>, Begin)> {
         let mut fresh = true;
         let mut watched = stopping.clone();
         let mut stop = pin!(watched.wait_for(|stop| *stop));
@@ -99,13 +138,14 @@ impl Http {
             }
             // A server that stops answers what it has, and nothing after that.
             let keep_alive = head.keep_alive && !*stopping.borrow();
-            match routes::respond(&mut self, head, keep_alive).await {
+            match routes::respond(self, head, keep_alive).await {
                 Ok(Flow::KeepAlive) if keep_alive => {}
                 Ok(Flow::KeepAlive | Flow::Close) | Err(Gone) => {
-                    linger(&mut self.stream).await;
+                    let left = linger(&mut self.stream).await;
+                    self.note_end(left);
                     return None;
                 }
-                Ok(Flow::WebSocket(connection, begin)) => return Some((self.stream, self.buffer, connection, begin)),
+                Ok(Flow::WebSocket(connection, begin)) => return Some((connection, begin)),
             }
         }
     }
@@ -120,7 +160,7 @@ impl Http {
                 Poll::Pending if !fresh && stop.as_mut().poll(cx).is_ready() => Poll::Ready(Err(Gone)),
                 first => first,
             });
-            let Some(Ok(())) = first.await else { return Ok(None) };
+            let Some(Ok(_)) = first.await else { return Ok(None) };
         }
         let mut looked = 0;
         let found = self.within(request_ms, |http, cx| {
@@ -132,7 +172,12 @@ impl Http {
             }
         });
         match found.await.unwrap_or(Ok(Err(408)))? {
-            Ok(head) => Ok(Some(head)),
+            Ok(head) => {
+                if let Some(carrier) = &self.carrier {
+                    carrier.carries();
+                }
+                Ok(Some(head))
+            }
             Err(status) => self.refuse(status).await,
         }
     }
@@ -159,23 +204,65 @@ impl Http {
     async fn refuse(&mut self, status: u16) -> Result<Option<Head>, Gone> {
         self.server.metrics().refused_http.one();
         self.answer(&Response::new(status), true, false).await?;
-        linger(&mut self.stream).await;
+        let _ = linger(&mut self.stream).await;
         Err(Gone)
     }
 
-    /// The body, which has `length` bytes; the caller has checked that it may be that long.
-    pub(super) async fn read_body(&mut self, length: usize) -> Result<Vec<u8>, Gone> {
-        let time = self.server.options().limits.request_ms;
-        let complete = self.within(time, |http, cx| {
-            // Room grows with what has arrived, not with what was announced.
-            while http.buffer.len() < length {
-                ready!(http.poll_read(cx))?;
+    /// The body. A client that waits for permission to send it gets that, unless it is too large by its own word. `goes_on` is called about
+    /// once a second while it comes slowly.
+    pub(super) async fn read_body(&mut self, head: &Head, mut goes_on: impl FnMut()) -> Result<Vec<u8>, NoBody> {
+        let Limits { max_payload, request_ms, bytes_per_second, .. } = self.server.options().limits;
+        let mut chunked = match head.body {
+            Body::Length(length) if length > max_payload => return Err(NoBody::Status(413)),
+            Body::Length(_) => None,
+            Body::Chunked => Some(Chunked::new(max_payload)),
+        };
+        if head.expects_continue() && self.buffer.is_empty() {
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n").await.map_err(|Gone| NoBody::Gone)?;
+        }
+        let mut pace: Option<Pace> = None;
+        let mut told = Instant::now();
+        poll_fn(|cx| {
+            loop {
+                match (&mut chunked, head.body) {
+                    (Some(chunked), _) => {
+                        let taken = chunked.read(&self.buffer).map_err(NoBody::from)?;
+                        self.buffer.drain(..taken);
+                        if chunked.is_done() {
+                            return Poll::Ready(Ok(()));
+                        }
+                    }
+                    // Room grows with what has arrived, not with what was announced.
+                    (None, Body::Length(length)) if self.buffer.len() < length => {}
+                    (None, Body::Length(_) | Body::Chunked) => return Poll::Ready(Ok(())),
+                }
+                match (self.poll_read(cx), &mut pace) {
+                    (Poll::Ready(Ok(_)), None) => {}
+                    (Poll::Ready(Ok(bytes)), Some(pace)) => {
+                        let now = Instant::now();
+                        pace.moves(now, bytes);
+                        if now.duration_since(told) >= TELL_EVERY {
+                            told = now;
+                            goes_on();
+                        }
+                    }
+                    (Poll::Ready(Err(Gone)), _) => return Poll::Ready(Err(NoBody::Gone)),
+                    (Poll::Pending, pace) => {
+                        let pace = pace.get_or_insert_with(|| Pace::new(Instant::now(), request_ms, bytes_per_second));
+                        return self.deadline.poll(cx, pace.due()).map(|()| Err(NoBody::Status(408)));
+                    }
+                }
             }
-            Poll::Ready(Ok(()))
-        });
-        complete.await.ok_or(Gone)??;
-        let rest = self.buffer.split_off(length);
-        Ok(std::mem::replace(&mut self.buffer, rest))
+        })
+        .await?;
+        match (chunked, head.body) {
+            (Some(chunked), _) => Ok(chunked.into_body()),
+            (None, Body::Length(length)) => {
+                let rest = self.buffer.split_off(length.min(self.buffer.len()));
+                Ok(std::mem::replace(&mut self.buffer, rest))
+            }
+            (None, Body::Chunked) => Ok(Vec::new()),
+        }
     }
 
     /// What was read behind the request.
@@ -183,13 +270,23 @@ impl Http {
         std::mem::take(&mut self.buffer)
     }
 
-    pub(super) fn stream(&mut self) -> &mut TcpStream {
+    pub(super) fn stream(&mut self) -> &mut Stream {
         &mut self.stream
     }
 
-    /// Tells a client that waits for permission to send its body.
-    pub(super) async fn invite_body(&mut self) -> Result<(), Gone> {
-        self.write(b"HTTP/1.1 100 Continue\r\n\r\n").await
+    /// What sessions know this connection by.
+    pub(super) fn carrier(&mut self) -> Arc<Carrier> {
+        self.carrier.get_or_insert_default().clone()
+    }
+
+    /// What the end of the connection says about its last answer.
+    fn note_end(&mut self, left: io::Result<()>) {
+        self.end = match left.map_err(|error| error.kind()) {
+            Ok(()) => self.end.max(End::InOrder),
+            Err(io::ErrorKind::ConnectionReset) => self.end.max(End::Reset),
+            // The peer had closed, and its system answered the answer with a reset.
+            Err(_) => End::Unanswered,
+        };
     }
 
     /// Writes a response, head and small bodies in one piece. The answer to HEAD announces a body and has none.
@@ -208,19 +305,38 @@ impl Http {
         Ok(())
     }
 
-    /// Writes all of it, in bounded time.
+    /// Writes all of it, as long as it goes on.
     pub(super) async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Gone> {
-        let time = self.server.options().limits.idle_ms;
-        let complete = self.within(time, |http, cx| {
-            while !bytes.is_empty() {
-                match ready!(Pin::new(&mut http.stream).poll_write(cx, bytes)) {
-                    Ok(n) if n > 0 => bytes = bytes.get(n..).unwrap_or_default(),
-                    Ok(_) | Err(_) => return Poll::Ready(Err(Gone)),
+        let Limits { answer_ms, bytes_per_second, .. } = self.server.options().limits;
+        let mut pace: Option<Pace> = None;
+        let written = poll_fn(|cx| {
+            loop {
+                let stream = Pin::new(&mut self.stream);
+                let step = match bytes.is_empty() {
+                    true => stream.poll_flush(cx).map_ok(|()| 0),
+                    false => stream.poll_write(cx, bytes),
+                };
+                match (step, &mut pace) {
+                    (Poll::Ready(Ok(_)), _) if bytes.is_empty() => return Poll::Ready(Ok(())),
+                    (Poll::Ready(Ok(n)), pace) if n > 0 => {
+                        bytes = bytes.get(n..).unwrap_or_default();
+                        if let Some(pace) = pace {
+                            pace.moves(Instant::now(), n);
+                        }
+                    }
+                    (Poll::Ready(Ok(_) | Err(_)), _) => return Poll::Ready(Err(Gone)),
+                    (Poll::Pending, pace) => {
+                        let pace = pace.get_or_insert_with(|| Pace::new(Instant::now(), answer_ms, bytes_per_second));
+                        return self.deadline.poll(cx, pace.due()).map(|()| Err(Gone));
+                    }
                 }
             }
-            Poll::Ready(Ok(()))
-        });
-        complete.await.ok_or(Gone)?
+        })
+        .await;
+        if written.is_err() {
+            self.end = End::Unanswered;
+        }
+        written
     }
 
     /// Does `step` until it is ready, at most so many milliseconds long: `None` if that is not enough. The time begins when there is something
@@ -243,8 +359,8 @@ impl Http {
         .await
     }
 
-    /// Reads what is there. The end of what the peer has to say is no better than a break.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+    /// Reads what is there, and says how much it was. The end of what the peer has to say is no better than a break.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Gone>> {
         let mut buffer = READ.take();
         if buffer.is_empty() {
             buffer = vec![0; SCRATCH];
@@ -254,9 +370,13 @@ impl Http {
             (Ok(()), bytes) if !bytes.is_empty() => {
                 self.server.metrics().bytes_in.add(bytes.len());
                 self.buffer.extend_from_slice(bytes);
-                Ok(())
+                Ok(bytes.len())
             }
-            (Ok(()) | Err(_), _) => Err(Gone),
+            (read, _) => {
+                let left = read.and_then(|()| self.stream.last_error());
+                self.note_end(left);
+                Err(Gone)
+            }
         });
         READ.set(buffer);
         read
@@ -271,8 +391,8 @@ impl Http {
             }
             loop {
                 match ready!(self.poll_read(cx)) {
-                    Ok(()) if self.buffer.len() <= most => {}
-                    Ok(()) | Err(Gone) => return Poll::Ready(None),
+                    Ok(_) if self.buffer.len() <= most => {}
+                    Ok(_) | Err(Gone) => return Poll::Ready(None),
                 }
             }
         })
@@ -281,26 +401,25 @@ impl Http {
 }
 
 /// Ends a connection so that its peer sees the last answer: the end is announced, and what the peer still sends is read for a moment,
-/// because a socket closed with unread data sends a reset that can destroy the answer on its way.
-pub(super) async fn linger(stream: &mut TcpStream) {
+/// because a socket closed with unread data sends a reset that can destroy the answer on its way. An error says that the peer broke off.
+pub(super) async fn linger(stream: &mut Stream) -> io::Result<()> {
     let mut left: usize = 1024 * 1024;
     let mut waste = vec![0; 16 * 1024];
     let drain = poll_fn(|cx| {
         let mut buffer = ReadBuf::new(&mut waste);
         match Pin::new(&mut *stream).poll_shutdown(cx) {
             Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(_)) => return Poll::Ready(()),
+            Poll::Ready(Err(error)) => return Poll::Ready(stream.last_error().and(Err(error))),
             Poll::Pending => return Poll::Pending,
         }
         while left > 0 {
             buffer.clear();
-            match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => left = left.saturating_sub(buffer.filled().len()),
-                Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
+            match ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => left = left.saturating_sub(buffer.filled().len()),
+                read => return Poll::Ready(read.and_then(|()| stream.last_error())),
             }
         }
-        Poll::Ready(())
+        Poll::Ready(Ok(()))
     });
-    let _ = timeout(Duration::from_millis(500), drain).await;
+    timeout(Duration::from_millis(500), drain).await.unwrap_or(Ok(()))
 }

@@ -1,40 +1,41 @@
 //! Floor 4: the shells. Sockets, tokio, the clock and the operating system's randomness; everything that is decided is decided below.
 //!
-//! [`run`] accepts connections and gives each a task, [`run_on`] on the threads of [`workers`]. [`http`] reads requests in the time that
-//! `deadline` gives them, `routes` and `cors` say what is answered, and a connection that upgrades becomes a [`websocket`]; `relay` wakes many
+//! [`run`] accepts connections and gives each a task, [`run_on`] on the threads of [`workers`]. `http` reads requests in the time that
+//! `deadline` gives them, `routes` and `cors` say what is answered, and a connection that upgrades becomes a `websocket`; `relay` wakes many
 //! of them together. One more task sleeps until the server's next deadline. [`redis`] carries a log that servers share; `forward` hands a request
 //! to the server of the cluster that has its session.
 
 mod cors;
 mod deadline;
 mod forward;
-pub mod http;
+mod http;
 pub mod redis;
 mod relay;
 mod routes;
-pub mod websocket;
+mod service;
+mod stream;
+mod websocket;
 pub mod workers;
 
-use crate::id::{Clock, Random, Time};
-use crate::proto::reason::Reason;
-use crate::proto::session::Input;
+use crate::id::{Clock, Random, Spawner, Time};
 use crate::server::log::memory::MemoryStreams;
+use crate::server::notice::Notice;
 use crate::server::{Options, Server};
+use service::{GOODBYE, LAST_WORDS};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use workers::Workers;
 
-/// How long connections have to take their goodbye.
-const GOODBYE: Duration = Duration::from_secs(3);
-/// How long answers and close frames have to leave after that.
-const LAST_WORDS: Duration = Duration::from_millis(600);
+pub use service::Service;
+
 /// The timers look at the clock at least this often.
 const TICK: u64 = 1_000;
 
@@ -58,19 +59,34 @@ pub fn random() -> Random {
     })
 }
 
+/// Runs the futures of handlers: on the thread that the handler runs on, where there is a runtime of tokio, and else on the one that this is
+/// called on. Without either each gets a thread.
+#[must_use]
+pub fn spawner() -> Spawner {
+    let home = Handle::try_current().ok();
+    Arc::new(move |task| match workers::here().or_else(|| home.clone()) {
+        Some(runtime) => drop(runtime.spawn(task)),
+        None => drop(std::thread::spawn(|| workers::runtime().map(|runtime| runtime.block_on(task)))),
+    })
+}
+
 impl Server {
     /// A server that keeps its log in memory: one server, no Redis. The real clock, the operating system's randomness.
     #[must_use]
     pub fn in_memory(options: Options) -> Server {
         let streams = Arc::new(MemoryStreams::new(&options.limits));
-        Server::new(options, streams, clock(), random())
+        let server = Server::new(options, streams, clock(), random());
+        server.set_spawner(spawner());
+        server
     }
 }
 
 /// Whether the server stops, for tasks that wait for requests.
 pub(crate) type Stopping = watch::Receiver<bool>;
 
-/// Serves until `shutdown` is ready, then closes every connection without a DISCONNECT packet and returns when they are gone (within 4 s).
+/// Serves until `shutdown` is ready, then closes every connection without a DISCONNECT packet and returns when they are gone (within 4 s), and
+/// when what handlers have begun has come to its end: their futures, and tasks that they have spawned on this runtime, at most
+/// [`Limits::finish_ms`](crate::Limits::finish_ms) longer. What takes longer goes on as long as the runtime of the caller does.
 ///
 /// ```no_run
 /// # async fn example() -> std::io::Result<()> {
@@ -85,11 +101,14 @@ pub async fn run(listener: TcpListener, server: Server, shutdown: impl Future<Ou
 }
 
 /// As [`run`], with the connections spread over `workers` and the thread that runs this.
-pub async fn run_on(workers: Workers, listener: TcpListener, server: Server, shutdown: impl Future<Output = ()>) {
-    server.open_again();
-    let (stop, stopping) = watch::channel(false);
-    let mut door = Door { listener, workers, server: server.clone(), stopping, tasks: JoinSet::new() };
-    let timers = tokio::spawn(keep_time(server.clone()));
+///
+/// Handlers run on those threads, but the present runtime is, for what they spawn and open there, the one that this is called in: a pool of
+/// connections that a handler has made is still good after `run_on` has returned, and in the next one.
+pub async fn run_on(mut workers: Workers, listener: TcpListener, server: Server, shutdown: impl Future<Output = ()>) {
+    let service = Service::begin(server.clone());
+    workers.settle().await;
+    let mut door =
+        Door { listener, workers, server: server.clone(), stopping: service.stopping(), tasks: JoinSet::new() };
     let mut shutdown = pin!(shutdown);
     poll_fn(|cx| {
         let stop = shutdown.as_mut().poll(cx);
@@ -97,8 +116,7 @@ pub async fn run_on(workers: Workers, listener: TcpListener, server: Server, shu
         stop
     })
     .await;
-    let _ = stop.send(true);
-    server.close();
+    service.close();
     // Clients on polling come once more, for what waits and for their goodbye; new ones are refused.
     let sessions_end = poll_fn(|cx| {
         door.poll_accept(cx);
@@ -108,13 +126,9 @@ pub async fn run_on(workers: Workers, listener: TcpListener, server: Server, shu
     let Door { listener, workers, mut tasks, .. } = door;
     drop(listener);
     let _ = timeout(LAST_WORDS, async { while tasks.join_next().await.is_some() {} }).await;
-    tasks.abort_all();
-    timers.abort();
+    tasks.shutdown().await;
     drop(workers);
-    // Sessions whose clients did not come.
-    for connection in server.connections() {
-        connection.handle(server.now(), Input::Abort(Reason::ServerShuttingDown));
-    }
+    service.end().await;
 }
 
 /// Where connections come in.
@@ -133,18 +147,20 @@ impl Door {
             while let Poll::Ready(Some(_)) = self.tasks.poll_join_next(cx) {}
             match self.listener.poll_accept(cx) {
                 Poll::Ready(Ok((stream, peer))) => {
-                    // Small packets leave at once: the protocol is a dialogue.
-                    let _ = stream.set_nodelay(true);
                     let full = self.tasks.len() >= self.server.options().limits.tcp_connections();
                     let (server, stopping) = (self.server.clone(), self.stopping.clone());
-                    let serve = move |stream| http::Http::new(stream, server, peer.ip()).serve(stopping, full);
+                    let serve = move |stream: TcpStream| {
+                        http::Http::new(stream.into(), server, peer.ip()).serve(stopping, full)
+                    };
                     match self.workers.next() {
                         None => drop(self.tasks.spawn(serve(stream))),
                         Some(worker) => {
                             // It belongs to the runtime that reads it.
                             let stream = stream.into_std();
                             let there = async move {
-                                if let Ok(stream) = stream.and_then(TcpStream::from_std) {
+                                if let Ok(stream) =
+                                    stream.and_then(|stream| workers::own(|| TcpStream::from_std(stream)))
+                                {
                                     serve(stream).await;
                                 }
                             };
@@ -153,7 +169,7 @@ impl Door {
                     }
                 }
                 Poll::Ready(Err(error)) => {
-                    self.server.log(&format!("[SERVER] can't accept a connection: {error}"));
+                    self.server.log(&Notice::CantAccept { reason: error.to_string() });
                     let waker = cx.waker().clone();
                     tokio::spawn(async move {
                         sleep(Duration::from_millis(100)).await;

@@ -9,6 +9,7 @@ use crate::limits::Limits;
 use crate::server::log::entry::Entry;
 use crate::server::log::streams::{Command, Done, Item, Key, PAGE, Reply, StreamError, Streams};
 use crate::server::metrics::Metrics;
+use crate::server::notice::Notice;
 use crate::server::redis::commands::{self, Names, Page, Trouble};
 use crate::server::redis::pipeline::{Pipeline, Settled};
 use crate::server::redis::resp::{Bounds, Decoder, RespError, Value};
@@ -236,17 +237,6 @@ impl RedisStreams {
         let stalled = queue.awaited.front().is_some_and(|(_, sent)| now.since(*sent) > STALLED);
         let trouble = trouble.or_else(|| stalled.then(|| Ended::Silent.to_string()));
         RedisStatus { connected: up && !stalled, waiting: queue.pipeline.waiting(), trouble }
-    }
-
-    /// Waits until all that was sent is in the log, for at most `time`; tells how many packets are not.
-    pub async fn flush(&self, time: Duration) -> usize {
-        let empty = async {
-            while !lock(&self.0.queue).pipeline.is_empty() {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let _ = timeout(time, empty).await;
-        lock(&self.0.queue).pipeline.waiting().0
     }
 
     // ---- commands
@@ -544,7 +534,7 @@ impl Shared {
                     Key::Session(_) => format!("{}…", self.options.names.sessions),
                     key => self.options.names.of(key),
                 };
-                self.say(&format!("[REDIS] a command on {key} was refused"));
+                self.say(&Notice::RedisRefused { key });
             }
             _ => {}
         }
@@ -561,9 +551,9 @@ impl Shared {
         format!("{}:{}", self.options.host, self.options.port)
     }
 
-    fn say(&self, line: &str) {
+    fn say(&self, notice: &Notice) {
         if let Some(log) = &self.log {
-            log(line);
+            log(notice);
         }
     }
 
@@ -575,7 +565,7 @@ impl Shared {
         let again = line.trouble.take().is_some() && lines.iter().all(|line| line.up);
         drop(lines);
         if again && self.ready.load(Ordering::Relaxed) {
-            self.say(&format!("[REDIS] connected to {} again", self.place()));
+            self.say(&Notice::RedisBack { redis: self.place() });
         }
         self.tell_ready(server);
     }
@@ -597,18 +587,22 @@ impl Shared {
         }
         drop(lines);
         if tell {
-            self.say(&format!("[REDIS] can't use {}: {trouble}; trying again", self.place()));
+            self.say(&Notice::RedisTrouble { redis: self.place(), reason: trouble });
         }
         was_up
     }
 
     /// Says once that all is connected and read.
     fn tell_ready(&self, server: &Server) {
-        if !self.ready.load(Ordering::Relaxed) && server.is_ready() && !self.ready.swap(true, Ordering::Relaxed) {
-            self.say("[REDIS] Redis Streams adapter initialized");
+        let ready = || lock(&self.lines).iter().all(|line| line.up) && server.is_ready();
+        if !self.ready.load(Ordering::Relaxed) && ready() && !self.ready.swap(true, Ordering::Relaxed) {
+            self.say(&Notice::RedisReady);
         }
     }
 }
+
+#[path = "redis_visit.rs"]
+mod visit;
 
 #[cfg(test)]
 #[path = "redis_tests.rs"]

@@ -4,6 +4,7 @@
 //! tasks in the order in which they were woken: whatever comes later waits for all of them. So they are put into a list of their thread. It is
 //! told once, and wakes some at a time: the oldest, and the newest, so that a small room does not wait behind a large one.
 
+use super::workers;
 use crate::server::lock;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -36,16 +37,16 @@ struct Relay {
 
 impl Relay {
     /// The list of this thread; `runtime` runs tasks on no other. A thread may have had another runtime before.
-    fn of_this_thread(runtime: Id) -> Arc<Relay> {
+    fn of_this_thread(runtime: &Handle) -> Arc<Relay> {
         HERE.with_borrow_mut(|here| {
-            let known = here.take().filter(|relay| relay.runtime == runtime && !lock(&relay.list).ended);
+            let known = here.take().filter(|relay| relay.runtime == runtime.id() && !lock(&relay.list).ended);
             here.insert(known.unwrap_or_else(|| Relay::begin(runtime))).clone()
         })
     }
 
-    fn begin(runtime: Id) -> Arc<Relay> {
-        let relay = Arc::new(Relay { runtime, list: Mutex::default() });
-        tokio::spawn(Carrier(relay.clone()).run());
+    fn begin(runtime: &Handle) -> Arc<Relay> {
+        let relay = Arc::new(Relay { runtime: runtime.id(), list: Mutex::default() });
+        runtime.spawn(Carrier(relay.clone()).run());
         relay
     }
 
@@ -123,11 +124,22 @@ impl Wake for Relayed {
 /// A waker for the task that runs, whose own is `task`: it wakes it together with others. In a runtime whose tasks move between threads it is
 /// `task` itself.
 pub(super) fn relayed(task: &Waker) -> Waker {
-    match Handle::try_current() {
-        Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::CurrentThread => {
-            Waker::from(Arc::new(Relayed { task: task.clone(), relay: Relay::of_this_thread(handle.id()) }))
+    match workers::here() {
+        Some(runtime) if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread => {
+            Waker::from(Arc::new(Relayed { task: task.clone(), relay: Relay::of_this_thread(&runtime) }))
         }
-        Ok(_) | Err(_) => task.clone(),
+        Some(_) | None => task.clone(),
+    }
+}
+
+/// How many tasks of this thread are none of an application's: the one that wakes others, if there is any. It is there afterwards.
+pub(super) fn carriers() -> usize {
+    match workers::here() {
+        Some(runtime) if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread => {
+            Relay::of_this_thread(&runtime);
+            1
+        }
+        Some(_) | None => 0,
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::cors;
 use super::forward;
-use super::http::{Flow, Gone, Http};
-use super::websocket::Begin;
+use super::http::{Flow, Gone, Http, NoBody};
+use super::websocket::{Begin, LOOK, TURN};
+use super::workers;
 use crate::codec::http::{Head, Method, Response};
 use crate::codec::query::Query;
 use crate::codec::{engine_packet, payload, websocket};
@@ -13,9 +14,14 @@ use crate::proto::reason::Reason;
 use crate::proto::session::{GetAnswer, Input, Via};
 use crate::server::client::connection::{Connection, Outcome};
 use crate::server::client::handshake::Handshake;
+use crate::server::client::repeats::{Request as Repeated, Verdict};
+use crate::server::notice::Notice;
 use crate::server::{Cors, Server};
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::task::yield_now;
 
 /// Answers one request.
 pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Result<Flow, Gone> {
@@ -47,20 +53,31 @@ pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Re
         known: session.is_some(),
     };
     match (handshake::verify(&request, http.server.options().offered), session) {
-        (Ok(Intent::Open(transport)), _) => open(http, &head, transport, query.get("b64").is_some(), keep_alive).await,
+        (Ok(Intent::Open(transport)), _) => {
+            if let Some(flow) = discard_body(http, &head).await {
+                return flow;
+            }
+            open(http, &head, transport, query.get("b64").is_some(), keep_alive).await
+        }
         (Ok(Intent::Poll), Some(session)) => {
-            if session.is_repeated(false, query.get("t")) {
-                // The first answer may be lost on its way through a proxy: the client recovers what was in it.
-                session.handle(http.server.now(), Input::Abort(Reason::TransportError));
+            if let Some(flow) = discard_body(http, &head).await {
+                return flow;
+            }
+            let carrier = http.carrier();
+            let request = Repeated { target: &head.target, mark: query.get("t"), body: &[], carrier: &carrier };
+            let now = http.server.now();
+            if session.is_get_repeated(now, request) {
+                session.handle(now, Input::Abort(Reason::TransportError));
             }
             poll(http, &head, &session, Vec::new(), keep_alive).await
         }
-        (Ok(Intent::Post), Some(session)) if session.is_repeated(true, query.get("t")) => {
-            // Its packets have been handled; its answer may be lost.
-            send(http, &head, taken(), false).await
+        (Ok(Intent::Post), Some(session)) => post(http, &head, query.get("t"), &session, keep_alive).await,
+        (Ok(Intent::Upgrade), Some(session)) => {
+            if let Some(flow) = discard_body(http, &head).await {
+                return flow;
+            }
+            probe(http, &head, session).await
         }
-        (Ok(Intent::Post), Some(session)) => post(http, &head, &session, keep_alive).await,
-        (Ok(Intent::Upgrade), Some(session)) => probe(http, &head, session).await,
         (Ok(Intent::Meaningless), _) => send(http, &head, Response::new(500), false).await,
         (Err(refusal), _) => refuse(http, &head, refusal, keep_alive).await,
         (Ok(Intent::Poll | Intent::Post | Intent::Upgrade), None) => {
@@ -69,12 +86,40 @@ pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Re
     }
 }
 
+/// Reads a body that means nothing, so that it is not taken for the next request, or for frames. `Some`: there is none to read any more.
+async fn discard_body(http: &mut Http, head: &Head) -> Option<Result<Flow, Gone>> {
+    if !head.has_body() {
+        return None;
+    }
+    // Apart, because few requests need it, and every connection would have room for it.
+    match Box::pin(http.read_body(head, || {})).await {
+        Ok(_) => None,
+        Err(NoBody::Gone) => Some(Err(Gone)),
+        Err(NoBody::Status(status)) => Some(limit(http, head, status).await),
+    }
+}
+
+/// Answers a request whose body can't be read.
+pub(super) async fn limit(http: &mut Http, head: &Head, status: u16) -> Result<Flow, Gone> {
+    http.server.metrics().refused_http.one();
+    let response = match status {
+        413 => Response::new(413).header("Content-Type", "text/plain").body(too_large(http)),
+        _ => Response::new(status),
+    };
+    send(http, head, response, false).await
+}
+
+/// The limit that a body has broken, by name and number.
+fn too_large(http: &Http) -> String {
+    format!("body larger than {} bytes", http.server.options().limits.max_payload)
+}
+
 /// Passes a request for a session that is not here on to the server that has it; `None`: it is answered here.
 async fn pass_on(http: &mut Http, head: &Head, query: &Query<'_>) -> Option<Result<Flow, Gone>> {
     let sid = query.get("sid").filter(|_| !forward::is_forwarded(head))?;
     let owner = http.server.owner_address(sid)?;
     // Apart, because it is large, and every connection would have room for it.
-    Box::pin(forward::forward(http, head, &owner)).await
+    Box::pin(workers::all_own(forward::forward(http, head, &owner))).await
 }
 
 /// The client's address: the peer's, unless that is a proxy which is believed. Of what it says, the last counts: earlier ones are what the
@@ -105,7 +150,7 @@ pub(super) fn unavailable(why: &'static str) -> Response {
 /// Refuses a request with the official code: as JSON, or, where a WebSocket was asked for, as text.
 async fn refuse(http: &mut Http, head: &Head, refusal: Refusal, keep_alive: bool) -> Result<Flow, Gone> {
     http.server.metrics().refuse(refusal);
-    if head.headers.has_token("upgrade", "websocket") {
+    if head.http11 && head.headers.has_token("upgrade", "websocket") {
         // RFC 6455 section 4.4: a refusal says which versions are understood; the client may have asked for another.
         let response = Response::new(400).header("Content-Type", "text/html").header("Sec-WebSocket-Version", "13");
         let response = response.body(refusal.message());
@@ -118,7 +163,7 @@ async fn refuse(http: &mut Http, head: &Head, refusal: Refusal, keep_alive: bool
 /// Writes an answer. A body that was not read would be taken for the next request: the connection ends.
 async fn send(http: &mut Http, head: &Head, response: Response, keep_alive: bool) -> Result<Flow, Gone> {
     let response = cors::allow(&http.server.options().cors, head, response);
-    let keep_alive = keep_alive && head.content_length == 0;
+    let keep_alive = keep_alive && !head.has_body();
     http.answer(&response, head.method != Method::Head, keep_alive).await?;
     Ok(if keep_alive { Flow::KeepAlive } else { Flow::Close })
 }
@@ -245,37 +290,55 @@ async fn poll(
     flow
 }
 
-/// POST of a session: packets from the client.
-async fn post(http: &mut Http, head: &Head, session: &Arc<Connection>, keep_alive: bool) -> Result<Flow, Gone> {
-    let now = http.server.now();
-    if let Outcome::Refused(refusal) = session.handle(now, Input::PostBegins) {
+/// POST of a session: packets from the client. `mark` is the `t` of its query.
+async fn post(
+    http: &mut Http,
+    head: &Head,
+    mark: Option<&str>,
+    session: &Arc<Connection>,
+    keep_alive: bool,
+) -> Result<Flow, Gone> {
+    if let Outcome::Refused(refusal) = session.handle(http.server.now(), Input::PostBegins) {
         return refuse(http, head, refusal, keep_alive).await;
     }
     session.note_post(&head.headers);
-    if head.content_length > http.server.options().limits.max_payload {
-        http.server.metrics().refused_http.one();
-        session.handle(now, Input::PostEnds);
-        return send(http, head, Response::new(413), false).await;
-    }
     if head.headers.get("content-type") == Some("application/octet-stream") {
-        session.handle(now, Input::Garbage(Via::Polling));
+        session.handle(http.server.now(), Input::Garbage(Via::Polling));
         return send(http, head, Response::new(400), false).await;
     }
-    let waits = head.headers.get("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue"));
-    if waits && http.invite_body().await.is_err() {
-        session.handle(http.server.now(), Input::PostAborted);
-        return Err(Gone);
-    }
-    let Ok(body) = http.read_body(head.content_length).await else {
-        session.handle(http.server.now(), Input::PostAborted);
-        http.server.metrics().refused_http.one();
-        let _ = http.answer(&Response::new(408), true, false).await;
-        return Err(Gone);
+    let goes_on = || {
+        session.handle(session.server().now(), Input::PostGoesOn);
     };
+    let body = http.read_body(head, goes_on).await;
     // The body may have taken its time.
     let now = http.server.now();
-    deliver(&http.server, session, now, &body);
-    session.handle(now, Input::PostEnds);
+    let body = match body {
+        Ok(body) => body,
+        Err(NoBody::Gone) => {
+            session.handle(now, Input::PostAborted);
+            return Err(Gone);
+        }
+        // Nothing of it was taken: the session lives, as on the official server.
+        Err(NoBody::Status(413)) => {
+            session.handle(now, Input::PostEnds);
+            let reason = too_large(http);
+            http.server.log(&Notice::RequestRefused { session: format!("{:?}", session.sid), reason });
+            return limit(http, head, 413).await;
+        }
+        Err(NoBody::Status(status)) => {
+            session.handle(now, Input::PostAborted);
+            return limit(http, head, status).await;
+        }
+    };
+    let carrier = http.carrier();
+    let verdict = session.judge_post(now, Repeated { target: &head.target, mark, body: &body, carrier: &carrier });
+    if verdict == Verdict::New {
+        deliver(&http.server, session, now, &body).await;
+    }
+    session.handle(http.server.now(), Input::PostEnds);
+    if verdict == Verdict::Doubtful {
+        return refuse(http, head, Refusal::BadRequest, false).await;
+    }
     let response = cors::allow(&http.server.options().cors, head, taken());
     http.answer(&response, true, keep_alive).await?;
     Ok(Flow::KeepAlive)
@@ -287,16 +350,30 @@ fn taken() -> Response {
 }
 
 /// Hands the packets of a body to their session, up to the first that is none.
-fn deliver(server: &Server, session: &Arc<Connection>, now: Time, body: &[u8]) {
+async fn deliver(server: &Server, session: &Arc<Connection>, mut now: Time, body: &[u8]) {
     let most = server.options().limits.packets_per_payload;
     // A browser's text is always UTF-8; what other clients send that isn't is read as the official server reads it, with U+FFFD.
     let text = String::from_utf8_lossy(body);
     for (i, packet) in payload::packets(&text).enumerate() {
+        if i > 0 && (i % TURN == 0 || i % LOOK == 0 && server.now() > now) {
+            // A client that floods must not make others of the thread wait.
+            yield_now().await;
+            now = server.now();
+        }
         match engine_packet::decode(packet) {
             Ok(packet) if i < most => {
+                if session.is_full() {
+                    let reads_on = |cx: &mut Context<'_>| session.poll_reading(Via::Polling, cx.waker());
+                    poll_fn(|cx| if reads_on(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+                    now = server.now();
+                }
                 session.handle(now, Input::Packet(Via::Polling, packet));
             }
             Ok(_) | Err(_) => {
+                if i >= most {
+                    let reason = format!("more than {most} packets in one body");
+                    server.log(&Notice::ClientClosed { session: format!("{:?}", session.sid), reason });
+                }
                 session.handle(now, Input::Garbage(Via::Polling));
                 return;
             }

@@ -5,6 +5,8 @@
 
 use super::http::linger;
 use super::relay::relayed;
+use super::stream::Stream;
+use super::workers::timeout;
 use crate::codec::engine_packet::{self, EnginePacket};
 use crate::codec::frame::Frame;
 use crate::codec::websocket;
@@ -13,6 +15,7 @@ use crate::proto::reason::Reason;
 use crate::proto::session::{Input, Via};
 use crate::proto::websocket::{Received, Receiver, WebSocketError};
 use crate::server::client::connection::{Connection, Outcome, Write};
+use crate::server::notice::Notice;
 use bytes::Bytes;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -24,9 +27,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::task::yield_now;
-use tokio::time::timeout;
 
 /// Bytes read at once, and bytes of small frames that are written together.
 const SCRATCH: usize = 64 * 1024;
@@ -40,9 +41,9 @@ const LAST_WORDS: Duration = Duration::from_secs(30);
 /// read. RFC 6455 section 5.5.3: of the pings for which there is no room only "the most recently processed" is answered.
 const MOST_PONGS: usize = 64 * 1024;
 /// Messages that are handled before others of the thread have their turn.
-const TURN: usize = 64;
+pub(super) const TURN: usize = 64;
 /// After so many messages the clock is looked at: a turn ends with the running millisecond.
-const LOOK: usize = 8;
+pub(super) const LOOK: usize = 8;
 
 thread_local! {
     /// What one read returned.
@@ -53,7 +54,7 @@ thread_local! {
 
 /// How a WebSocket begins its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Begin {
+pub(super) enum Begin {
     /// It carries its session.
     Session,
     /// It wants to take a polling session over.
@@ -62,8 +63,7 @@ pub enum Begin {
 
 impl Begin {
     /// Where its packets come from.
-    #[must_use]
-    pub fn via(self) -> Via {
+    pub(super) fn via(self) -> Via {
         match self {
             Begin::Session => Via::WebSocket,
             Begin::Probe => Via::Probe,
@@ -72,11 +72,9 @@ impl Begin {
 }
 
 /// Carries frames until the WebSocket ends; `early` is what came in the same segment as the opening handshake.
-pub async fn serve(stream: TcpStream, early: Vec<u8>, connection: Arc<Connection>, begin: Begin) {
+pub(super) async fn serve(stream: Stream, early: Vec<u8>, connection: Arc<Connection>, begin: Begin) {
     let limits = &connection.server().options().limits;
     let mut socket = Socket {
-        unhandled: early,
-        handled: 0,
         receiver: Receiver::new(limits.max_payload, limits.fragments),
         stream,
         connection,
@@ -86,10 +84,13 @@ pub async fn serve(stream: TcpStream, early: Vec<u8>, connection: Arc<Connection
         latest: None,
         written: 0,
         sent: 0,
+        unflushed: false,
         last: false,
         waker: None,
+        unread: early,
+        handled: 0,
     };
-    socket.connection.server().metrics().bytes_in.add(socket.unhandled.len());
+    socket.connection.server().metrics().bytes_in.add(socket.unread.len());
     poll_fn(|cx| match socket.poll(cx) {
         Poll::Pending if !socket.last => Poll::Pending,
         Poll::Pending | Poll::Ready(()) => Poll::Ready(()),
@@ -104,7 +105,7 @@ pub async fn serve(stream: TcpStream, early: Vec<u8>, connection: Arc<Connection
         connection.handle(connection.server().now(), Input::SocketClosed(via));
     }
     if last {
-        linger(&mut stream).await;
+        let _ = linger(&mut stream).await;
     }
 }
 
@@ -160,12 +161,9 @@ fn after_others(cx: &mut Context<'_>) -> Poll<()> {
 }
 
 struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     connection: Arc<Connection>,
     receiver: Receiver,
-    /// What was read when others had their turn first, and how much of it has been handled since.
-    unhandled: Vec<u8>,
-    handled: usize,
     via: Via,
     /// The session does not know yet that this WebSocket is no use to it; it may have another probe by then.
     attached: bool,
@@ -176,10 +174,16 @@ struct Socket {
     written: usize,
     /// Bytes of the session's packets that are written, and that it does not know of.
     sent: usize,
+    /// What is written may wait in the stream.
+    unflushed: bool,
     /// After the queue comes the end.
     last: bool,
     /// What the session wakes this task with, made once.
     waker: Option<Waker>,
+    /// What has been read and may not be handled yet.
+    unread: Vec<u8>,
+    /// How much of that has been handled.
+    handled: usize,
 }
 
 impl Socket {
@@ -206,13 +210,13 @@ impl Socket {
     /// Writes what waits, as much as the socket takes. `sleeps`: the task sleeps if nothing does, until the session wakes it. Not sooner: what
     /// the client's own events send to it would wake the task that is about to look anyway.
     fn write(&mut self, cx: &mut Context<'_>, sleeps: bool) -> Step {
-        if self.queue.is_empty() && !self.last {
+        if self.queue.is_empty() && !self.last && !self.unflushed {
             match self.refill(cx, sleeps) {
                 Step::Again => {}
                 step => return step,
             }
         }
-        while !self.queue.is_empty() {
+        while !self.queue.is_empty() || self.unflushed {
             match self.write_batch(cx) {
                 Poll::Ready(Ok(())) if self.queue.is_empty() => {
                     self.queue.extend(self.latest.take().filter(|_| !self.last).map(Queued::Control));
@@ -280,6 +284,11 @@ impl Socket {
 
     /// Writes once. Small frames are copied side by side first, which costs less than handing the kernel a list of them; large ones are not.
     fn write_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        if self.queue.is_empty() {
+            let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+            self.unflushed = flushed.is_pending();
+            return flushed.map_err(|_| ());
+        }
         let mut unsent = self.queue.iter().map(Queued::bytes);
         let first = unsent.next().and_then(|bytes| bytes.get(self.written..)).unwrap_or_default();
         let wrote = match self.queue.len() {
@@ -309,6 +318,7 @@ impl Socket {
         };
         match wrote {
             Poll::Ready(Ok(n)) if n > 0 => {
+                self.unflushed = true;
                 self.advance(n);
                 Poll::Ready(Ok(()))
             }
@@ -335,14 +345,16 @@ impl Socket {
         }
     }
 
-    /// Reads once, and handles what came as far as this turn goes; first what is left from the last turn.
+    /// Reads once, and handles what came as far as this turn goes; first what is left from the last one.
     fn read(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Step {
-        if !self.unhandled.is_empty() {
-            let mut unhandled = std::mem::take(&mut self.unhandled);
-            let mut at = std::mem::take(&mut self.handled);
-            let step = self.receive(&mut unhandled, &mut at, turn);
-            if step == Step::Yield && at < unhandled.len() {
-                (self.unhandled, self.handled) = (unhandled, at);
+        if self.is_full() && !self.connection.poll_reading(self.via, cx.waker()) {
+            return Step::Wait;
+        }
+        if !self.unread.is_empty() {
+            let (mut unread, mut at) = (std::mem::take(&mut self.unread), std::mem::take(&mut self.handled));
+            let step = self.receive(&mut unread, &mut at, turn);
+            if at < unread.len() {
+                (self.unread, self.handled) = (unread, at);
             }
             return step;
         }
@@ -364,9 +376,7 @@ impl Socket {
                     turn.bytes = turn.bytes.saturating_sub(bytes.len());
                     let mut at = 0;
                     let step = self.receive(bytes, &mut at, turn);
-                    if step == Step::Yield {
-                        self.unhandled = bytes.get(at..).unwrap_or_default().to_vec();
-                    }
+                    self.unread = bytes.get(at..).unwrap_or_default().to_vec();
                     step
                 }
             },
@@ -375,6 +385,12 @@ impl Socket {
         step
     }
 
+    /// As many of the client's events wait as may. A probe has none.
+    fn is_full(&self) -> bool {
+        self.via != Via::Probe && self.connection.is_full()
+    }
+
+    /// Handles bytes from `at` on, until they are used up, as many of the client's events wait as may, or others have their turn.
     fn receive(&mut self, bytes: &mut [u8], at: &mut usize, turn: &mut Turn) -> Step {
         let now = self.connection.server().now();
         loop {
@@ -416,6 +432,7 @@ impl Socket {
             };
             turn.messages -= 1;
             match self.connection.handle(now, input) {
+                Outcome::Handled if self.is_full() => return Step::Again,
                 Outcome::Handled => {}
                 Outcome::Reply(packet) => {
                     self.queue.push_back(Queued::Control(Frame::text(packet).websocket().into()));
@@ -441,7 +458,7 @@ impl Socket {
     fn broken(&mut self, error: &WebSocketError) -> Step {
         let server = self.connection.server();
         server.metrics().protocol_errors.one();
-        server.log(&format!("[CLIENT] {:?} closed: {error}", self.connection.sid));
+        server.log(&Notice::ClientClosed { session: format!("{:?}", self.connection.sid), reason: error.to_string() });
         let input = match self.via {
             Via::Probe => Input::SocketClosed(Via::Probe),
             Via::WebSocket | Via::Polling => Input::Abort(Reason::TransportError),

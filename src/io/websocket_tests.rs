@@ -3,9 +3,11 @@
 use crate::codec::args::Args;
 use crate::server::client::handler::Events;
 use crate::server::{Options, Server};
+use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Builder;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 /// What the server sends, which it doesn't mask: the next frame's payload.
@@ -174,6 +176,94 @@ fn nothing_follows_the_close_frame() {
         client.read_to_end(&mut all).await.unwrap();
         // The last packet, and one close frame.
         assert!(all.ends_with(b"\x81\x0241\x88\x02\x03\xe8"), "{:x?}", all.last_chunk::<12>());
+        serving.abort();
+    });
+}
+
+/// A handler that waits for each event: at the bound the connection is read no further, and every event is handled in the end, in order.
+#[test]
+fn nothing_is_lost_of_what_is_sent_to_a_handler_that_waits() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let server = plain();
+        let gate = Arc::new(Semaphore::new(0));
+        let (passes, heard) = (gate.clone(), Arc::<Mutex<Vec<String>>>::default());
+        let hears = heard.clone();
+        server.of("/").handle(Events::new().on_async("n", move |socket, event| {
+            let (passes, hears) = (passes.clone(), hears.clone());
+            async move {
+                passes.acquire().await.unwrap().forget();
+                hears.lock().unwrap().push(event.args.text().to_owned());
+                socket.emit("n", event.args).unwrap();
+            }
+        }));
+        let (port, serving) = serve(&server).await;
+        let client = connect(port, 65_536).await;
+        let most = 20_000;
+        let packets = (0..most).map(|n| format!("42[\"n\",{n}]"));
+        let frames: Vec<u8> = packets
+            .flat_map(|packet| {
+                [&[0x81, 0x80 | u8::try_from(packet.len()).unwrap(), 0, 0, 0, 0], packet.as_bytes()].concat()
+            })
+            .collect();
+        let (mut reader, mut writer) = client.into_split();
+        let writes = tokio::spawn(async move { writer.write_all(&frames).await });
+        while server.metrics().readings_paused.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        // One has begun, and so many wait.
+        assert_eq!(server.metrics().messages_in.get(), 101);
+        gate.add_permits(most);
+        let mut bytes = vec![0; 65_536];
+        while heard.lock().unwrap().len() < most {
+            assert!(reader.read(&mut bytes).await.unwrap() > 0);
+        }
+        writes.await.unwrap().unwrap();
+        assert!(heard.lock().unwrap().iter().enumerate().all(|(n, text)| n.to_string() == *text));
+        assert_eq!(server.metrics().messages_in.get(), most as u64);
+        serving.abort();
+    });
+}
+
+/// Sends a request and gives the answer, head and body.
+async fn ask(port: u16, request: String) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[test]
+fn a_post_is_answered_when_its_packets_have_a_place_in_line() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let server = plain();
+        let gate = Arc::new(Semaphore::new(0));
+        let passes = gate.clone();
+        server.of("/").handle(Events::new().on_async("n", move |_, _| {
+            let passes = passes.clone();
+            async move { passes.acquire().await.unwrap().forget() }
+        }));
+        let (port, serving) = serve(&server).await;
+        let get = |sid: &str| format!("GET /socket.io/?EIO=4&transport=polling{sid} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let post = |sid: &str, body: String| {
+            let length = body.len();
+            format!("POST /socket.io/?EIO=4&transport=polling{sid} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")
+        };
+        let opened = ask(port, get("")).await;
+        let sid = format!("&sid={}", opened.split("\"sid\":\"").nth(1).unwrap().split('"').next().unwrap());
+        assert!(ask(port, post(&sid, "40".into())).await.ends_with("ok"));
+        let body = vec!["42[\"n\"]"; 1_000].join("\x1e");
+        let posting = tokio::spawn(ask(port, post(&sid, body)));
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert!(!posting.is_finished() && server.metrics().messages_in.get() == 101);
+        // Meanwhile the client hears what is sent to it.
+        assert!(ask(port, get(&sid)).await.contains("40{"));
+        gate.add_permits(1_000);
+        assert!(posting.await.unwrap().ends_with("ok"));
+        assert_eq!(server.metrics().messages_in.get(), 1_000);
         serving.abort();
     });
 }

@@ -64,6 +64,8 @@ pub enum Input<'a> {
     GetAborted,
     /// The head of a POST is here.
     PostBegins,
+    /// More of its body is here, after a while.
+    PostGoesOn,
     /// All packets of the POST have been handled.
     PostEnds,
     /// The connection of the POST is gone, or its body is too slow.
@@ -118,7 +120,10 @@ enum State {
         posting: bool,
         probe: Probe,
     },
-    WebSocket,
+    /// `posting`: a POST that began before the upgrade is still on its way.
+    WebSocket {
+        posting: bool,
+    },
     /// `alone`: the close packet has a payload of its own.
     Closing {
         transport: Transport,
@@ -172,7 +177,7 @@ impl Session {
         let _ = outbox.push(Frame::text(open_packet));
         let state = match transport {
             Transport::Polling => State::Polling { posting: false, probe: Probe::None },
-            Transport::WebSocket => State::WebSocket,
+            Transport::WebSocket => State::WebSocket { posting: false },
         };
         let heartbeat = Heartbeat::Quiet { ping_at: now.plus(settings.ping_interval) };
         Session { settings, state, get: Get::Idle, heartbeat, outbox, ended: None, overflowed: false }
@@ -185,11 +190,9 @@ impl Session {
             Input::Get => self.get(),
             Input::GetAborted => self.get_aborted(),
             Input::PostBegins => self.post_begins(),
+            Input::PostGoesOn => self.post_goes_on(now),
             Input::PostEnds => self.post_ends(),
-            Input::PostAborted => {
-                self.end(Reason::TransportError, "1");
-                Reaction::Handled
-            }
+            Input::PostAborted => self.post_aborted(),
             Input::ProbeOpens => self.probe_opens(now),
             Input::Packet(Via::Probe, packet) => self.probe_packet(now, &packet),
             Input::Packet(via, packet) => self.packet(now, via, packet),
@@ -217,7 +220,7 @@ impl Session {
     fn get(&mut self) -> Reaction<'static> {
         match (&self.state, self.get) {
             (State::Closed, _) => Reaction::Refused(Refusal::UnknownSid),
-            (State::WebSocket, _) | (State::Closing { transport: Transport::WebSocket, .. }, _) => {
+            (State::WebSocket { .. }, _) | (State::Closing { transport: Transport::WebSocket, .. }, _) => {
                 Reaction::Refused(Refusal::BadRequest)
             }
             (State::Polling { .. } | State::Closing { .. }, Get::Idle) => {
@@ -235,7 +238,7 @@ impl Session {
         self.get = Get::Idle;
         match self.state {
             State::Polling { .. } | State::Closing { .. } => self.end(Reason::TransportError, "1"),
-            State::WebSocket | State::Closed => {}
+            State::WebSocket { .. } | State::Closed => {}
         }
         Reaction::Handled
     }
@@ -243,7 +246,7 @@ impl Session {
     fn post_begins(&mut self) -> Reaction<'static> {
         match &mut self.state {
             State::Closed => Reaction::Refused(Refusal::UnknownSid),
-            State::WebSocket => Reaction::Refused(Refusal::BadRequest),
+            State::WebSocket { .. } => Reaction::Refused(Refusal::BadRequest),
             State::Closing { .. } => Reaction::Handled,
             State::Polling { posting: true, .. } => {
                 self.end(Reason::TransportError, "1");
@@ -257,8 +260,28 @@ impl Session {
     }
 
     fn post_ends(&mut self) -> Reaction<'static> {
-        if let State::Polling { posting, .. } = &mut self.state {
-            *posting = false;
+        match &mut self.state {
+            State::Polling { posting, .. } | State::WebSocket { posting } => *posting = false,
+            State::Closing { .. } | State::Closed => {}
+        }
+        Reaction::Handled
+    }
+
+    /// A client that sends something large over a slow line can't answer a ping meanwhile. It is there: the body has its own minimum rate.
+    fn post_goes_on(&mut self, now: Time) -> Reaction<'static> {
+        if let State::Polling { posting: true, .. } = self.state
+            && let Heartbeat::Pinged { pong_by, .. } = &mut self.heartbeat
+        {
+            *pong_by = now.plus(self.settings.ping_timeout).max(*pong_by);
+        }
+        Reaction::Handled
+    }
+
+    /// Nobody was told that its packets arrived, and polling can't say so later. A WebSocket goes on.
+    fn post_aborted(&mut self) -> Reaction<'static> {
+        match &mut self.state {
+            State::WebSocket { posting } => *posting = false,
+            State::Polling { .. } | State::Closing { .. } | State::Closed => self.end(Reason::TransportError, "1"),
         }
         Reaction::Handled
     }
@@ -271,7 +294,7 @@ impl Session {
                 Reaction::Handled
             }
             // One probe at a time, and an upgraded session is not upgraded again: the newcomer is closed.
-            State::Polling { .. } | State::WebSocket => Reaction::Refused(Refusal::BadRequest),
+            State::Polling { .. } | State::WebSocket { .. } => Reaction::Refused(Refusal::BadRequest),
         }
     }
 
@@ -284,18 +307,18 @@ impl Session {
                 }
                 Probe::None | Probe::Probed { .. } => self.probe_fails(),
             },
-            // Also without a probe before it, as the official server takes it and Elephant.io sends it.
-            (
-                State::Polling { posting: false, probe: Probe::Open { .. } | Probe::Probed { .. } },
-                EnginePacket::Upgrade,
-            ) => {
-                self.state = State::WebSocket;
+            // Also without a probe before it, as the official server takes it and Elephant.io sends it. A POST that is on its way is still
+            // heard: it will be answered `ok`.
+            (State::Polling { posting, probe: Probe::Open { .. } | Probe::Probed { .. } }, EnginePacket::Upgrade) => {
+                self.state = State::WebSocket { posting: *posting };
                 if let Get::Parked = self.get {
                     self.get = Get::Refuse(Refusal::BadRequest);
                 }
                 Reaction::Upgraded
             }
-            (State::Polling { .. } | State::WebSocket | State::Closing { .. } | State::Closed, _) => self.probe_fails(),
+            (State::Polling { .. } | State::WebSocket { .. } | State::Closing { .. } | State::Closed, _) => {
+                self.probe_fails()
+            }
         }
     }
 
@@ -309,9 +332,10 @@ impl Session {
 
     fn packet<'a>(&mut self, now: Time, via: Via, packet: EnginePacket<'a>) -> Reaction<'a> {
         match (&self.state, via) {
-            (State::Polling { .. }, Via::Polling) | (State::WebSocket, Via::WebSocket) => {}
+            (State::Polling { .. } | State::WebSocket { posting: true }, Via::Polling)
+            | (State::WebSocket { .. }, Via::WebSocket) => {}
             // What arrives after the close, or over a transport that lost the session, is not heard.
-            (State::Polling { .. } | State::WebSocket | State::Closing { .. } | State::Closed, _) => {
+            (State::Polling { .. } | State::WebSocket { .. } | State::Closing { .. } | State::Closed, _) => {
                 return Reaction::Handled;
             }
         }
@@ -365,10 +389,17 @@ impl Session {
             (_, Via::Probe) => {
                 self.probe_fails();
             }
-            (State::WebSocket | State::Closing { .. }, Via::WebSocket) => self.end(Reason::TransportClose, "1"),
+            (State::WebSocket { .. } | State::Closing { .. }, Via::WebSocket) => self.end(Reason::TransportClose, "1"),
             (State::Polling { .. } | State::Closed, Via::WebSocket) | (_, Via::Polling) => {}
         }
         Reaction::Handled
+    }
+
+    /// The server reads the client no further for now: its pong gets its full time once it can be heard.
+    pub fn excuse(&mut self, now: Time) {
+        if let Heartbeat::Pinged { pong_by, .. } = &mut self.heartbeat {
+            *pong_by = (*pong_by).max(now.plus(self.settings.ping_timeout));
+        }
     }
 
     /// Ends the session whose pong is overdue.
@@ -404,7 +435,7 @@ impl Session {
                 Probe::None | Probe::Open { .. } | Probe::Probed { .. } => {}
             },
             State::Closing { until, .. } if now >= *until => self.state = State::Closed,
-            State::WebSocket | State::Closing { .. } | State::Closed => {}
+            State::WebSocket { .. } | State::Closing { .. } | State::Closed => {}
         }
     }
 
@@ -438,7 +469,7 @@ impl Session {
         match &self.state {
             State::Closed => None,
             State::Closing { until, .. } => Some(*until),
-            State::WebSocket | State::Polling { probe: Probe::None, .. } => Some(heartbeat),
+            State::WebSocket { .. } | State::Polling { probe: Probe::None, .. } => Some(heartbeat),
             State::Polling { probe: Probe::Open { until }, .. } => Some(heartbeat.min(*until)),
             State::Polling { probe: Probe::Probed { until, noop_at }, .. } => Some(heartbeat.min(*until).min(*noop_at)),
         }
@@ -469,7 +500,7 @@ impl Session {
     fn close(&mut self, now: Time, reason: Reason) {
         let transport = match self.state {
             State::Polling { .. } => Transport::Polling,
-            State::WebSocket => Transport::WebSocket,
+            State::WebSocket { .. } => Transport::WebSocket,
             State::Closing { .. } | State::Closed => return,
         };
         // The official client handles events a moment after it decodes them, and finds itself disconnected already if the close came in the
@@ -482,7 +513,7 @@ impl Session {
     /// Closes at once; a parked GET is released with `last`.
     fn end(&mut self, reason: Reason, last: &'static str) {
         match self.state {
-            State::Polling { .. } | State::WebSocket => self.ended = Some(reason),
+            State::Polling { .. } | State::WebSocket { .. } => self.ended = Some(reason),
             State::Closing { .. } => {}
             State::Closed => return,
         }
@@ -520,7 +551,9 @@ impl Session {
                 self.get = Get::Idle;
                 Some(GetAnswer::Packets(self.outbox.take()))
             }
-            (Get::Parked, State::Polling { .. } | State::Closing { .. } | State::WebSocket | State::Closed) => None,
+            (Get::Parked, State::Polling { .. } | State::Closing { .. } | State::WebSocket { .. } | State::Closed) => {
+                None
+            }
         }
     }
 
@@ -531,7 +564,7 @@ impl Session {
             (Get::Idle, _) => false,
             (Get::Release(_) | Get::Refuse(_), _) | (Get::Parked, State::Closing { .. }) => true,
             (Get::Parked, State::Polling { .. }) => !self.outbox.is_empty(),
-            (Get::Parked, State::WebSocket | State::Closed) => false,
+            (Get::Parked, State::WebSocket { .. } | State::Closed) => false,
         }
     }
 
@@ -539,7 +572,7 @@ impl Session {
     #[must_use]
     pub fn take_frames(&mut self) -> VecDeque<Frame> {
         match self.state {
-            State::WebSocket | State::Closing { transport: Transport::WebSocket, .. } => self.outbox.take(),
+            State::WebSocket { .. } | State::Closing { transport: Transport::WebSocket, .. } => self.outbox.take(),
             State::Polling { .. } | State::Closing { .. } | State::Closed => VecDeque::new(),
         }
     }
@@ -548,7 +581,7 @@ impl Session {
     #[must_use]
     pub fn websocket_ready(&self) -> bool {
         match self.state {
-            State::WebSocket => !self.outbox.is_empty(),
+            State::WebSocket { .. } => !self.outbox.is_empty(),
             State::Polling { .. } => false,
             State::Closing { .. } | State::Closed => true,
         }
@@ -568,7 +601,7 @@ impl Session {
     /// Neither closing nor closed.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        matches!(self.state, State::Polling { .. } | State::WebSocket)
+        matches!(self.state, State::Polling { .. } | State::WebSocket { .. })
     }
 
     /// Over: nothing more will be sent or heard.
@@ -593,7 +626,7 @@ impl Session {
     #[must_use]
     pub fn transport(&self) -> Transport {
         match self.state {
-            State::WebSocket => Transport::WebSocket,
+            State::WebSocket { .. } => Transport::WebSocket,
             State::Closing { transport, .. } => transport,
             State::Polling { .. } | State::Closed => Transport::Polling,
         }
@@ -603,7 +636,7 @@ impl Session {
     #[must_use]
     pub fn is_writable(&self) -> bool {
         match (&self.state, self.get) {
-            (State::WebSocket, _) => self.outbox.unsent() < BUSY,
+            (State::WebSocket { .. }, _) => self.outbox.unsent() < BUSY,
             (State::Polling { .. }, Get::Parked) => true,
             (State::Polling { .. } | State::Closing { .. } | State::Closed, _) => false,
         }

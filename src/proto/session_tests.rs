@@ -268,10 +268,36 @@ fn an_upgrade_with_a_get_or_a_post_under_way() {
     assert_eq!(get(&mut s, 20), "-");
     assert_eq!(s.handle(t(21), packet(Via::Probe, "5")), Reaction::Upgraded);
     assert_eq!(answer(&mut s), "Bad request");
-    let mut s = probed();
-    s.handle(t(20), Input::PostBegins);
-    assert_eq!(s.handle(t(21), packet(Via::Probe, "5")), Reaction::Refused(Refusal::BadRequest));
-    assert_eq!(s.transport(), Transport::Polling);
+    // The official client waits for its POST; others don't, and the official server takes it.
+    for end in [Input::PostEnds, Input::PostAborted] {
+        let mut s = probed();
+        s.handle(t(20), Input::PostBegins);
+        assert_eq!(s.handle(t(21), packet(Via::Probe, "5")), Reaction::Upgraded);
+        assert_eq!(s.handle(t(22), packet(Via::WebSocket, "4new")), Reaction::Text("new"));
+        assert_eq!(s.handle(t(23), packet(Via::Polling, "4old")), Reaction::Text("old"), "it will be answered `ok`");
+        assert_eq!(s.handle(t(24), Input::PostBegins), Reaction::Refused(Refusal::BadRequest));
+        s.handle(t(25), end);
+        assert!(s.is_open());
+        assert_eq!(s.handle(t(26), packet(Via::Polling, "4late")), Reaction::Handled);
+        assert_eq!(s.handle(t(27), packet(Via::WebSocket, "4on")), Reaction::Text("on"));
+    }
+}
+
+#[test]
+fn a_body_that_comes_slowly_stands_for_the_pong() {
+    let mut s = polling();
+    s.handle(t(10), Input::PostGoesOn);
+    s.handle(t(290), Input::PostBegins);
+    s.handle(t(300), Input::Timeout);
+    assert_eq!(s.next_timeout(), Some(t(500)));
+    for now in [400, 550, 700] {
+        s.handle(t(now), Input::PostGoesOn);
+        assert_eq!(s.next_timeout(), Some(t(now + 200)));
+    }
+    s.handle(t(800), Input::PostEnds);
+    s.handle(t(800), Input::PostGoesOn);
+    s.handle(t(900), Input::Timeout);
+    assert_eq!(s.take_ended(), Some(Reason::PingTimeout));
 }
 
 #[test]
@@ -343,6 +369,7 @@ enum Op {
     Abort,
     Post(&'static str),
     Begin,
+    GoesOn,
     Probe,
     OnProbe(&'static str),
     OnWebSocket(&'static str),
@@ -360,6 +387,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Abort),
         3 => packets.clone().prop_map(Op::Post),
         1 => Just(Op::Begin),
+        1 => Just(Op::GoesOn),
         2 => Just(Op::Probe),
         2 => Just(Op::OnProbe("2probe")),
         2 => Just(Op::OnProbe("5")),
@@ -397,6 +425,7 @@ proptest! {
                     }
                 }
                 Op::Begin => drop(s.handle(t(now), Input::PostBegins)),
+                Op::GoesOn => drop(s.handle(t(now), Input::PostGoesOn)),
                 Op::Probe => drop(s.handle(t(now), Input::ProbeOpens)),
                 Op::OnProbe(text) => drop(s.handle(t(now), packet(Via::Probe, text))),
                 Op::OnWebSocket(text) => drop(s.handle(t(now), packet(Via::WebSocket, text))),

@@ -126,6 +126,8 @@ pub struct Metrics {
     pub refused: [Counter; 6],
     /// Requests refused by a limit of HTTP: 408, 411, 413, 431 and the like.
     pub refused_http: Counter,
+    /// Requests that a proxy sent again when its connection broke: not taken for new ones.
+    pub requests_repeated: Counter,
     /// Requests passed on to the server that has the session.
     pub forwarded: Counter,
     /// Connections refused because there are too many.
@@ -136,6 +138,8 @@ pub struct Metrics {
     pub ping_timeouts: Counter,
     /// Sessions cut because their client did not read.
     pub overflows: Counter,
+    /// Times that a client was read no further, because as many of its events waited for handlers as may.
+    pub readings_paused: Counter,
     /// Volatile packets dropped because their client was busy.
     pub volatile_dropped: Counter,
     /// Entries appended to logs.

@@ -17,6 +17,7 @@ pub mod cluster;
 pub mod log;
 pub mod metrics;
 pub mod namespace;
+pub mod notice;
 pub mod options;
 pub mod recovery;
 pub mod redis;
@@ -29,7 +30,7 @@ pub mod timers;
 pub use cluster::requests::Gathered;
 pub use options::{AllowRequest, Cors, EngineHandler, InitialHeaders, Log, Message, Options, Pages, Recovery, Trusts};
 
-use crate::id::{Clock, Nsp, Random, Sid, Time};
+use crate::id::{Clock, Nsp, Random, Sid, Spawner, Task, Time};
 use crate::proto::client::Client;
 use crate::proto::handshake::{self as opening, Announced, Transport};
 use crate::proto::reason::Reason;
@@ -43,6 +44,8 @@ use cluster::requests::Requests;
 use log::streams::Streams;
 use metrics::Metrics;
 use namespace::Namespace;
+use namespace::hash::Keyed;
+use notice::Notice;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -71,6 +74,7 @@ pub(crate) struct Core {
     /// What is sent goes through a log: for recovery, for other servers, or for both.
     pub(crate) logged: bool,
     pub(crate) timers: Timers,
+    spawner: RwLock<Option<Spawner>>,
     pub(crate) metrics: Metrics,
     requests: Requests,
     cluster: Cluster,
@@ -81,6 +85,8 @@ pub(crate) struct Core {
     looked: AtomicU64,
     /// What [`Server::now`] said last, in milliseconds.
     recent: AtomicU64,
+    /// Hashes requests, to know them again.
+    prints: Keyed,
 }
 
 impl Core {
@@ -90,9 +96,25 @@ impl Core {
         Time(self.recent.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn log(&self, line: &str) {
+    /// How long the log must remember: a client may come back at the end of the window with a position that was confirmed by the pong before
+    /// the one that it failed to send.
+    pub(crate) fn retention_ms(&self) -> u64 {
+        let window = self.options.recovery.as_ref().map_or(0, |recovery| recovery.window_ms);
+        window.saturating_add(self.options.heartbeat_ms().saturating_mul(2)).saturating_add(MARGIN)
+    }
+
+    /// Has a task polled to its end, with no lock held.
+    pub(crate) fn spawn(&self, task: Task) {
+        let spawner = self.spawner.read().unwrap_or_else(PoisonError::into_inner).clone();
+        match spawner {
+            Some(spawn) => spawn(task),
+            None => self.log(&Notice::NothingRuns),
+        }
+    }
+
+    pub(crate) fn log(&self, notice: &Notice) {
         if let Some(log) = &self.options.log {
-            log(line);
+            log(notice);
         }
     }
 }
@@ -143,6 +165,7 @@ impl Server {
             uid: uid.into(),
             streams,
             timers: Timers::default(),
+            spawner: RwLock::default(),
             metrics: Metrics::default(),
             requests: Requests::default(),
             cluster: Cluster::default(),
@@ -151,6 +174,7 @@ impl Server {
             next_namespace: AtomicU64::new(1),
             looked: AtomicU64::new(0),
             recent: AtomicU64::new(0),
+            prints: Keyed::default(),
         };
         core.recent.store((core.clock)().0, Ordering::Relaxed);
         Server(Arc::new(Inner {
@@ -368,16 +392,18 @@ impl Server {
         }
     }
 
-    /// How long the log must remember: a client may come back at the end of the window with a position that was confirmed by the pong before
-    /// the one that it failed to send.
     fn retention_ms(&self) -> u64 {
-        let window = self.options().recovery.as_ref().map_or(0, |recovery| recovery.window_ms);
-        window.saturating_add(self.options().heartbeat_ms().saturating_mul(2)).saturating_add(MARGIN)
+        self.core().retention_ms()
+    }
+
+    /// What runs the futures of handlers from now on; [`run`](crate::run) sees to it.
+    pub fn set_spawner(&self, spawner: Spawner) {
+        *self.core().spawner.write().unwrap_or_else(PoisonError::into_inner) = Some(spawner);
     }
 
     // ---- what the other rooms use
 
-    pub(super) fn core(&self) -> &Arc<Core> {
+    pub(crate) fn core(&self) -> &Arc<Core> {
         &self.0.core
     }
 
@@ -416,12 +442,16 @@ impl Server {
         &self.0.core.uid
     }
 
-    pub(crate) fn log(&self, line: &str) {
-        self.core().log(line);
+    pub(crate) fn log(&self, notice: &Notice) {
+        self.core().log(notice);
     }
 
     fn random(&self) -> &Random {
         &self.0.core.random
+    }
+
+    fn prints(&self) -> &Keyed {
+        &self.0.core.prints
     }
 
     fn next_number(&self) -> u64 {

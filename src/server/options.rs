@@ -1,11 +1,13 @@
 //! What can be set about a server; the defaults are the official server's, with recovery on.
 
 use super::client::connection::Connection;
+use super::notice::Notice;
 use crate::codec::http::{Head, Response};
 use crate::limits::Limits;
 use crate::proto::handshake::Offered;
 use bytes::Bytes;
 use std::future::Future;
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,8 +21,9 @@ pub type InitialHeaders = Arc<dyn Fn(&Head) -> Vec<(&'static str, String)> + Sen
 pub type Pages = Arc<dyn Fn(&Head) -> Option<Response> + Send + Sync>;
 /// Hears the messages of a server that speaks Engine.IO without Socket.IO.
 pub type EngineHandler = Arc<dyn Fn(&Arc<Connection>, Message<'_>) + Send + Sync>;
-/// Takes a line of the log, which begins with a tag such as `[RECOVERY]`.
-pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
+/// Hears what the server says to the people who run it. `notice.to_string()` is a line of text with a tag such as `[RECOVERY]`;
+/// [`Notice::line`] gives level and fields too.
+pub type Log = Arc<dyn Fn(&Notice) + Send + Sync>;
 
 /// Whether the proxy at this address is believed when it says, by `X-Forwarded-For`, where a client is.
 pub type Trusts = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
@@ -94,7 +97,7 @@ pub struct Options {
     pub engine: Option<EngineHandler>,
     /// Proxies that are believed; `None`: none.
     pub trusts: Option<Trusts>,
-    /// Where log lines go.
+    /// Hears what the server has to say; standard error by default, `None` is silence.
     pub log: Option<Log>,
 }
 
@@ -114,14 +117,45 @@ impl Default for Options {
             pages: None,
             engine: None,
             trusts: None,
-            log: None,
+            log: Some(Arc::new(to_standard_error)),
         }
     }
+}
+
+/// Not `eprintln!`, which panics when nobody reads.
+fn to_standard_error(notice: &Notice) {
+    let _ = writeln!(std::io::stderr(), "{notice}");
 }
 
 impl Options {
     /// The longest time that a dead client goes unnoticed.
     pub(crate) fn heartbeat_ms(&self) -> u64 {
         self.ping_interval_ms.saturating_add(self.ping_timeout_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Nsp;
+    use crate::server::Server;
+    use crate::server::log::memory::MemoryStreams;
+    use std::sync::Mutex;
+
+    /// Heard by default, by whoever was named, or by nobody.
+    #[test]
+    fn what_a_server_says_is_a_value() {
+        assert!(Options::default().log.is_some());
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let kept = heard.clone();
+        let log: Log = Arc::new(move |notice: &Notice| kept.lock().unwrap().push(notice.clone()));
+        for log in [Some(log), None] {
+            let options = Options { log, ..Options::default() };
+            let streams = Arc::new(MemoryStreams::new(&options.limits));
+            let clock = Arc::new(|| crate::id::Time(0));
+            let server = Server::new(options, streams, clock, Arc::new(|bytes: &mut [u8]| bytes.fill(0)));
+            server.log(&Notice::LogLost { namespace: Nsp::new("/"), clients: 3 });
+        }
+        assert_eq!(*heard.lock().unwrap(), [Notice::LogLost { namespace: Nsp::new("/"), clients: 3 }]);
     }
 }

@@ -13,13 +13,13 @@ use crate::server::*;
 use handler::{AckError, ConnectError, Events, Next};
 use serde_json::{Value, json};
 
-struct Bench {
-    server: Server,
+pub(super) struct Bench {
+    pub(super) server: Server,
     clock: Arc<AtomicU64>,
 }
 
 impl Bench {
-    fn new(options: Options) -> Bench {
+    pub(super) fn new(options: Options) -> Bench {
         let (clock, ids) = (Arc::new(AtomicU64::new(1_000)), AtomicU64::new(0));
         let ticking = clock.clone();
         let random = move |bytes: &mut [u8]| {
@@ -31,18 +31,18 @@ impl Bench {
         Bench { server: Server::new(options, streams, now, Arc::new(random)), clock }
     }
 
-    fn plain() -> Bench {
+    pub(super) fn plain() -> Bench {
         let bench = Bench::new(Options { recovery: None, ..Options::default() });
         bench.server.of("/").handle(());
         bench
     }
 
-    fn pass(&self, ms: u64) {
+    pub(super) fn pass(&self, ms: u64) {
         self.clock.fetch_add(ms, Ordering::Relaxed);
         self.server.handle_timeouts(self.server.now());
     }
 
-    fn line(&self, transport: Transport) -> Line {
+    pub(super) fn line(&self, transport: Transport) -> Line {
         let headers = crate::codec::http::parse(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", 9).unwrap().headers;
         let handshake = Handshake { headers, url: "/socket.io/?EIO=4".into(), address: "::1".into() };
         let connection = self.server.open(self.server.now(), transport, false, handshake).unwrap();
@@ -50,20 +50,20 @@ impl Bench {
     }
 
     /// Sends packets over a new WebSocket; gives the line, and what came back but the open packet.
-    fn send(&self, packets: &[&str]) -> (Line, Vec<String>) {
+    pub(super) fn send(&self, packets: &[&str]) -> (Line, Vec<String>) {
         let mut line = self.line(Transport::WebSocket);
         packets.iter().for_each(|packet| line.send(self.server.now(), packet));
         let got = self.got(&mut line).split_off(1);
         (line, got)
     }
 
-    fn got(&self, line: &mut Line) -> Vec<String> {
+    pub(super) fn got(&self, line: &mut Line) -> Vec<String> {
         line.pump(self.server.now());
         line.coming.drain(..).collect()
     }
 
     /// A client in `/`.
-    fn join(&self) -> (Line, Socket) {
+    pub(super) fn join(&self) -> (Line, Socket) {
         let (line, _) = self.send(&["40"]);
         let socket = line.connection.sockets().remove(0);
         (line, socket)

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { chromium } from "playwright-core";
+import { eventually, pass } from "./wait.js";
 
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const AXE = readFileSync(new URL("../node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
@@ -28,7 +29,7 @@ export class Visitor {
     open.add(context);
     const visitor = new Visitor(await context.newPage());
     await visitor.page.goto(`${server.url}/`);
-    if (connected) await visitor.isIn("lobby");
+    if (connected && options.javaScriptEnabled !== false) await visitor.isIn("lobby");
     return visitor;
   }
 
@@ -71,6 +72,18 @@ export class Visitor {
     const lines = await this.page.locator(".message").evaluateAll((all) => all.map((line) => [line.classList.contains("missed"), line.querySelector(".said").textContent]));
     const of = (wanted) => lines.filter(([missed]) => missed === wanted).map(([, text]) => text);
     return { missed: of(true), live: of(false) };
+  }
+
+  /** Pixels of the log that lie below what one sees. */
+  below() {
+    return this.page.locator("#log").evaluate((log) => Math.round(log.scrollHeight - log.scrollTop - log.clientHeight));
+  }
+
+  /** Waits until the end of the log is seen, and stays. */
+  async seesTheEnd(when) {
+    await eventually(`the end of the log is seen ${when}`, async () => (await this.below()) <= 1);
+    await pass(150);
+    assert.ok((await this.below()) <= 1, `${await this.below()} pixels are hidden ${when}`);
   }
 
   fact(id) {

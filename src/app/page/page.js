@@ -6,6 +6,8 @@ const FIRST_ROOM = "lobby";
 const MOST_LINES = 500;
 const PATIENCE_MS = 5_000; // for an answer of the server
 const AGAIN_MS = 1_000;
+const NEAR = 40; // pixels from the end of the log: who is there wants to see what comes
+const KEPT = "rill"; // what a reload finds again, in this tab's storage
 const UPGRADES = ["upgrade", "upgradeError", "close"]; // the ends of an upgrade
 
 const get = (id) => document.getElementById(id);
@@ -33,14 +35,54 @@ function problem(text = "") {
   get("problem").hidden = text === "";
 }
 
-function append(line) {
-  const [log, lines] = [get("log"), get("lines")];
-  const follows = log.scrollHeight - log.scrollTop - log.clientHeight < 40; // else somebody reads further up
+// ---- the log: it follows what is said, whatever changes its size, unless somebody reads further up
+
+const reading = { follows: true, height: 0, unread: 0 };
+
+function toEnd() {
+  const log = get("log");
+  log.scrollTop = log.scrollHeight;
+  reading.follows = true;
+  reading.unread = 0;
+  hint();
+}
+
+/** Says that there is more below. */
+function hint() {
+  get("below").textContent = reading.unread === 1 ? "↓ 1 new message" : `↓ ${reading.unread} new messages`;
+  get("below").hidden = reading.unread === 0;
+}
+
+function append(line, isNew = false) {
+  const lines = get("lines");
   get("empty").hidden = true;
   lines.append(line);
   while (lines.children.length > MOST_LINES) lines.firstElementChild.remove();
-  if (follows) log.scrollTop = log.scrollHeight;
+  if (reading.follows) return toEnd();
+  if (isNew) reading.unread++;
+  hint();
 }
+
+get("log").addEventListener("scroll", () => {
+  const log = get("log");
+  // A box that changes its size may scroll by itself, which is nobody's wish.
+  if (log.clientHeight !== reading.height) return;
+  reading.follows = log.scrollHeight - log.scrollTop - log.clientHeight < NEAR;
+  if (reading.follows) reading.unread = 0;
+  hint();
+});
+
+const sizes = new ResizeObserver(() => {
+  reading.height = get("log").clientHeight;
+  if (reading.follows) toEnd();
+});
+sizes.observe(get("log"));
+sizes.observe(get("lines"));
+
+get("below").addEventListener("click", () => {
+  toEnd();
+  get("log").focus({ preventScroll: true });
+});
 
 /** One of the colours of faces, the same for a sender everywhere. */
 const colour = (from) => [...from].reduce((sum, char) => (sum * 31 + char.codePointAt(0)) % 997, 7) % 6;
@@ -91,6 +133,8 @@ function chip(room, i) {
 /** What the page knows about its connection. */
 const session = {
   server: "",
+  pid: undefined, // the private id by which a session is asked for
+  offset: undefined, // of the last event
   ids: new Set(), // its own, of earlier sessions too
   others: new Set(), // those of its second connections
   leftAt: 0, // when the connection was lost; 0: it is there
@@ -100,8 +144,84 @@ const session = {
   entered: false, // it has been in its first room
 };
 
+/** The messages that are shown, for a reload. */
+const said = [];
+
+/**
+ * What the page was before a reload. It is written when the page goes, and taken out when it comes: a tab that is duplicated while it lives
+ * has nothing to take, and gets a session of its own.
+ */
+function remember() {
+  const { pid, offset, ids, others, entered } = session;
+  const kept = { pid, offset, ids: [...ids], others: [...others], entered, rooms: [...rooms], target, at: Date.now() };
+  for (const messages of [said, []]) {
+    try {
+      return sessionStorage.setItem(KEPT, JSON.stringify({ ...kept, said: messages }));
+    } catch {} // so much does not fit, or nothing may be stored
+  }
+}
+
+function recall() {
+  let kept;
+  try {
+    kept = JSON.parse(sessionStorage.getItem(KEPT));
+    sessionStorage.removeItem(KEPT);
+  } catch {}
+  if (!kept) return undefined;
+  Object.assign(session, { pid: kept.pid, offset: kept.offset, ids: new Set(kept.ids), others: new Set(kept.others), entered: kept.entered });
+  kept.rooms.forEach((room) => rooms.add(room));
+  target = kept.target;
+  kept.said.forEach(([message, missed]) => draw(message, missed));
+  if (!kept.pid) return undefined;
+  session.leftAt = performance.now() - Math.max(1, Date.now() - kept.at);
+  session.replaying = true;
+  return kept.pid;
+}
+
+addEventListener("pagehide", remember);
+addEventListener("pageshow", ({ persisted }) => persisted && sessionStorage.removeItem(KEPT));
+
+function draw(message, missed) {
+  const { room = null, from = "", text = "", at } = message ?? {};
+  said.push([{ room, from, text, at }, missed]);
+  if (said.length > MOST_LINES) said.shift();
+  const [name, kind, face] = sender(String(from));
+  const line = element("li", `message ${kind}${missed ? " missed" : ""}`);
+  const key = JSON.stringify([from, room, missed]);
+  if (get("lines").lastElementChild?.dataset.key === key) line.classList.add("more");
+  line.dataset.key = key;
+  const portrait = element("span", `face face-${colour(String(from))}`, face);
+  portrait.setAttribute("aria-hidden", "true");
+  const meta = element("p", "meta");
+  meta.append(element("bdi", "from", name), element("bdi", "where", room === null ? "to everybody" : `in ${room}`));
+  if (missed) meta.append(element("span", "mark", "missed while away"));
+  const then = Number.isNaN(new Date(at).getTime()) ? new Date() : new Date(at); // any program may write to the log
+  const time = element("time", "", clock.format(then));
+  time.dateTime = then.toISOString();
+  line.append(portrait, meta, time, Object.assign(element("p", "said", String(text)), { dir: "auto" }));
+  append(line, true);
+}
+
+function sender(from) {
+  if (session.ids.has(from)) return ["you", "mine", "you"];
+  if (session.others.has(from)) return ["second connection", "second", "2"];
+  if (from.startsWith("server:")) return [`console of ${from.slice("server:".length)}`, "console", ">_"];
+  return [from.slice(0, 6), "other", from.slice(0, 2)];
+}
+
 function start() {
-  const socket = io({ reconnectionDelay: 300, reconnectionDelayMax: 2_000, timeout: PATIENCE_MS });
+  let before = recall(); // the session before a reload
+  drawRooms();
+  const auth = (send) => send({ pid: session.pid, offset: session.offset });
+  const socket = io({ autoConnect: false, auth, reconnectionDelay: 300, reconnectionDelayMax: 2_000, timeout: PATIENCE_MS });
+
+  // What the client keeps for its return, it keeps for itself: a page that comes again has to know.
+  socket.io.on("packet", ({ type, data }) => {
+    if (type === 0) session.pid = data?.pid;
+  });
+  socket.onAny((_, ...args) => {
+    if (typeof args.at(-1) === "string") session.offset = args.at(-1);
+  });
 
   const ask = (event, ...args) =>
     socket
@@ -114,8 +234,11 @@ function start() {
     const away = session.leftAt && performance.now() - session.leftAt;
     session.leftAt = 0;
     session.ids.add(socket.id);
-    session.replaying = session.replaying && socket.recovered;
-    const line = away ? tell(`back after ${seconds(away)}`, socket.recovered ? "good" : "bad") : undefined;
+    const recovered = socket.recovered || (before !== undefined && before === session.pid);
+    before = undefined;
+    session.replaying = session.replaying && recovered;
+    const line = away ? tell(`back after ${seconds(away)}`, recovered ? "good" : "bad") : undefined;
+    problem();
     facts();
     // The answer comes behind all that was missed.
     const answer = await ask("whoami");
@@ -124,26 +247,26 @@ function start() {
     session.replaying = false;
     session.server = answer.server ?? "";
     show("here", session.server ? `connected to ${session.server}` : "connected");
-    if (line) returned(line, away);
+    if (line) returned(line, away, recovered);
     facts();
-    await enter(still);
+    await enter(still, recovered);
   });
 
-  function returned(line, away) {
+  function returned(line, away, recovered) {
     const on = session.server ? ` on ${session.server}` : "";
     const missed = session.missed === 1 ? "1 missed message" : `${session.missed} missed messages`;
-    line.textContent = socket.recovered
+    line.textContent = recovered
       ? `back${on} after ${seconds(away)} · recovered: true · ${missed}`
       : `back${on} after ${seconds(away)} · recovered: false · a new session; what was said meanwhile is not here`;
-    get("return").className = socket.recovered ? "good" : "bad";
-    get("return").replaceChildren(element("b", "", `recovered: ${socket.recovered}`), `${socket.recovered ? missed : "a new session"}, ${seconds(away)} away`);
+    get("return").className = recovered ? "good" : "bad";
+    get("return").replaceChildren(element("b", "", `recovered: ${recovered}`), `${recovered ? missed : "a new session"}, ${seconds(away)} away`);
     session.missed = 0;
   }
 
   /** A recovered session is in its rooms; a new one enters those that the page shows, the first of all one of its own choice. */
-  async function enter(still) {
+  async function enter(still, recovered) {
     if (!session.entered) rooms.add((target = FIRST_ROOM));
-    if (!socket.recovered || !session.entered) {
+    if (!recovered || !session.entered) {
       for (const room of rooms) {
         const { ok } = await ask("join", room);
         if (!still()) return;
@@ -189,32 +312,9 @@ function start() {
   }
 
   socket.on("message", (message) => {
-    const { room = null, from = "", text = "", at } = message ?? {};
-    const missed = session.replaying;
-    if (missed) session.missed++;
-    const [name, kind, face] = sender(String(from));
-    const line = element("li", `message ${kind}${missed ? " missed" : ""}`);
-    const key = JSON.stringify([from, room, missed]);
-    if (get("lines").lastElementChild?.dataset.key === key) line.classList.add("more");
-    line.dataset.key = key;
-    const portrait = element("span", `face face-${colour(String(from))}`, face);
-    portrait.setAttribute("aria-hidden", "true");
-    const meta = element("p", "meta");
-    meta.append(element("bdi", "from", name), element("bdi", "where", room === null ? "to everybody" : `in ${room}`));
-    if (missed) meta.append(element("span", "mark", "missed while away"));
-    const then = Number.isNaN(new Date(at).getTime()) ? new Date() : new Date(at); // any program may write to the log
-    const time = element("time", "", clock.format(then));
-    time.dateTime = then.toISOString();
-    line.append(portrait, meta, time, Object.assign(element("p", "said", String(text)), { dir: "auto" }));
-    append(line);
+    if (session.replaying) session.missed++;
+    draw(message, session.replaying);
   });
-
-  function sender(from) {
-    if (session.ids.has(from)) return ["you", "mine", "you"];
-    if (session.others.has(from)) return ["second connection", "second", "2"];
-    if (from.startsWith("server:")) return [`console of ${from.slice("server:".length)}`, "console", ">_"];
-    return [from.slice(0, 6), "other", from.slice(0, 2)];
-  }
 
   // ---- what the visitor does
 
@@ -248,6 +348,7 @@ function start() {
     if (text.trim() === "") return;
     if (!socket.connected) return problem("You are away: send it when you are back.");
     get("text").value = "";
+    toEnd();
     const answer = await ask("message", { room: target, text });
     if (answer.ok) return problem();
     if (get("text").value === "") get("text").value = text;
@@ -311,12 +412,15 @@ function start() {
       other.disconnect();
     };
   }
+
+  socket.connect();
 }
 
-drawRooms();
+show("waiting", "connecting …");
 if (typeof io === "function") {
   start();
 } else {
+  drawRooms();
   show("lost", "no browser client");
   get("missing").hidden = false;
   document.querySelectorAll("section").forEach((section) => (section.hidden = true));

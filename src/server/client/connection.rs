@@ -12,13 +12,15 @@ use crate::proto::handshake::{Refusal, Transport};
 use crate::proto::reason::Reason;
 use crate::proto::session::{GetAnswer, Input, Reaction, Session, Via};
 use crate::server::client::handshake::{self, Handshake};
+use crate::server::client::repeats::{Repeats, Request, Verdict};
 use crate::server::client::socket::Socket;
+use crate::server::notice::Notice;
 use crate::server::timers::Timer;
 use crate::server::{Message, Server, lock};
 use bytes::Bytes;
 use serde_json::Value;
 use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::Waker;
 
@@ -74,6 +76,8 @@ struct Wakers {
     websocket: Option<Waker>,
     awaits: Awaits,
     probe: Option<Waker>,
+    /// The readers of the WebSocket and of a POST that have to stop for a while.
+    readers: [Option<Waker>; 2],
 }
 
 struct State {
@@ -87,10 +91,10 @@ struct State {
     forgotten: bool,
     /// The headers of the latest POST, where an engine handler may ask for them.
     post: Option<Box<Headers>>,
-    /// The marks of the last GET and of the last POST, hashed.
-    marks: [u64; 2],
     /// What ended the session, where its client can be told.
     broken: Option<Box<ClientError>>,
+    /// `None` once a WebSocket carries the session: what comes over that can't come twice.
+    repeats: Option<Box<Repeats>>,
 }
 
 /// One client.
@@ -101,6 +105,8 @@ pub struct Connection {
     pub handshake: Handshake,
     server: Server,
     me: Weak<Connection>,
+    /// Sockets whose line of waiting events is full.
+    full: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -118,6 +124,7 @@ enum Step<'a> {
 struct After {
     ended: Option<(Reason, Vec<Socket>)>,
     wake: [Option<Waker>; 3],
+    readers: [Option<Waker>; 2],
 }
 
 impl Connection {
@@ -136,11 +143,17 @@ impl Connection {
             scheduled: Time(u64::MAX),
             forgotten: false,
             post: None,
-            marks: [0; 2],
             broken: None,
+            repeats: None,
         };
-        let connection =
-            Arc::new_cyclic(|me| Connection { sid, handshake, server, me: me.clone(), state: Mutex::new(state) });
+        let connection = Arc::new_cyclic(|me| Connection {
+            sid,
+            handshake,
+            server,
+            me: me.clone(),
+            full: AtomicUsize::new(0),
+            state: Mutex::new(state),
+        });
         connection.schedule(&mut lock(&connection.state));
         connection
     }
@@ -158,6 +171,9 @@ impl Connection {
             self.note_positions(now);
         }
         let mut state = lock(&self.state);
+        if self.is_full() {
+            state.session.excuse(now);
+        }
         // The WebSocket's task is running, and will look by itself: what the client's own events send to it needs to wake nobody.
         if let Input::Packet(Via::WebSocket, _) = input {
             state.wakers.awaits = Awaits::Nothing;
@@ -195,6 +211,7 @@ impl Connection {
             (Reaction::Reply(packet), _) => return Step::Outcome(Outcome::Reply(packet)),
             (Reaction::Upgraded, _) => {
                 self.server.metrics().upgrades.one();
+                state.repeats = None;
                 return Step::Outcome(Outcome::Upgraded);
             }
             (Reaction::Refused(refusal), _) => return Step::Outcome(Outcome::Refused(refusal)),
@@ -222,7 +239,8 @@ impl Connection {
             Step::Pong(sockets) => sockets.iter().for_each(Socket::confirm_position),
             Step::Broken(error) => {
                 metrics.protocol_errors.one();
-                self.server.log(&format!("[CLIENT] {:?} closed: {error}", self.sid));
+                self.server
+                    .log(&Notice::ClientClosed { session: format!("{:?}", self.sid), reason: error.to_string() });
             }
             Step::Action(action, socket) => match (action, socket) {
                 (Action::Wait, _) => {}
@@ -283,15 +301,17 @@ impl Connection {
         let closed = state.session.is_closed() && !state.forgotten;
         state.forgotten |= closed;
         let wake = state.ready();
+        let readers = if ended.is_some() { std::mem::take(&mut state.wakers.readers) } else { [None, None] };
         drop(state);
         if closed {
             self.server.forget(&self.sid);
         }
-        After { ended, wake }
+        After { ended, wake, readers }
     }
 
     fn finish(&self, after: After) {
         wake(after.wake);
+        wake(after.readers);
         if let Some((reason, sockets)) = after.ended {
             for socket in sockets {
                 socket.left(reason);
@@ -305,7 +325,7 @@ impl Connection {
             _ if overflowed => {
                 metrics.overflows.one();
                 let bound = self.server.options().limits.unsent_bytes;
-                self.server.log(&format!("[CLIENT] {:?} cut: it did not read, and {bound} bytes waited", self.sid));
+                self.server.log(&Notice::ClientCut { session: format!("{:?}", self.sid), bytes: bound });
             }
             Reason::PingTimeout => metrics.ping_timeouts.one(),
             Reason::ParseError => metrics.protocol_errors.one(),
@@ -349,6 +369,37 @@ impl Connection {
         drop(state);
         wake(ready);
         sent
+    }
+
+    /// The client is to be read no further: as many of its events wait for handlers as may.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether the client may be read on; if not, `waker` is woken when it may, or when the session ends.
+    pub fn poll_reading(&self, via: Via, waker: &Waker) -> bool {
+        if !self.is_full() {
+            return true;
+        }
+        let mut state = lock(&self.state);
+        let [websocket, post] = &mut state.wakers.readers;
+        *(if via == Via::Polling { post } else { websocket }) = Some(waker.clone());
+        !self.is_full() || !state.session.is_open()
+    }
+
+    pub(crate) fn pause_reading(&self) {
+        self.full.fetch_add(1, Ordering::AcqRel);
+        self.server.metrics().readings_paused.one();
+    }
+
+    pub(crate) fn resume_reading(&self) {
+        let mut state = lock(&self.state);
+        state.session.excuse(self.server.now());
+        let others = self.full.fetch_sub(1, Ordering::AcqRel).saturating_sub(1);
+        let readers = if others == 0 { std::mem::take(&mut state.wakers.readers) } else { [None, None] };
+        drop(state);
+        wake(readers);
     }
 
     /// A POST arrives with these headers; kept on servers without Socket.IO alone.
@@ -492,14 +543,30 @@ impl Connection {
         }
     }
 
-    /// Whether a GET or POST repeats the one before, by the mark that clients put on each: a proxy sends it again when its connection to
-    /// the server breaks, and can't know whether it was handled. Marks without a letter don't count: some clients take the time in seconds.
-    pub(crate) fn is_repeated(&self, post: bool, mark: Option<&str>) -> bool {
-        let Some(mark) = mark.filter(|mark| mark.bytes().any(|byte| byte.is_ascii_alphabetic())) else { return false };
-        let mut hasher = DefaultHasher::new();
-        mark.hash(&mut hasher);
-        let [get, last_post] = &mut lock(&self.state).marks;
-        std::mem::replace(if post { last_post } else { get }, hasher.finish()) == hasher.finish()
+    /// Whether a POST is new. One that is not is counted, and told to people.
+    pub(crate) fn judge_post(&self, now: Time, request: Request<'_>) -> Verdict {
+        let verdict = lock(&self.state).repeats.get_or_insert_default().post(now, self.server.prints(), request);
+        match verdict {
+            Verdict::New => {}
+            Verdict::Handled => self.note_repeated("a POST came again whose answer was lost: not handled twice"),
+            Verdict::Doubtful => self.note_repeated("a POST came again whose answer may have been lost: refused"),
+        }
+        verdict
+    }
+
+    /// Whether a GET is sent for the one before it, whose answer may be lost.
+    pub(crate) fn is_get_repeated(&self, now: Time, request: Request<'_>) -> bool {
+        let opening = || self.handshake.query().get("t").map(ToOwned::to_owned);
+        let again = lock(&self.state).repeats.get_or_insert_default().get(now, self.server.prints(), request, opening);
+        if again {
+            self.note_repeated("a GET came again whose answer may have been lost: closed, for its client to recover");
+        }
+        again
+    }
+
+    fn note_repeated(&self, what: &'static str) {
+        self.server.metrics().requests_repeated.one();
+        self.server.log(&Notice::RequestRepeated { session: format!("{:?}", self.sid), what });
     }
 
     /// The transport that carries the session.
@@ -522,7 +589,7 @@ impl Connection {
 }
 
 /// With the lock released: a task that another thread runs would wait for it at once.
-fn wake(ready: [Option<Waker>; 3]) {
+fn wake<const N: usize>(ready: [Option<Waker>; N]) {
     ready.into_iter().flatten().for_each(Waker::wake);
 }
 

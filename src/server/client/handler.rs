@@ -1,7 +1,7 @@
 //! What the application hears: the [`Handler`] trait, and [`Events`], which makes one out of closures.
 //!
-//! A handler belongs to a namespace, not to a client. It runs on the client's own task, one call after the other in the order of the
-//! client's packets, with no lock held; what has to wait is spawned.
+//! A handler belongs to a namespace, not to a client. It runs where the client's packets are read, one call after the other in their order,
+//! with no lock held. What has to wait gives the client a future: see [`Events::on_async`] and [`Socket::run`].
 
 use crate::codec::args::Args;
 use crate::proto::reason::Reason;
@@ -34,6 +34,25 @@ impl Handler for () {}
 pub struct Event<'a> {
     /// Its name.
     pub name: &'a str,
+    /// Its arguments.
+    pub args: Args,
+    /// The way to acknowledge it, if the client asked for that.
+    pub ack: Option<Ack>,
+}
+
+impl Event<'_> {
+    /// The same with a name of its own, for a future.
+    #[must_use]
+    pub fn into_owned(self) -> OwnedEvent {
+        OwnedEvent { name: self.name.into(), args: self.args, ack: self.ack }
+    }
+}
+
+/// An [`Event`] that a future can keep.
+#[derive(Debug)]
+pub struct OwnedEvent {
+    /// Its name.
+    pub name: Box<str>,
     /// Its arguments.
     pub args: Args,
     /// The way to acknowledge it, if the client asked for that.
@@ -160,6 +179,10 @@ impl Next {
         self.decide(Err(error));
     }
 
+    pub(crate) fn decide_as(mut self, verdict: Result<(), ConnectError>) {
+        self.decide(verdict);
+    }
+
     fn decide(&mut self, verdict: Result<(), ConnectError>) {
         if let Some(decide) = self.0.take() {
             decide(verdict);
@@ -211,6 +234,15 @@ impl Events {
         self
     }
 
+    /// Called when a client has joined; its first event is handled when the future is ready.
+    #[must_use]
+    pub fn on_connect_async<F: Future<Output = ()> + Send + 'static>(
+        self,
+        f: impl Fn(Socket) -> F + Send + Sync + 'static,
+    ) -> Events {
+        self.on_connect(move |socket| socket.run(f(socket.clone())))
+    }
+
     /// Called for events of this name.
     #[must_use]
     pub fn on(mut self, name: &str, f: impl Fn(&Socket, Event<'_>) + Send + Sync + 'static) -> Events {
@@ -218,11 +250,47 @@ impl Events {
         self
     }
 
+    /// Called for events of this name; the client's next event is handled when the future is ready. Other clients go on meanwhile, and so do
+    /// this one's heartbeats and its answers to [`Socket::emit_with_ack`]. A client with
+    /// [`waiting_events`](crate::Limits::waiting_events) waiting is read no further until half of them are done.
+    ///
+    /// ```
+    /// # async fn find(name: String) -> Option<u64> { Some(name.len() as u64) }
+    /// use rill::Events;
+    ///
+    /// let shop = Events::new().on_async("price", |_socket, event| async move {
+    ///     let price = match event.args.string(0) {
+    ///         Some(name) => find(name).await, // a database, for example
+    ///         None => None,
+    ///     };
+    ///     if let Some(ack) = event.ack {
+    ///         ack.send(price.map_or(serde_json::Value::Null, Into::into));
+    ///     }
+    /// });
+    /// ```
+    #[must_use]
+    pub fn on_async<F: Future<Output = ()> + Send + 'static>(
+        self,
+        name: &str,
+        f: impl Fn(Socket, OwnedEvent) -> F + Send + Sync + 'static,
+    ) -> Events {
+        self.on(name, move |socket, event| socket.run(f(socket.clone(), event.into_owned())))
+    }
+
     /// Called for events that have no closure of their own.
     #[must_use]
     pub fn on_any(mut self, f: impl Fn(&Socket, Event<'_>) + Send + Sync + 'static) -> Events {
         self.any = Some(Box::new(f));
         self
+    }
+
+    /// Called when a client has left, and all its events have been handled.
+    #[must_use]
+    pub fn on_disconnect_async<F: Future<Output = ()> + Send + 'static>(
+        self,
+        f: impl Fn(Socket, Reason) -> F + Send + Sync + 'static,
+    ) -> Events {
+        self.on_disconnect(move |socket, reason| socket.run(f(socket.clone(), reason)))
     }
 
     /// Called when a client has left.

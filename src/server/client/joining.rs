@@ -8,6 +8,7 @@ use crate::server::client::handler::{ConnectError, Next};
 use crate::server::client::socket::Socket;
 use crate::server::metrics::RefusedReturn;
 use crate::server::namespace::Namespace;
+use crate::server::notice::Notice;
 use crate::server::recovery::record::{Refused, Request};
 use crate::server::recovery::restore::Claimed;
 use std::sync::Arc;
@@ -98,7 +99,7 @@ impl Server {
                 if joining.recovered() {
                     server.metrics().recoveries_granted.one();
                     server.metrics().replay.add(server.now().since(joining.joined()));
-                    server.log(&format!("[RECOVERY] Client reconnected (recovered): {}", joining.id()));
+                    server.log(&Notice::Recovered { id: joining.id().clone() });
                 }
                 joining.announce();
             }
@@ -125,6 +126,6 @@ impl Server {
             address: connection.handshake.address.clone(),
             reason,
         });
-        self.log(&format!("[RECOVERY] Client of {nsp} reconnected as new: {reason}"));
+        self.log(&Notice::ReturnedAsNew { namespace: nsp.clone(), reason });
     }
 }

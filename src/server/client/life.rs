@@ -2,16 +2,16 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// The stations, in the order in which they come; a socket may skip some.
+/// The stations, in the order in which they come; a socket may skip some, and goes back and forth between busy and live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
     /// The middlewares have not decided.
     Joining = 0,
     /// In the namespace; the handler does not know it yet.
     Admitted = 1,
-    /// In the namespace; the handler's `connect` runs.
-    Announced = 2,
-    /// In the namespace.
+    /// In the namespace; the handler's `connect` runs, or a handler waits: what comes stands in line.
+    Busy = 2,
+    /// In the namespace; what comes is handled at once.
     Live = 3,
     /// Cut off; its session may come back.
     Away = 4,
@@ -33,7 +33,7 @@ impl LifeCell {
         match self.0.load(Ordering::Acquire) {
             0 => Life::Joining,
             1 => Life::Admitted,
-            2 => Life::Announced,
+            2 => Life::Busy,
             3 => Life::Live,
             4 => Life::Away,
             _ => Life::Gone,
@@ -53,7 +53,7 @@ mod tests {
     fn each_is_read_as_it_was_set() {
         let cell = LifeCell::default();
         assert_eq!(cell.get(), Life::Joining);
-        for life in [Life::Admitted, Life::Announced, Life::Live, Life::Away, Life::Gone, Life::Joining] {
+        for life in [Life::Admitted, Life::Busy, Life::Live, Life::Away, Life::Gone, Life::Joining] {
             cell.set(life);
             assert_eq!(cell.get(), life);
         }

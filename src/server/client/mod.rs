@@ -8,5 +8,7 @@ pub mod handler;
 pub mod handshake;
 pub(crate) mod joining;
 pub(crate) mod life;
+pub(crate) mod repeats;
 pub(crate) mod sessions;
 pub mod socket;
+mod turn;

@@ -9,11 +9,12 @@ use crate::id::{Nsp, Offset, Pid, Room, SocketId, Time};
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
 use crate::server::client::connection::{Connection, Sent};
-use crate::server::client::handler::{Ack, AckError, Event};
+use crate::server::client::handler::AckError;
 use crate::server::client::life::{Life, LifeCell};
+use crate::server::client::turn::Turn;
 use crate::server::lock;
-use crate::server::log::Held;
 use crate::server::log::entry::{Entry, Record, RemoteSocket, Rooms, Stay, Target};
+use crate::server::log::held::Held;
 use crate::server::log::streams::StreamError;
 use crate::server::namespace::Namespace;
 use crate::server::namespace::broadcast::Broadcast;
@@ -81,47 +82,36 @@ pub(crate) struct Position {
     pub(crate) untidy: usize,
 }
 
-/// Events of a client that may wait for the handler's `connect` to return; with more its connection is closed.
-const EARLY: usize = 10_000;
-
-/// What came while the handler's `connect` was running.
-enum Early {
-    Event(Box<str>, Args, Option<u64>),
-    Left(Reason),
-}
-
-struct State {
+pub(super) struct State {
     stays: Vec<Stay>,
     data: Arc<Value>,
     position: Position,
-    acks: HashMap<u64, OnAck>,
-    /// The handler's `connect` runs, perhaps on another thread; what comes meanwhile waits here.
-    announcing: bool,
-    early: Vec<Early>,
+    pub(super) acks: HashMap<u64, OnAck>,
+    pub(super) turn: Turn,
     /// The session's time to live is being renewed.
     refreshing: bool,
 }
 
-struct Inner {
+pub(super) struct Inner {
     number: u64,
     id: SocketId,
     pid: Option<Pid>,
     recovered: bool,
     auth: Box<str>,
     joined: Time,
-    namespace: Arc<Namespace>,
-    connection: Arc<Connection>,
-    life: LifeCell,
+    pub(super) namespace: Arc<Namespace>,
+    pub(super) connection: Arc<Connection>,
+    pub(super) life: LifeCell,
     /// Among the clients of its namespace's hub, which alone writes this.
     is_in: AtomicBool,
     /// The number of this server's last entry that was sent to this client.
     own: AtomicU64,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
 }
 
 /// A client in a namespace. Cloning is cheap and gives the same client.
 #[derive(Clone)]
-pub struct Socket(Arc<Inner>);
+pub struct Socket(pub(super) Arc<Inner>);
 
 /// A socket that may be gone.
 #[derive(Clone)]
@@ -173,9 +163,8 @@ impl Socket {
             data,
             position: Position::default(),
             acks: HashMap::new(),
-            announcing: false,
+            turn: Turn::default(),
             refreshing: false,
-            early: Vec::new(),
         };
         server.retain(namespace);
         Socket(Arc::new(Inner {
@@ -209,7 +198,7 @@ impl Socket {
     /// The client is in the namespace.
     #[must_use]
     pub fn connected(&self) -> bool {
-        matches!(self.0.life.get(), Life::Admitted | Life::Announced | Life::Live)
+        matches!(self.0.life.get(), Life::Admitted | Life::Busy | Life::Live)
     }
 
     /// The namespace.
@@ -459,51 +448,6 @@ impl Socket {
         self.0.namespace.name()
     }
 
-    /// Runs the application's handler for an event of the client.
-    pub(crate) fn event(&self, name: &str, args: Args, id: Option<u64>) {
-        if self.0.life.get() == Life::Live {
-            return self.handle_event(name, args, id);
-        }
-        let mut state = lock(&self.0.state);
-        if state.announcing || self.0.life.get() == Life::Admitted {
-            state.early.push(Early::Event(name.into(), args, id));
-            let many = state.early.len() > EARLY;
-            drop(state);
-            if many {
-                self.0.connection.handle(self.0.connection.server().now(), Input::Close(Reason::ForcedServerClose));
-            }
-            return;
-        }
-        drop(state);
-        self.handle_event(name, args, id);
-    }
-
-    fn handle_event(&self, name: &str, args: Args, id: Option<u64>) {
-        let since = self.0.namespace.sent.load(Ordering::Acquire);
-        let ack = id.map(|id| Ack::new(self.clone(), id, since));
-        self.0.namespace.handler().event(self, Event { name, args, ack });
-    }
-
-    /// The client has left, or its connection has ended.
-    pub(crate) fn left(&self, reason: Reason) {
-        self.0.namespace.remove(self, reason);
-        let mut state = lock(&self.0.state);
-        let next = if reason.recoverable() { Life::Away } else { Life::Gone };
-        let was = self.0.life.get();
-        self.0.life.set(next);
-        let acks = std::mem::take(&mut state.acks);
-        if was == Life::Announced {
-            state.early.push(Early::Left(reason));
-        }
-        drop(state);
-        for on_ack in acks.into_values() {
-            on_ack(Err(AckError::Disconnected));
-        }
-        if was == Life::Live {
-            self.0.namespace.handler().disconnect(self, reason);
-        }
-    }
-
     pub(crate) fn note_position(&self) {
         let position = self.0.namespace.position();
         lock(&self.0.state).position.noted = Some(position);
@@ -525,36 +469,6 @@ impl Socket {
         self.0.life.set(Life::Admitted);
         state.position = position;
         state.stays = stays;
-    }
-
-    /// Tells the handler of a client that was let in, unless it has left again; then what has come from the client meanwhile.
-    pub(crate) fn announce(&self) {
-        let mut state = lock(&self.0.state);
-        if self.0.life.get() != Life::Admitted {
-            return;
-        }
-        self.0.life.set(Life::Announced);
-        state.announcing = true;
-        drop(state);
-        self.0.namespace.handler().connect(self);
-        loop {
-            let mut state = lock(&self.0.state);
-            let early = std::mem::take(&mut state.early);
-            if early.is_empty() {
-                state.announcing = false;
-                if self.0.life.get() == Life::Announced {
-                    self.0.life.set(Life::Live);
-                }
-                return;
-            }
-            drop(state);
-            for came in early {
-                match came {
-                    Early::Event(name, args, id) => self.handle_event(&name, args, id),
-                    Early::Left(reason) => self.0.namespace.handler().disconnect(self, reason),
-                }
-            }
-        }
     }
 
     /// Enters a room after entry `at`; false if it is in it already. Under the hub's lock.

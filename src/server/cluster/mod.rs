@@ -10,7 +10,8 @@ use crate::proto::reason::Reason;
 use crate::proto::session::Input;
 use crate::server::log::entry::{Entry, Member, Posted};
 use crate::server::log::seen::{Numbers, Samples, after_first};
-use crate::server::log::streams::{Command, Done, Item, Key, Reply};
+use crate::server::log::streams::{Command, Done, Item, Key, Reply, StreamError};
+use crate::server::notice::Notice;
 use crate::server::{Core, Server, lock};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -22,6 +23,9 @@ const BEAT: u64 = 2_000;
 const DEAD: u64 = 8_000;
 /// Milliseconds that the control log and inboxes are kept.
 const KEPT: u64 = 60_000;
+
+/// Logs that the reader has not heard of; it asks all the time, where there is one.
+const FRESH: usize = 1_000_000;
 
 /// What a server reads besides the logs of its namespaces.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,6 +71,8 @@ struct State {
     address: Box<str>,
     /// The number of the last entry to each inbox and to the control log.
     sent: HashMap<Key, u64>,
+    /// Logs that have been opened since [`Server::fresh_logs`] was last asked.
+    fresh: Vec<Key>,
 }
 
 impl State {
@@ -122,9 +128,14 @@ impl Core {
         self.post_numbered(Key::Inbox(uid.clone()), entry)
     }
 
-    /// The reader must look at what there is to read: it may be waiting for something else.
-    pub(crate) fn wake_reader(&self) {
+    /// The reader must look at one more log: it may be waiting for others.
+    pub(crate) fn begin_to_read(&self, key: &Key) {
         if self.streams.shared() {
+            let mut state = lock(&self.cluster.0);
+            if state.fresh.len() < FRESH {
+                state.fresh.push(key.clone());
+            }
+            drop(state);
             self.post_to_inbox(&self.uid, Entry::Wake);
         }
     }
@@ -224,6 +235,26 @@ impl Server {
         cursors
     }
 
+    /// The logs that have been opened since this was last asked: the [`Server::cursors`] have them too.
+    #[must_use]
+    pub fn fresh_logs(&self) -> Vec<Key> {
+        std::mem::take(&mut lock(&self.core().cluster.0).fresh)
+    }
+
+    /// Where one of the [`Server::cursors`] stands; `None`: it is not read any more, or not now.
+    #[must_use]
+    pub fn cursor(&self, key: &Key, again: bool) -> Option<Offset> {
+        match key {
+            Key::Log(nsp) => {
+                let position = self.namespace(nsp)?.cursor()?;
+                Some(if again { position.before() } else { position })
+            }
+            Key::Control => lock(&self.core().cluster.0).control.position,
+            Key::Inbox(_) => lock(&self.core().cluster.0).inbox.position,
+            Key::Session(_) => None,
+        }
+    }
+
     /// Takes what was read from a shared log after `after`, one of the [`Server::cursors`].
     pub fn feed(&self, now: Time, key: &Key, after: Offset, items: Vec<Item>) {
         self.watch_clock(now);
@@ -316,6 +347,8 @@ impl Server {
         core.post_numbered(Key::Control, Entry::Member(Member { name, tag, address, clients }));
         let me = self.clone();
         let done: Done = Box::new(move |_| lock(&me.core().cluster.0).beating = false);
+        // Both die with the last that reads them.
+        let _ = core.streams.submit(self.now(), Command::Expire { key: Key::Control, ms: KEPT }, None);
         let expire = Command::Expire { key: core.side_key(Side::Inbox), ms: KEPT };
         let _ = core.streams.submit(self.now(), expire, Some(done));
     }
@@ -351,10 +384,13 @@ impl Server {
         let done: Done = Box::new(move |reply| {
             let mut state = lock(&me.core().cluster.0);
             let reader = state.reader(side);
-            if let Reply::Entries(items) = reply
-                && after_first(items, position).is_none()
-                && reader.position.is_some_and(|now| now >= position)
-            {
+            let gone = match reply {
+                Reply::Entries(items) => after_first(items, position).is_none(),
+                // Something else has its name by now.
+                Reply::Failed(StreamError::Refused) => true,
+                _ => false,
+            };
+            if gone && reader.position.is_some_and(|now| now >= position) {
                 reader.position = None;
                 reader.samples.clear();
             }
@@ -371,10 +407,40 @@ impl Server {
         if last == 0 || still <= self.options().heartbeat_ms() || !self.core().streams.shared() {
             return;
         }
-        self.log(&format!("[SERVER] stood still for {} s: its clients come back and recover", still / 1_000));
-        for connection in self.connections() {
+        let connections = self.connections();
+        // It may have been stopped for so long.
+        if connections.is_empty() {
+            return;
+        }
+        self.log(&Notice::StoodStill { seconds: still / 1_000 });
+        for connection in connections {
             connection.handle(now, Input::Abort(Reason::TransportClose));
         }
+    }
+
+    /// Takes notice that a shared log has refused a command of this server. Whoever carries commands to the log calls this, beside what hears
+    /// the reply.
+    pub fn refused(&self, command: &Command, error: StreamError) {
+        let Command::XAdd { key, posted, .. } = command else { return };
+        match key {
+            Key::Log(nsp) => {
+                if let Some(namespace) = self.namespace(nsp) {
+                    namespace.not_written(posted.seq, error);
+                }
+            }
+            // They are read from where they begin, and made again where they are missing.
+            Key::Control | Key::Inbox(_) | Key::Session(_) if error == StreamError::Exhausted => {
+                let delete = Command::Expire { key: key.clone(), ms: 0 };
+                let _ = self.core().streams.submit(self.now(), delete, None);
+            }
+            Key::Control | Key::Inbox(_) | Key::Session(_) => {}
+        }
+    }
+
+    /// What a log that has no memory left can be given back: commands that cut the logs which this server reads.
+    #[must_use]
+    pub fn make_room(&self) -> Vec<Command> {
+        self.namespaces().iter().filter_map(|namespace| namespace.make_room()).collect()
     }
 
     /// Tells the others that this server goes.

@@ -302,9 +302,20 @@ impl Entry {
                     |socket: &RemoteSocket| -> usize { socket.rooms.iter().map(|r| 4 + r.as_str().len()).sum() };
                 sockets.iter().map(|socket| 1_024 + names(socket) + value_weight(&socket.data)).sum()
             }
+            Entry::Join { rooms, .. } | Entry::Leave { rooms, .. } => names_weight(rooms),
             _ => 0,
         };
-        text + attachments + size_of::<Posted>() + 64
+        let target = match self {
+            Entry::Broadcast { to, .. }
+            | Entry::Passing { to, .. }
+            | Entry::Ask { to, .. }
+            | Entry::Join { to, .. }
+            | Entry::Leave { to, .. }
+            | Entry::Disconnect { to, .. }
+            | Entry::Fetch { to, .. } => names_weight(&to.rooms) + names_weight(&to.except),
+            _ => 0,
+        };
+        text + target + attachments + size_of::<Posted>() + 64
     }
 
     /// The binary in it.
@@ -320,6 +331,11 @@ impl Entry {
             _ => &[],
         }
     }
+}
+
+/// About how many bytes the names take.
+fn names_weight(rooms: &[Room]) -> usize {
+    rooms.iter().map(|room| 4 + room.as_str().len()).sum()
 }
 
 /// About how many bytes a value takes.

@@ -195,6 +195,16 @@ impl MemoryStreams {
         self.shards.iter().for_each(|shard| lock(shard).streams.clear());
     }
 
+    /// Puts an entry of nobody's with this id behind the others, as any program can in Redis.
+    #[cfg(test)]
+    pub(crate) fn plant(&self, key: &Key, id: Offset) {
+        let mut shard = lock(self.shard(key));
+        let stream = shard.streams.entry(key.clone()).or_default();
+        let posted = Posted { uid: "x".into(), seq: 0, entry: Entry::Marker };
+        (stream.last, stream.bytes) = (id, stream.bytes + posted.entry.weight());
+        stream.entries.push_back((id, Kept::Whole(Arc::new(posted))));
+    }
+
     /// XADD without a command: the stream is made if it is missing.
     fn append(&self, now: Time, key: &Key, add: impl FnOnce(&mut Stream) -> Offset) -> Offset {
         let mut shard = lock(self.shard(key));

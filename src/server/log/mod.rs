@@ -3,7 +3,10 @@
 //! Everything that a cluster does is an entry. It is delivered when it is read back, by the server that sent it too, so
 //! that all clients see the order of the log. From a log in this process it comes back in the same breath; a shared one is brought by `feed`.
 
+pub(crate) mod budget;
 pub mod entry;
+pub(crate) mod fate;
+pub(crate) mod held;
 pub mod memory;
 pub(crate) mod packed;
 pub(crate) mod seen;
@@ -19,10 +22,13 @@ use crate::server::client::handler::{ServerAck, ServerEvent};
 use crate::server::client::socket::{EmitError, Socket};
 use crate::server::lock;
 use crate::server::log::entry::{Entry, EventRef, Posted, RequestId, Target};
+use crate::server::log::fate::Fate;
+use crate::server::log::held::{Held, HeldQueue};
 use crate::server::log::seen::{Numbers, SENDERS, after_first};
 use crate::server::log::streams::{Command, Done, Item, Key, PAGE, Reply, StreamError};
 use crate::server::namespace::Namespace;
 use crate::server::namespace::hub::Hub;
+use crate::server::notice::Notice;
 use crate::server::recovery::record::Refused;
 use crate::server::recovery::restore::UNTIDY;
 use std::collections::{BTreeSet, HashSet, VecDeque};
@@ -30,7 +36,7 @@ use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Milliseconds until a log in use would die: ten years.
+/// Milliseconds until a log in this process would die while it is in use: ten years.
 const FOREVER: u64 = 10 * 365 * 86_400_000;
 /// Entries of a shared log's end that are kept here, so that most replays need no XREAD.
 const TAIL_ENTRIES: usize = 2_000;
@@ -53,18 +59,20 @@ pub(crate) struct Reading {
     pub(crate) ready: bool,
     opening: bool,
     /// The namespace has gone: another one may have its name by now, with higher numbers.
-    retired: bool,
+    pub(crate) retired: bool,
     /// The log is opened again because it had lost entries.
     lost: bool,
     /// The number of this server's last entry.
-    sent: u64,
+    pub(crate) sent: u64,
     /// One of this server's entries under way, by its number, and since when: its time tells how long entries take.
-    timed: Option<(u64, Time)>,
+    pub(crate) timed: Option<(u64, Time)>,
     seen: Numbers,
     /// Entries that were in the log before, under an earlier id.
     pub(crate) doubles: BTreeSet<Offset>,
     /// What must not overtake this server's own entries, by their number.
-    held: VecDeque<(u64, Held)>,
+    held: HeldQueue,
+    /// What becomes of this server's entries, the bytes of a shared log, and Redis's clock.
+    pub(crate) fate: Fate,
     waiting: Vec<(Offset, Action)>,
     /// The end of a shared log, after `tail_from`.
     tail: VecDeque<Item>,
@@ -73,15 +81,9 @@ pub(crate) struct Reading {
     /// What comes before is not whole: sessions that began there can't be given back.
     pub(crate) whole_from: Offset,
     /// Where this server stood when it last made sure that the log is whole.
-    checked: Offset,
+    pub(crate) checked: Offset,
     /// Other servers that read this log.
     pub(crate) readers: HashSet<Arc<str>>,
-}
-
-/// What does not go through the log, and must not overtake what does.
-pub(crate) enum Held {
-    Packet(Socket, Frames),
-    Disconnect(Socket, bool),
 }
 
 /// What a delivered entry asks for once the hub is released.
@@ -146,10 +148,8 @@ impl Reading {
     }
 
     /// Takes out what has waited for this server's entry number `returned` and for `position`.
-    fn release(&mut self, returned: u64, position: Offset, deferred: &mut Vec<Deferred>) {
-        while self.held.front().is_some_and(|(seq, _)| *seq <= returned) {
-            deferred.extend(self.held.pop_front().map(|(_, held)| Deferred::Held(held)));
-        }
+    pub(crate) fn release(&mut self, returned: u64, position: Offset, deferred: &mut Vec<Deferred>) {
+        deferred.extend(self.held.release(returned).map(Deferred::Held));
         if self.waiting.iter().any(|(at, _)| *at <= position) {
             let waiting = std::mem::take(&mut self.waiting);
             let (ready, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(at, _)| *at <= position);
@@ -203,11 +203,13 @@ impl Namespace {
         hub.reading.timed = None;
         hub.reading.tail.clear();
         (hub.reading.tail_bytes, hub.reading.tail_from) = (0, marker);
+        hub.reading.fate.begin(marker, self.now());
         let waiting = std::mem::take(&mut hub.reading.waiting);
         drop(hub);
         // It may have been retired before.
-        let _ = self.submit(Command::Expire { key: self.key(), ms: FOREVER }, None);
-        self.core.wake_reader();
+        let ms = if self.core.streams.shared() { self.core.retention_ms().saturating_add(IDLE) } else { FOREVER };
+        let _ = self.submit(Command::Expire { key: self.key(), ms }, None);
+        self.core.begin_to_read(&self.key);
         waiting.into_iter().for_each(|(_, action)| action());
     }
 
@@ -356,7 +358,7 @@ impl Namespace {
         Ok(())
     }
 
-    fn append(&self, hub: &mut Hub, entry: Entry, seq: u64) -> Result<(), StreamError> {
+    pub(crate) fn append(&self, hub: &mut Hub, entry: Entry, seq: u64) -> Result<(), StreamError> {
         // A volatile event waits for nothing, and nothing waits for it.
         let seq = if let Entry::Passing { .. } = entry { 0 } else { seq };
         let command = Command::XAdd { key: self.key(), posted: self.core.post(seq, entry), create: true };
@@ -405,22 +407,23 @@ impl Namespace {
             return;
         }
         let mut deferred = Vec::new();
+        let mut cut = None;
+        let now = self.now();
         for (id, posted) in items {
             hub.position = id;
+            cut = self.note_bytes(&mut hub, id, &posted).or(cut);
+            if self.is_from_far_ahead(&mut hub, id, &posted, now) {
+                continue;
+            }
             if !hub.reading.is_new(id, &posted) {
                 self.core.metrics.log_repeats.one();
                 continue;
             }
             hub.reading.keep(id, &posted);
             self.deliver(&mut hub, &posted, Some(id), &mut deferred);
-            if posted.uid == self.core.uid && posted.seq > 0 {
-                self.returned.store(posted.seq, Ordering::Release);
-                if let Some((_, since)) = hub.reading.timed.take_if(|(seq, _)| *seq <= posted.seq) {
-                    self.core.metrics.delivery.add(self.now().since(since));
-                }
-                hub.reading.release(posted.seq, id, &mut deferred);
-            }
+            self.came_back(&mut hub, id, &posted, &mut deferred);
         }
+        self.cut_off(&hub, cut);
         let (returned, position) = (self.returned.load(Ordering::Acquire), hub.position);
         hub.reading.release(returned, position, &mut deferred);
         drop(hub);
@@ -480,7 +483,7 @@ impl Namespace {
     }
 
     /// Carries out what had to wait for the hub's release.
-    fn run(&self, deferred: Vec<Deferred>) {
+    pub(crate) fn run(&self, deferred: Vec<Deferred>) {
         for action in deferred {
             match action {
                 Deferred::Disconnect(socket, close) => socket.farewell(close),
@@ -503,26 +506,6 @@ impl Namespace {
         if let Entry::ServerSide { name, args, request } = &posted.entry {
             let ack = request.map(|request| ServerAck::new(self.core.clone(), posted.uid.clone(), request));
             self.handler().server_event(ServerEvent { name, args, ack });
-        }
-    }
-
-    // ---- what must not overtake
-
-    /// Does what does not go through the log once this server's entry number `seq` has come back.
-    pub(crate) fn hold(&self, seq: u64, held: Held) {
-        let mut hub = lock(&self.hub);
-        match seq <= self.returned.load(Ordering::Acquire) || !self.core.streams.shared() {
-            true => {
-                drop(hub);
-                self.run(vec![Deferred::Held(held)]);
-            }
-            false if hub.reading.held.len() < WAITING => hub.reading.held.push_back((seq, held)),
-            false => {
-                drop(hub);
-                // The log is away, and this client goes on asking: it recovers when both are back.
-                let (Held::Packet(socket, _) | Held::Disconnect(socket, _)) = held;
-                socket.connection().handle(self.now(), Input::Abort(Reason::TransportError));
-            }
         }
     }
 
@@ -552,12 +535,11 @@ impl Namespace {
         drop(hub);
         let me = self.clone();
         let command = Command::XRead { key: self.key(), after: checked.before(), count: 1 };
-        let done: Done = Box::new(move |reply| {
-            if let Reply::Entries(items) = reply
-                && after_first(items, checked).is_none()
-            {
-                me.lost(checked);
-            }
+        let done: Done = Box::new(move |reply| match reply {
+            Reply::Entries(items) if items.first().is_none_or(|(id, _)| *id != checked) => me.lost(checked),
+            // Something else has its name by now.
+            Reply::Failed(StreamError::Refused) => me.lost(checked),
+            _ => {}
         });
         let _ = self.submit(command, Some(done));
     }
@@ -580,13 +562,11 @@ impl Namespace {
         hub.samples.clear();
         hub.restoring.clear();
         hub.reading.tail.clear();
+        let asked = hub.reading.fate.forget_asked();
         drop(hub);
+        asked.for_each(|settled| settled(Err(EmitError::Log(StreamError::Unavailable))));
         self.core.metrics.log_holes.one();
-        self.core.log(&format!(
-            "[RECOVERY] the log of {} lost entries (flushed, or trimmed before they were read): its {} clients come back as new ones",
-            self.name(),
-            sockets.len()
-        ));
+        self.core.log(&Notice::LogLost { namespace: self.name().clone(), clients: sockets.len() });
         for socket in sockets {
             socket.connection().handle(self.now(), Input::Abort(Reason::TransportClose));
         }
@@ -600,8 +580,10 @@ impl Namespace {
         let position = hub.position;
         hub.samples.add(now, position);
         if let Some(min) = hub.samples.take_older(now, retention_ms) {
+            hub.reading.fate.budget.forget(min);
             let _ = self.submit(Command::XTrim { key: self.key(), min }, None);
         }
+        hub.reading.fate.budget.grow(self.core.options.limits.log_bytes);
         // Also where another server has just let it go: this one still reads it.
         if self.core.streams.shared() && hub.reading.ready {
             let _ = self.submit(Command::Expire { key: self.key(), ms: retention_ms.saturating_add(IDLE) }, None);

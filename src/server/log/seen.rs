@@ -9,21 +9,47 @@ use std::sync::Arc;
 /// Senders that are remembered: far more than there are servers, but any program may make names up.
 pub(crate) const SENDERS: usize = 10_000;
 
-/// Numbers of a sender that are remembered because they were jumped over.
+/// Numbers of a run that are remembered because they were jumped over; a larger jump begins another run.
 const JUMPED: u64 = 1_000;
+/// How far below the first number of a run what is repeated from before may lie: more appends than that are never under way.
+const BEHIND: u64 = 20_000;
+/// Runs of a sender. It has one; a namespace that is made again begins another.
+const RUNS: usize = 4;
 
-/// The number of the last entry of each sender: an append whose answer was lost is repeated, and known again by its number. A log that refuses
-/// one append and takes the next gets the first one again, late: so numbers that were jumped over are remembered too.
+/// The numbers of each sender's entries: an append whose answer was lost is repeated, and known again by its number. A log that refuses one
+/// append and takes the next gets the first one again, late: so numbers that were jumped over are remembered too.
+///
+/// Any program may write any number under any name. So a number says something about those near it only: one far away begins a run of its
+/// own, and silences nobody.
 #[derive(Default)]
-pub(crate) struct Numbers(HashMap<Arc<str>, Sender>);
+pub(crate) struct Numbers(HashMap<Arc<str>, Vec<Run>>);
 
+/// Numbers that follow one another, with small holes. The run that was used last stands last.
 #[derive(Default)]
-struct Sender {
+struct Run {
     first: u64,
     last: u64,
     jumped: BTreeSet<u64>,
     /// Numbers before the first that came behind it.
     late: BTreeSet<u64>,
+}
+
+impl Run {
+    fn has_place_for(&self, seq: u64) -> bool {
+        (self.first.saturating_sub(BEHIND)..=self.last.saturating_add(JUMPED)).contains(&seq)
+    }
+
+    fn is_new(&mut self, seq: u64) -> bool {
+        if seq <= self.last {
+            return self.jumped.remove(&seq);
+        }
+        self.jumped.extend(self.last.saturating_add(1)..seq);
+        while self.jumped.len() as u64 > JUMPED {
+            self.jumped.pop_first();
+        }
+        self.last = seq;
+        true
+    }
 }
 
 impl Numbers {
@@ -32,22 +58,29 @@ impl Numbers {
         if posted.seq == 0 {
             return true;
         }
-        if self.0.len() >= SENDERS {
+        if self.0.len() >= SENDERS && !self.0.contains_key(&posted.uid) {
             self.0.clear();
         }
-        let Some(sender) = self.0.get_mut(&posted.uid) else {
-            self.0.insert(posted.uid.clone(), Sender { first: posted.seq, last: posted.seq, ..Sender::default() });
+        let Some(runs) = self.0.get_mut(&posted.uid) else {
+            self.0.insert(posted.uid.clone(), vec![Run { first: posted.seq, last: posted.seq, ..Run::default() }]);
             return true;
         };
-        if posted.seq <= sender.last {
-            return sender.jumped.remove(&posted.seq);
+        // Nearly always the last one.
+        let found = runs.iter().rposition(|run| run.has_place_for(posted.seq));
+        match found.filter(|at| at + 1 < runs.len()) {
+            None => {}
+            Some(at) => {
+                let run = runs.remove(at);
+                runs.push(run);
+            }
         }
-        let first = sender.last.saturating_add(1).max(posted.seq.saturating_sub(JUMPED));
-        sender.jumped.extend(first..posted.seq);
-        while sender.jumped.len() as u64 > JUMPED {
-            sender.jumped.pop_first();
+        if let (Some(_), Some(run)) = (found, runs.last_mut()) {
+            return run.is_new(posted.seq);
         }
-        sender.last = posted.seq;
+        if runs.len() >= RUNS {
+            runs.remove(0);
+        }
+        runs.push(Run { first: posted.seq, last: posted.seq, ..Run::default() });
         true
     }
 
@@ -57,10 +90,9 @@ impl Numbers {
         if self.is_new(posted) {
             return true;
         }
-        match self.0.get_mut(&posted.uid) {
-            Some(sender) if posted.seq < sender.first && (sender.late.len() as u64) < JUMPED => {
-                sender.late.insert(posted.seq)
-            }
+        // The run that was just asked stands last.
+        match self.0.get_mut(&posted.uid).and_then(|runs| runs.last_mut()) {
+            Some(run) if posted.seq < run.first && (run.late.len() as u64) < JUMPED => run.late.insert(posted.seq),
             _ => false,
         }
     }
@@ -114,7 +146,30 @@ mod tests {
         };
         // 3 was refused and 4 taken: 3 comes late, once. What came before the first is not known.
         assert_eq!(news(&[2, 4, 5, 3, 3, 4, 1, 6]), [true, true, true, true, false, false, false, true]);
-        // Numbers without a sender's count are always new; far jumps don't cost memory.
-        assert_eq!(news(&[0, 0, 1 << 40, (1 << 40) - 1, 7]), [true, true, true, true, false]);
+        // Numbers without a sender's count are always new.
+        assert_eq!(news(&[0, 0, 7]), [true, true, true]);
+    }
+
+    /// Whatever stands in the log under a server's name, what that server sends afterwards is new, and known again when it is repeated.
+    #[test]
+    fn a_number_far_away_silences_nobody() {
+        let post = |seq| Posted { uid: "a".into(), seq, entry: Entry::Marker };
+        for strange in [[u64::MAX; 4], [1 << 40, 1 << 50, 1 << 60, u64::MAX], [1, 100_000, 300_000, 500_000]] {
+            let mut numbers = Numbers::default();
+            assert!(numbers.is_new(&post(1_000_000)));
+            for (n, seq) in strange.into_iter().enumerate() {
+                numbers.is_new(&post(seq));
+                assert!(numbers.is_new(&post(1_000_001 + n as u64)), "{strange:?}");
+            }
+            assert_eq!([3, 4, 5].map(|n| numbers.is_new(&post(1_000_000 + n))), [false, false, true], "{strange:?}");
+        }
+        // Jumps don't cost memory, wherever they lead.
+        let mut numbers = Numbers::default();
+        for n in 0..10_000 {
+            numbers.is_new(&post(1 + n * 1_000));
+            numbers.is_new(&post(n << 40));
+        }
+        let runs = &numbers.0["a"];
+        assert!(runs.len() <= RUNS && runs.iter().all(|run| run.jumped.len() <= 1_000));
     }
 }

@@ -104,6 +104,12 @@ pub enum StreamError {
     Unavailable,
     /// The log refuses the command, for example because its user may not give it.
     Refused,
+    /// The log has no room left for it.
+    Full,
+    /// It is larger than the log takes.
+    TooLarge,
+    /// Somebody has written the last possible id: nobody can append behind it.
+    Exhausted,
 }
 
 impl fmt::Display for StreamError {
@@ -111,6 +117,9 @@ impl fmt::Display for StreamError {
         f.write_str(match self {
             StreamError::Unavailable => "the log can't be reached and its queue is full",
             StreamError::Refused => "the log refuses the command",
+            StreamError::Full => "the log has no room left for it",
+            StreamError::TooLarge => "it is larger than the log takes",
+            StreamError::Exhausted => "the log holds the last possible id, and begins anew",
         })
     }
 }

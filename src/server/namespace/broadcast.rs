@@ -84,6 +84,26 @@ impl Broadcast {
         }
     }
 
+    /// Sends an event; `settled` is called once, when the log has taken it and it was delivered here, or with the reason why not: at once
+    /// where there is no shared log.
+    pub fn emit_then(
+        self,
+        name: &str,
+        args: impl Into<Args>,
+        settled: impl FnOnce(Result<(), EmitError>) + Send + 'static,
+    ) {
+        let args = args.into();
+        let shared = self.namespace.core.streams.shared();
+        match self.namespace.check(name, &args) {
+            Ok(()) if shared && !self.local && !self.volatile => {
+                let entry = Entry::Broadcast { to: self.target, name: name.into(), args };
+                self.namespace.publish_then(entry, Box::new(settled));
+            }
+            Ok(()) => settled(self.emit(name, args)),
+            Err(error) => settled(Err(error)),
+        }
+    }
+
     /// Sends an event and collects the clients' answers; `on_acks` is called once, when all have answered, or the time is over
     /// (5 s unless [`Broadcast::timeout`] says otherwise). Never replayed to clients that are away.
     ///

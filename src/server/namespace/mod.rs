@@ -12,7 +12,7 @@ use crate::codec::args::Args;
 use crate::codec::socket_packet;
 use crate::id::{Nsp, Room, SocketId, Time};
 use crate::proto::reason::Reason;
-use crate::server::client::handler::{Handler, Middleware, Next};
+use crate::server::client::handler::{ConnectError, Handler, Middleware, Next};
 use crate::server::client::socket::{EmitError, Socket};
 use crate::server::cluster::requests::{Gathered, Whom};
 use crate::server::log::Reading;
@@ -92,6 +92,30 @@ impl Namespace {
     pub fn use_middleware(&self, middleware: impl Fn(&Socket, Next) + Send + Sync + 'static) {
         let mut middlewares = self.middlewares.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         middlewares.push(Arc::new(middleware));
+    }
+
+    /// As [`use_middleware`](Namespace::use_middleware), for one that has to wait: what its future gives is the decision.
+    ///
+    /// ```
+    /// # async fn is_known(auth: String) -> bool { auth.contains("token") }
+    /// use rill::{ConnectError, Options, Server};
+    ///
+    /// let server = Server::in_memory(Options::default());
+    /// server.of("/").use_async(|socket| async move {
+    ///     match is_known(socket.auth().to_owned()).await {
+    ///         true => Ok(()),
+    ///         false => Err(ConnectError::new("who are you?")),
+    ///     }
+    /// });
+    /// ```
+    pub fn use_async<F: Future<Output = Result<(), ConnectError>> + Send + 'static>(
+        &self,
+        middleware: impl Fn(Socket) -> F + Send + Sync + 'static,
+    ) {
+        self.use_middleware(move |socket, next| {
+            let decision = middleware(socket.clone());
+            socket.connection().server().core().spawn(Box::pin(async move { next.decide_as(decision.await) }));
+        });
     }
 
     pub(crate) fn middleware(&self, index: usize) -> Option<Middleware> {

@@ -6,9 +6,11 @@ use crate::id::{Nsp, Offset, Pid, SocketId};
 use crate::proto::handshake::Transport;
 use crate::server::client::handler::Events;
 use crate::server::client::socket::EmitError;
-use crate::server::log::streams::{Command, Key, Reply};
+use crate::server::lock;
+use crate::server::log::entry::Entry;
+use crate::server::log::streams::{Command, Key, Reply, StreamError};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// A client's view of one connection.
 struct Client(Line);
@@ -166,4 +168,51 @@ fn a_kept_handle_of_a_namespace_that_went_says_so() {
     first.0.send(cluster.now(), "41/d,");
     cluster.calm();
     assert_eq!(kept.emit_all("logged", json!(2)), Err(EmitError::NamespaceGone));
+}
+
+/// Each answer comes, whether what the handler sent before it was taken or not; and the sender hears which.
+#[test]
+fn what_waits_for_a_refused_entry_goes_on() {
+    let mut cluster = Cluster::new(1, Kind::Refuses);
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hears = heard.clone();
+    let events = Events::new().on("a", move |socket, event| {
+        socket.emit("a", event.args.clone()).unwrap();
+        event.ack.unwrap().send(());
+        let hears = hears.clone();
+        socket.namespace().all().emit_then("b", event.args, move |taken| lock(&hears).push(taken));
+    });
+    cluster.server(0).of("/h").handle(events);
+    cluster.calm();
+    let mut client = Client::new(&mut cluster, 0, "40/h,");
+    cluster.calm();
+    client.got(&cluster);
+    for n in 0..40 {
+        client.0.send(cluster.now(), &format!(r#"42/h,{n}["a",1]"#));
+    }
+    cluster.calm();
+    let got = client.got(&cluster);
+    let count = |start: &str| got.iter().filter(|packet| packet.starts_with(start)).count();
+    assert_eq!(count("43/h,"), 40, "{got:?}");
+    let (taken, refused): (Vec<_>, Vec<_>) = lock(&heard).drain(..).partition(Result::is_ok);
+    assert_eq!((taken.len() + refused.len(), taken.len()), (40, count(r#"42/h,["b""#)), "{got:?}");
+    assert!(!refused.is_empty() && refused.iter().all(|error| *error == Err(EmitError::Log(StreamError::Refused))));
+}
+
+/// As MemoryStreams has it, the log deletes what has the last possible id; in Redis only that makes room for others.
+#[test]
+fn a_log_with_the_last_possible_id_begins_anew() {
+    let mut cluster = Cluster::new(1, Kind::Moves);
+    let mut client = Client::new(&mut cluster, 0, "40");
+    cluster.calm();
+    client.got(&cluster);
+    let last = Offset { ms: u64::MAX, seq: u64::MAX };
+    cluster.plant(&main_log(), last);
+    let (key, posted) = (main_log(), cluster.server(0).core().post(9, Entry::Marker));
+    cluster.server(0).refused(&Command::XAdd { key, posted, create: true }, StreamError::Exhausted);
+    cluster.write_all(0);
+    cluster.calm();
+    cluster.let_pass(5_000);
+    assert!(cluster.server(0).of("/").position() < last);
+    assert!(cluster.server(0).is_ready());
 }

@@ -21,6 +21,7 @@ use crate::server::log::entry::{Entry, Posted, Target};
 use crate::server::log::memory::MemoryStreams;
 use crate::server::log::streams::{Command, Done, Item, Key, Reply, StreamError, Streams};
 use crate::server::namespace::broadcast::Broadcast;
+use crate::server::notice::Notice;
 use crate::server::recovery::record::Refused;
 use crate::server::redis::pipeline::{Pipeline, Settled};
 use crate::server::{Log, Options, Recovery, Server, lock};
@@ -43,6 +44,8 @@ pub enum Kind {
     Stalls,
     /// The log is flushed now and then: sessions may be refused, but nothing may be missing from one that goes on.
     Flushes,
+    /// The log refuses an event now and then: nobody gets it, and nothing waits for it.
+    Refuses,
     /// Moves, with a rule broken on purpose: an own message is delivered when its append is answered.
     DeliversOwnAtOnce,
     /// Moves, with a rule broken on purpose: what was under way is repeated without a look, and without its number.
@@ -165,6 +168,8 @@ pub struct Cluster {
     /// As `known`, before a flush; and the events that came again after it, which clients may or may not get.
     before: HashSet<(Arc<str>, u64)>,
     again: HashSet<u64>,
+    /// Events that the log refused, once at least.
+    refused: HashSet<u64>,
     sessions: HashMap<String, Session>,
     sids: HashMap<String, String>,
     flushed: usize,
@@ -188,6 +193,7 @@ impl Cluster {
             known: HashSet::new(),
             before: HashSet::new(),
             again: HashSet::new(),
+            refused: HashSet::new(),
             sessions: HashMap::new(),
             sids: HashMap::new(),
             flushed: 0,
@@ -215,7 +221,8 @@ impl Cluster {
         let recovery = Some(Recovery { window_ms: WINDOW, ..Recovery::default() });
         let name = format!("node-{}", self.nodes.len());
         let who = name.clone();
-        let log: Option<Log> = self.loud.then(|| Arc::new(move |line: &str| println!("         {who}: {line}")) as _);
+        let log: Option<Log> =
+            self.loud.then(|| Arc::new(move |notice: &Notice| println!("         {who}: {notice}")) as _);
         let options = Options { name, recovery, log, ..Options::default() };
         let remote = Arc::new(Remote { pipeline: Mutex::new(Pipeline::new(10_000, 1 << 26)) });
         let clock = Arc::new(move || Time(ticking.load(Ordering::Relaxed)));
@@ -280,6 +287,11 @@ impl Cluster {
     /// What somebody else does to the log.
     pub fn meddle(&self, command: Command) -> Reply {
         self.store.carry_out(self.now(), command)
+    }
+
+    /// An entry of nobody's with this id.
+    pub fn plant(&self, key: &Key, id: Offset) {
+        self.store.plant(key, id);
     }
 
     pub fn now(&self) -> Time {
@@ -376,6 +388,14 @@ impl Cluster {
             return;
         }
         let Some(command) = self.nodes[k].commands.pop_front() else { return };
+        if let (Kind::Refuses, Command::XAdd { posted, .. }) = (self.kind, &command)
+            && let Entry::Broadcast { args, .. } = &posted.entry
+            && self.below(4) == 0
+        {
+            self.refused.insert(args.parse(0).unwrap());
+            let refused = Reply::Failed(StreamError::Refused);
+            return self.nodes[k].replies.push_back((Some(command), refused));
+        }
         // The log's clock moves, so that ids differ.
         let reply = self.store.carry_out(self.now(), command.clone());
         let own = matches!(&command, Command::XAdd { key: Key::Log(_), .. });
@@ -407,15 +427,19 @@ impl Cluster {
         let now = self.now();
         let Some((command, reply)) = self.nodes[k].replies.pop_front() else { return };
         if let (Kind::DeliversOwnAtOnce, Some(Command::XAdd { key, posted, .. }), Reply::Added(Some(id))) =
-            (self.kind, command, &reply)
+            (self.kind, command.clone(), &reply)
         {
             let at = self.nodes[k].server.cursors(false).into_iter().find(|(other, _)| *other == key);
             if let Some((_, after)) = at.filter(|(_, after)| after < id) {
                 self.nodes[k].server.feed(now, &key, after, vec![(*id, posted)]);
             }
         }
+        let refused = if let Reply::Failed(error) = &reply { command.zip(Some(*error)) } else { None };
         let settled = lock(&self.nodes[k].remote.pipeline).answered(reply);
         settle(settled);
+        if let Some((command, error)) = refused {
+            self.nodes[k].server.refused(&command, error);
+        }
     }
 
     /// The connection to the log breaks: some of what was under way is carried out, no reply comes.

@@ -106,6 +106,11 @@ fn servers_and_logs_that_stand_still_lose_nothing() {
 }
 
 #[test]
+fn what_a_log_refuses_holds_nothing_up() {
+    try_cluster(cluster::Kind::Refuses, 4);
+}
+
+#[test]
 fn a_flushed_log_is_never_a_silent_gap() {
     try_cluster(cluster::Kind::Flushes, 4);
 }

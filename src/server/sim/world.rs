@@ -89,7 +89,7 @@ impl World {
         let clock = Arc::new(AtomicU64::new(1_000_000));
         let (ticking, ids) = (clock.clone(), AtomicU64::new(seed << 20));
         let recovery = Some(Recovery { window_ms: WINDOW, ..Recovery::default() });
-        let options = Options { recovery, limits: kind.limits(), ..Options::default() };
+        let options = Options { recovery, limits: kind.limits(), log: None, ..Options::default() };
         let random = move |bytes: &mut [u8]| {
             bytes.fill(7);
             bytes[..8].copy_from_slice(&ids.fetch_add(1, Ordering::Relaxed).to_be_bytes());

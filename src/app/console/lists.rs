@@ -1,11 +1,11 @@
 //! Rooms and clients in columns, of this server and of all; lists have a bound, and say what they leave out.
 
-use super::log::visible;
-use super::report::age;
+use crate::app::report::age;
 use crate::id::Time;
 use crate::server::Server;
 use crate::server::client::socket::Socket;
 use crate::server::log::entry::RemoteSocket;
+use crate::server::notice::visible;
 use serde_json::Value;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

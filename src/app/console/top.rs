@@ -2,7 +2,7 @@
 //!
 //! On a terminal the rows are drawn anew in their place; elsewhere each second is one line, with the headings again now and then.
 
-use super::report::{Report, size, sum};
+use crate::app::report::{Report, size, sum};
 use crate::id::Time;
 use crate::server::metrics::Metrics;
 use std::fmt::Write as _;

@@ -2,12 +2,12 @@
 //! ordinary terminal. What is not known is not there; what Redis holds is Redis' to count.
 
 use super::lists::{count, list};
-use super::log::visible;
-use super::process::Process;
-use super::report::{Report, age, seconds, size, sum};
+use crate::app::process::Process;
+use crate::app::report::{Report, age, seconds, size, sum};
 use crate::id::Time;
 use crate::server::cluster::Neighbour;
 use crate::server::metrics::{Metrics, RefusedReturn};
+use crate::server::notice::visible;
 use crate::server::recovery::record::Refused;
 use std::fmt::Write as _;
 
@@ -42,7 +42,7 @@ pub fn screen(facts: &Facts, report: &Report, metrics: &Metrics) -> String {
         ("Clients", clients(report, metrics)),
         ("Recovery", recovery(report, metrics)),
         ("Log", log(facts, report, metrics)),
-        ("Cluster", cluster(report, metrics)),
+        ("Cluster", if facts.up_ms.is_some() { cluster(report, metrics) } else { Vec::new() }),
         ("Errors", errors(metrics)),
     ];
     for (title, rows) in groups.iter().filter(|(_, rows)| !rows.is_empty()) {
@@ -106,6 +106,7 @@ fn log(facts: &Facts, report: &Report, metrics: &Metrics) -> Vec<Row> {
     }
     if let Some(redis) = &report.redis {
         let state = match (&redis.trouble, redis.connected) {
+            _ if facts.up_ms.is_none() => "not connected: start connects, stop disconnects".to_owned(),
             (_, true) => "connected".to_owned(),
             (Some(trouble), false) => format!("away: {}", visible(trouble)),
             (None, false) => "not reached yet".to_owned(),

@@ -123,6 +123,8 @@ pub enum Input {
     TooLong,
     /// Nothing more will be typed.
     End,
+    /// SIGUSR1: `start`, for where nobody can type it.
+    Start,
     /// SIGINT or SIGTERM.
     Signal(&'static str),
 }

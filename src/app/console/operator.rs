@@ -1,16 +1,18 @@
 //! The operator's loop: typed commands, signals, and the server that they drive. One command after the other, each with its answer.
 
-use super::backend::Backend;
-use super::chat::{self, Chat};
-use super::config::Config;
-use super::console::{self, Command, CommandError, HELP, Input};
-use super::files::Client;
-use super::lists::{self, count};
-use super::log::Terminal;
-use super::pages::Site;
-use super::report::{Report, seconds};
+use super::command::{self, Command, CommandError, HELP, Input};
+use super::lists;
+use super::notice::Said;
 use super::status::{self, Facts};
+use super::terminal::Terminal;
 use super::top::{self, Top};
+use crate::app::backend::Backend;
+use crate::app::chat::{self, Chat, Hears};
+use crate::app::config::{Config, MetricsAt};
+use crate::app::files::Client;
+use crate::app::monitor;
+use crate::app::pages::Site;
+use crate::app::report::{Report, seconds};
 use crate::id::Random;
 use crate::io;
 use crate::io::workers::Workers;
@@ -36,6 +38,8 @@ const END: Duration = Duration::from_secs(9);
 struct Running {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
+    /// Keeps the connections to Redis.
+    redis: Option<JoinHandle<()>>,
     since: Instant,
 }
 
@@ -47,12 +51,14 @@ pub struct Operator {
     main: Arc<Namespace>,
     backend: Backend,
     /// What is to be said of the log.
-    choice: Option<String>,
+    choice: Option<Said>,
     site: Arc<Site>,
     terminal: Arc<Terminal>,
     running: Option<Running>,
     /// It is watched, each second.
     top: Option<Top>,
+    /// Something was typed.
+    typed: bool,
     /// A signal has come.
     ending: Arc<AtomicBool>,
 }
@@ -63,11 +69,12 @@ impl Operator {
     pub fn new(config: Config, terminal: Arc<Terminal>) -> Operator {
         let (client, trouble) = Client::find(config.client_dir.as_deref());
         if let Some(trouble) = trouble {
-            terminal.line(&trouble.to_string());
+            terminal.line(Said::ClientUnreadable(trouble));
         }
-        let site = Arc::new(Site { client, ..Site::default() });
-        let (pages, lines) = (site.clone(), terminal.clone());
-        let log: Log = Arc::new(move |line| lines.line(line));
+        let (hides_page, hides_metrics) = (!config.page, config.metrics != MetricsAt::PublicPort);
+        let site = Arc::new(Site { client, hides_page, hides_metrics, ..Site::default() });
+        let pages = site.clone();
+        let log = log_to(&terminal);
         let options = Options {
             pages: Some(Arc::new(move |head| pages.respond(head))),
             log: Some(log.clone()),
@@ -82,7 +89,9 @@ impl Operator {
         if let Some(address) = &config.advertise {
             server.set_address(address);
         }
-        let main = server.of("/").handle(Chat { log: config.development.then_some(log) });
+        let lines = terminal.clone();
+        let hears: Hears = Arc::new(move |said| lines.line(said));
+        let main = server.of("/").handle(Chat { log: config.development.then_some(hears) });
         let _ = site.server.set(server.clone());
         let _ = site.backend.set(backend.clone());
         Operator {
@@ -96,6 +105,7 @@ impl Operator {
             terminal,
             running: None,
             top: None,
+            typed: false,
             ending: Arc::default(),
         }
     }
@@ -103,19 +113,26 @@ impl Operator {
     /// Serves and obeys until `exit` or a signal; gives the exit status of the process.
     pub async fn run(mut self) -> u8 {
         let (sender, mut inputs) = mpsc::channel(64);
-        if let Err(error) = console::read_lines(sender.clone()).and_then(|()| watch_signals(&sender, &self.ending)) {
-            self.terminal.line(&format!("[SERVER] can't listen to the operator: {error}"));
+        let listens = watch_signals(&sender, &self.ending)
+            .and_then(|()| watch_size(self.terminal.clone()))
+            .and_then(|()| command::read_lines(sender));
+        if let Err(error) = listens {
+            self.terminal.line(Said::CantHear { reason: error.to_string() });
             return 1;
         }
-        if let Some(line) = &self.choice {
-            self.terminal.line(line);
+        if let Some(said) = self.choice.take() {
+            self.terminal.line(said);
         }
-        if let Backend::Redis(redis) = &self.backend {
-            let port = self.config.advertise.is_none().then_some(self.config.port);
-            tokio::spawn(redis.clone().run(self.server.clone(), port));
-        }
-        if self.config.autostart && !self.start().await {
+        if !self.serve_metrics().await {
             return 1;
+        }
+        if self.config.autostart {
+            if !self.start().await {
+                return 1;
+            }
+        } else if let Backend::Redis(redis) = &self.backend {
+            // What is wrong with it is told before anybody types `start`.
+            tokio::spawn(redis.clone().probe());
         }
         self.terminal.prompt();
         while let Some(input) = self.next(&mut inputs).await {
@@ -124,9 +141,8 @@ impl Operator {
             }
         }
         end_surely();
-        self.stop().await;
-        self.leave().await;
-        self.terminal.line("[SERVER] goodbye");
+        self.stop(true).await;
+        self.terminal.line(Said::Goodbye);
         0
     }
 
@@ -135,8 +151,13 @@ impl Operator {
         self.top = None;
         match input {
             // A signal that came meanwhile does not wait for everything that was typed ahead.
-            Input::Line(_) | Input::TooLong if self.ending.load(Ordering::Relaxed) => {}
+            Input::Line(_) | Input::TooLong | Input::Start if self.ending.load(Ordering::Relaxed) => {}
+            Input::Start => {
+                self.terminal.line(Said::Signal { name: "SIGUSR1" });
+                self.start().await;
+            }
             Input::Line(line) => {
+                self.typed = true;
                 self.terminal.entered();
                 if !self.obey(&line).await {
                     return false;
@@ -152,16 +173,18 @@ impl Operator {
             }
             Input::End => {
                 self.terminal.abandoned();
-                let goes_on = self.running.is_some();
-                self.terminal.line(match goes_on {
-                    true => "[SERVER] end of input: the server goes on; SIGTERM ends it",
-                    false => "[SERVER] end of input, and no server runs: the end",
+                let (runs, typed) = (self.running.is_some(), self.typed);
+                self.terminal.line(match (runs, typed) {
+                    (true, _) => Said::EndOfInput { goes_on: true },
+                    (false, true) => Said::EndOfInput { goes_on: false },
+                    (false, false) => Said::NoInput,
                 });
-                return goes_on;
+                // Where there never was an input, as in a container, an end would only be a beginning for whoever starts it again.
+                return runs || !typed;
             }
             Input::Signal(name) => {
                 self.terminal.abandoned();
-                self.terminal.line(&format!("[SERVER] {name}"));
+                self.terminal.line(Said::Signal { name });
                 return false;
             }
         }
@@ -170,7 +193,7 @@ impl Operator {
 
     /// Carries out a line; false: it was the last.
     async fn obey(&mut self, line: &str) -> bool {
-        match console::parse(line) {
+        match command::parse(line) {
             Ok(None) => {}
             Ok(Some(Command::Exit)) => return false,
             Ok(Some(Command::Start)) => {
@@ -187,6 +210,9 @@ impl Operator {
             Ok(Some(Command::Refused)) => self.print(&status::refused(self.server.metrics())),
             Ok(Some(Command::Rooms { all: false })) => self.print(&lists::rooms(&self.server)),
             Ok(Some(Command::Clients { all: false })) => self.print(&lists::clients(&self.server)),
+            Ok(Some(Command::Rooms { all: true } | Command::Clients { all: true })) if self.is_apart() => {
+                self.terminal.line(Said::Apart);
+            }
             Ok(Some(Command::Rooms { all: true })) => self.print(&lists::rooms_of_all(&self.server).await),
             Ok(Some(Command::Clients { all: true })) => self.print(&lists::clients_of_all(&self.server).await),
             Ok(Some(Command::Broadcast(text))) => self.say(None, &text),
@@ -208,21 +234,21 @@ impl Operator {
     /// Begins to serve; false if that is not possible.
     async fn start(&mut self) -> bool {
         if self.running.is_some() {
-            self.terminal.line("[SERVER] already running");
+            self.terminal.line(Said::AlreadyRunning);
             return true;
         }
         let address = self.address();
         let listener = match TcpListener::bind(address).await {
             Ok(listener) => listener,
             Err(error) => {
-                self.terminal.line(&format!("[SERVER] can't listen on {address}: {error}"));
+                self.terminal.line(Said::CantListen { address, reason: error.to_string() });
                 return false;
             }
         };
         let workers = match Workers::for_all_processors() {
             Ok(workers) => workers,
             Err(error) => {
-                self.terminal.line(&format!("[SERVER] can't start threads: {error}"));
+                self.terminal.line(Said::CantStartThreads { reason: error.to_string() });
                 return false;
             }
         };
@@ -232,14 +258,30 @@ impl Operator {
             let _ = stopped.await;
         };
         let task = tokio::spawn(io::run_on(workers, listener, self.server.clone(), shutdown));
-        self.running = Some(Running { stop, task, since: Instant::now() });
+        let redis = self.connect_redis();
+        self.running = Some(Running { stop, task, redis, since: Instant::now() });
         let recovery = match self.config.recovery_window_ms {
             0 => "recovery off".to_owned(),
             ms => format!("recovery window {} s", seconds(ms)),
         };
-        self.terminal
-            .line(&format!("[SERVER] listening on http://{address} (adapter: {}, {recovery})", self.adapter()));
+        self.terminal.line(Said::Listening { url: format!("http://{address}"), adapter: self.adapter(), recovery });
         true
+    }
+
+    /// From the start to the end of the process, whether it serves clients or not; false if that is not possible.
+    async fn serve_metrics(&self) -> bool {
+        let MetricsAt::Address(address) = self.config.metrics else { return true };
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                tokio::spawn(monitor::serve(listener, self.site.clone(), log_to(&self.terminal)));
+                self.terminal.line(Said::MetricsOn { address });
+                true
+            }
+            Err(error) => {
+                self.terminal.line(Said::CantListen { address, reason: format!("{error} (METRICS_ADDR)") });
+                false
+            }
+        }
     }
 
     fn adapter(&self) -> String {
@@ -249,35 +291,59 @@ impl Operator {
         }
     }
 
-    /// What waits for Redis still goes there, if it is reached soon.
-    async fn leave(&self) {
+    fn connect_redis(&self) -> Option<JoinHandle<()>> {
+        let Backend::Redis(redis) = &self.backend else { return None };
+        let port = self.config.advertise.is_none().then_some(self.config.port);
+        Some(tokio::spawn(redis.clone().run(self.server.clone(), port)))
+    }
+
+    /// Stopped, and so without the others.
+    fn is_apart(&self) -> bool {
+        self.running.is_none() && matches!(self.backend, Backend::Redis(_))
+    }
+
+    /// What waits for Redis still goes there, if it is reached soon; then the connections are closed.
+    async fn leave(&self, connections: &JoinHandle<()>, for_ever: bool) {
+        let Backend::Redis(redis) = &self.backend else { return };
         self.server.leave_cluster();
-        if let Backend::Redis(redis) = &self.backend {
-            let lost = redis.flush(FLUSH).await;
-            if lost > 0 {
-                self.terminal.line(&format!("[REDIS] {lost} packets could not be written: Redis is away"));
-            }
+        let packets = redis.flush(FLUSH).await;
+        connections.abort();
+        redis.hang_up();
+        if packets > 0 {
+            self.terminal.line(match for_ever {
+                true => Said::PacketsLost { packets },
+                false => Said::PacketsWait { packets },
+            });
         }
     }
 
     async fn stop_aloud(&mut self) {
         match self.running.is_some() {
-            true => self.stop().await,
-            false => self.terminal.line("[SERVER] not running"),
+            true => self.stop(false).await,
+            false => self.terminal.line(Said::NotRunning),
         }
     }
 
     /// Says goodbye to the clients: their transports close, and they may come back and recover.
-    async fn stop(&mut self) {
+    async fn stop(&mut self, for_ever: bool) {
         if let Some(running) = self.running.take() {
             self.site.stopping.store(true, Ordering::Relaxed);
             let _ = running.stop.send(());
             let _ = running.task.await;
-            self.terminal.line("[SERVER] stopped");
+            if let Some(connections) = &running.redis {
+                self.leave(connections, for_ever).await;
+            }
+            self.terminal.line(Said::Stopped);
         }
     }
 
     fn say(&self, room: Option<&str>, text: &str) {
+        if self.is_apart() {
+            self.terminal.line(Said::NotSent {
+                reason: "not running, and so not connected to Redis (`start` connects)".to_owned(),
+            });
+            return;
+        }
         let reached = match room {
             Some(room) => self.main.to(room).sockets().len(),
             None => self.main.len(),
@@ -286,13 +352,13 @@ impl Operator {
         let from = format!("server:{}", self.id);
         match allowed.and_then(|()| chat::say(&self.main, room, &from, text)) {
             Ok(()) => {
-                let elsewhere = match &self.backend {
-                    Backend::Memory(_) => "",
-                    Backend::Redis(_) => " here, and to those of the other servers",
+                let others = match &self.backend {
+                    Backend::Memory(_) => false,
+                    Backend::Redis(_) => true,
                 };
-                self.terminal.line(&format!("[SERVER] sent to {}{elsewhere}", count(reached, "client")));
+                self.terminal.line(Said::Sent { clients: reached, others });
             }
-            Err(error) => self.terminal.line(&format!("[SERVER] not sent: {error}")),
+            Err(error) => self.terminal.line(Said::NotSent { reason: error.to_string() }),
         }
     }
 
@@ -336,6 +402,12 @@ impl Operator {
     }
 }
 
+/// What the library says goes to the terminal.
+fn log_to(terminal: &Arc<Terminal>) -> Log {
+    let terminal = terminal.clone();
+    Arc::new(move |notice| terminal.line(notice))
+}
+
 fn made_up(random: &Random) -> String {
     let mut bytes = [0; 3];
     random(&mut bytes);
@@ -349,8 +421,26 @@ fn help() -> String {
     })
 }
 
-/// SIGINT and SIGTERM end the server as `exit` does.
+/// Whoever attaches to a container changes the size of its terminal, for programs to draw themselves anew.
+fn watch_size(terminal: Arc<Terminal>) -> std::io::Result<()> {
+    let mut resized = signal(SignalKind::window_change())?;
+    tokio::spawn(async move {
+        while resized.recv().await.is_some() {
+            terminal.redraw();
+        }
+    });
+    Ok(())
+}
+
+/// SIGINT and SIGTERM end the server as `exit` does, SIGUSR1 starts it.
 fn watch_signals(inputs: &mpsc::Sender<Input>, ending: &Arc<AtomicBool>) -> std::io::Result<()> {
+    let mut start = signal(SignalKind::user_defined1())?;
+    let starts = inputs.clone();
+    tokio::spawn(async move {
+        while start.recv().await.is_some() {
+            let _ = starts.send(Input::Start).await;
+        }
+    });
     for (kind, name) in [(SignalKind::interrupt(), "SIGINT"), (SignalKind::terminate(), "SIGTERM")] {
         let mut signal = signal(kind)?;
         let (inputs, ending) = (inputs.clone(), ending.clone());

@@ -4,20 +4,30 @@
 //! written as escapes. A line that arrives while the operator types goes above the prompt. A thread of its own writes, because an output may
 //! stand still for hours (Ctrl-S, a pipe that nobody reads), and neither clients nor the end of the process may wait for it.
 //!
+//! Whoever collects the output of many servers writes a name before each line (`docker-compose logs`): a prompt is taken away by going back
+//! to where the cursor was before it (DECSC and DECRC), not to the first column, where that name stands.
+//!
 //! With `LOG_FORMAT=json` each line is an object. Where nobody types at a terminal there is no prompt then, and answers are objects too: the
 //! output is JSON lines and nothing else. Where somebody does, he has his prompt and reads his answers as ever.
 
-use super::json_lines;
+use super::json;
+use super::notice::{CONSOLE, Said};
 use crate::id::Clock;
 use crate::io;
 use crate::server::lock;
-use std::borrow::Cow;
+use crate::server::notice::{Level, Line, visible};
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// What the operator types behind.
 pub const PROMPT: &str = "SERVER> ";
+/// DECSC (VT100 and everything since): the terminal remembers where the cursor is.
+const SAVE: &str = "\u{1b}7";
+/// DECRC: back to there; then all behind is wiped out, what is half-typed too.
+const BACK: &str = "\u{1b}8\u{1b}[J";
+/// Back over a prompt on a terminal that may not have seen it, and so remembers nothing; in the first column this does nothing.
+const BACK_BLIND: &str = "\u{8}\u{8}\u{8}\u{8}\u{8}\u{8}\u{8}\u{8}\u{1b}[J";
 /// Bytes that may wait for the output; lines beyond are dropped and counted.
 const WAITING: usize = 1024 * 1024;
 
@@ -40,18 +50,17 @@ struct Screen {
 }
 
 impl Screen {
-    fn line(&mut self, text: &str) {
-        let text = visible(text);
+    fn line(&mut self, line: &Line) {
         match &self.json {
-            Some(clock) => self.put(&json_lines::object(clock(), &text)),
-            None => self.put(&text),
+            Some(clock) => self.put(&json::object(clock(), line)),
+            None => self.put(&line.to_string()),
         }
     }
 
     /// A line for the operator, who may be a program.
     fn answer(&mut self, text: &str) {
         match self.mute {
-            true => self.line(text),
+            true => self.line(&Line::new(Level::Info, CONSOLE, text.to_owned(), &[])),
             false => self.put(&visible(text)),
         }
     }
@@ -70,8 +79,7 @@ impl Screen {
         match (self.foot.matches('\n').count(), self.is_terminal) {
             _ if self.foot.is_empty() => String::new(),
             (_, false) => "\n".to_owned(),
-            // Back to the first column, and the line is wiped out.
-            (0, true) => "\r\u{1b}[K".to_owned(),
+            (0, true) => BACK.to_owned(),
             (rows, true) => format!("\r\u{1b}[{rows}A\u{1b}[J"),
         }
     }
@@ -80,11 +88,20 @@ impl Screen {
         if self.mute {
             return;
         }
+        self.foot = if self.is_terminal { format!("{SAVE}{PROMPT}") } else { PROMPT.to_owned() };
         // A second prompt to an output that stands still says nothing new.
         if self.waiting.len() < WAITING {
-            self.waiting.push_str(PROMPT);
+            self.waiting.push_str(&self.foot);
         }
-        PROMPT.clone_into(&mut self.foot);
+    }
+
+    /// Shows the foot again: the terminal has another size, or is another one (`docker attach` changes its size for this).
+    fn redraw(&mut self) {
+        if !self.is_terminal || self.foot.is_empty() || !self.waiting.is_empty() {
+            return;
+        }
+        let before = if self.foot.contains('\n') { self.wipe() } else { BACK_BLIND.to_owned() };
+        self.waiting.extend([before.as_str(), &self.foot]);
     }
 
     /// Draws the foot anew, on a terminal. One that takes nothing now keeps what it shows.
@@ -108,8 +125,7 @@ impl Screen {
         let text = std::mem::take(&mut self.waiting);
         match std::mem::take(&mut self.dropped) {
             0 => return text,
-            1 => self.line("[SERVER] 1 line was dropped: nothing read the output"),
-            n => self.line(&format!("[SERVER] {n} lines were dropped: nothing read the output")),
+            lines => self.line(&Said::LinesDropped { lines }.into()),
         }
         text + &std::mem::take(&mut self.waiting)
     }
@@ -140,8 +156,9 @@ impl Terminal {
     }
 
     /// Prints a line; a prompt that stands at the end of the output stands there again afterwards.
-    pub fn line(&self, text: &str) {
-        self.0.change(|screen| screen.line(text));
+    pub fn line(&self, line: impl Into<Line>) {
+        let line = line.into();
+        self.0.change(|screen| screen.line(&line));
     }
 
     /// Prints a line of what the operator has asked for.
@@ -164,6 +181,11 @@ impl Terminal {
     /// Prints the prompt.
     pub fn prompt(&self) {
         self.0.change(Screen::prompt);
+    }
+
+    /// Shows what stands at the end of the output again, where it is a terminal: its size has changed.
+    pub fn redraw(&self) {
+        self.0.change(Screen::redraw);
     }
 
     /// The operator has finished a line: what stands at the end of the output is no prompt any more.
@@ -206,71 +228,79 @@ impl Shared {
     }
 }
 
-/// The text with everything escaped that a terminal would obey or that hides or turns text around.
-#[must_use]
-pub fn visible(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_dangerous) {
-        return Cow::Borrowed(text);
-    }
-    let mut safe = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match is_dangerous(c) {
-            true => safe.extend(c.escape_default()),
-            false => safe.push(c),
-        }
-    }
-    Cow::Owned(safe)
-}
-
-fn is_dangerous(c: char) -> bool {
-    let hides = matches!(
-        c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-    );
-    let fills = matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}');
-    let tags = matches!(c, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
-    c.is_control() || hides || fills || tags
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn nothing_dangerous_is_left() {
-        for (text, want) in [
-            ("plain, wörld 😀", "plain, wörld 😀"),
-            ("a\nb\r\t", "a\\nb\\r\\t"),
-            ("\u{1b}[2J\u{0}\u{7f}", "\\u{1b}[2J\\u{0}\\u{7f}"),
-            ("\u{9b}31m", "\\u{9b}31m"),
-            ("abc\u{202e}cba", "abc\\u{202e}cba"),
-            ("\u{2066}x\u{2069}\u{61c}", "\\u{2066}x\\u{2069}\\u{61c}"),
-            ("zero\u{200b}width\u{feff}", "zero\\u{200b}width\\u{feff}"),
-            ("\u{3164}\u{180e}\u{e0041}\u{e0100}", "\\u{3164}\\u{180e}\\u{e0041}\\u{e0100}"),
-        ] {
-            assert_eq!(visible(text), want);
-        }
+    fn line(message: &str) -> Line {
+        Line::new(Level::Info, "SERVER", message.to_owned(), &[])
     }
 
     #[test]
     fn lines_around_the_prompt() {
         let screen = |is_terminal, echoes| Screen { is_terminal, echoes, ..Screen::default() };
         for (mut screen, want) in [
-            (screen(true, true), "a\nSERVER> \r\u{1b}[Kb\\n\nSERVER> c\nSERVER> \nd\n"),
-            (screen(true, false), "a\nSERVER> \r\u{1b}[Kb\\n\nSERVER> \nc\nSERVER> \nd\n"),
-            (screen(false, false), "a\nSERVER> \nb\\n\nSERVER> \nc\nSERVER> \nd\n"),
+            (
+                screen(true, true),
+                "[SERVER] a\n\u{1b}7SERVER> \u{1b}8\u{1b}[J[SERVER] b\\n\n\u{1b}7SERVER> [SERVER] c\n\u{1b}7SERVER> \n[SERVER] d\n",
+            ),
+            (
+                screen(true, false),
+                "[SERVER] a\n\u{1b}7SERVER> \u{1b}8\u{1b}[J[SERVER] b\\n\n\u{1b}7SERVER> \n[SERVER] c\n\u{1b}7SERVER> \n[SERVER] d\n",
+            ),
+            (screen(false, false), "[SERVER] a\nSERVER> \n[SERVER] b\\n\nSERVER> \n[SERVER] c\nSERVER> \n[SERVER] d\n"),
         ] {
-            screen.line("a");
+            screen.line(&line("a"));
             screen.prompt();
-            screen.line("b\n");
+            screen.line(&line("b\n"));
             screen.end_line(screen.echoes);
-            screen.line("c");
+            screen.line(&line("c"));
             screen.prompt();
             screen.end_line(false);
             screen.end_line(false);
-            screen.line("d");
+            screen.line(&line("d"));
             assert_eq!(screen.take(), want);
         }
+    }
+
+    #[test]
+    fn the_name_that_others_write_before_a_line_is_kept() {
+        let mut screen = Screen { is_terminal: true, echoes: true, ..Screen::default() };
+        screen.prompt();
+        for _ in 0..3 {
+            screen.redraw();
+            screen.line(&line("x connected"));
+            screen.prompt();
+            screen.end_line(true);
+            screen.prompt();
+        }
+        let text = screen.take();
+        assert!(!text.contains('\r') && text.contains("SERVER> ") && text.contains("connected\n"), "{text:?}");
+    }
+
+    #[test]
+    fn what_stands_at_the_end_is_drawn_when_the_size_changes() {
+        let screen = |is_terminal| Screen { is_terminal, ..Screen::default() };
+        for (mut screen, want) in
+            [(screen(false), ""), (screen(true), "\u{8}\u{8}\u{8}\u{8}\u{8}\u{8}\u{8}\u{8}\u{1b}[J\u{1b}7SERVER> ")]
+        {
+            screen.redraw();
+            assert_eq!(screen.take(), "", "nothing stands there yet");
+            screen.prompt();
+            let _ = screen.take();
+            screen.redraw();
+            screen.redraw();
+            assert_eq!(screen.take(), want, "once, where the output stands still");
+        }
+        assert_eq!(BACK_BLIND.matches('\u{8}').count(), PROMPT.len());
+        let mut rows = screen(true);
+        rows.draw("a\nb");
+        let drawn = rows.take();
+        rows.redraw();
+        assert_eq!(rows.take(), format!("\r\u{1b}[1A\u{1b}[J{drawn}"));
+        rows.end_line(true);
+        rows.redraw();
+        assert_eq!(rows.take(), "", "nothing stands there any more");
     }
 
     #[test]
@@ -282,26 +312,26 @@ mod tests {
         screen.draw("d\ne\nf");
         screen.draw("an output that stands still is not drawn to");
         assert_eq!(screen.take(), format!("\r\u{1b}[2A\u{1b}[J{on}d\ne\nf{off}"));
-        screen.line("x");
-        assert_eq!(screen.take(), format!("\r\u{1b}[2A\u{1b}[Jx\n{on}d\ne\nf{off}"));
+        screen.line(&line("x"));
+        assert_eq!(screen.take(), format!("\r\u{1b}[2A\u{1b}[J[SERVER] x\n{on}d\ne\nf{off}"));
         screen.end_line(true);
-        screen.line("y");
-        assert_eq!(screen.take(), "y\n");
+        screen.line(&line("y"));
+        assert_eq!(screen.take(), "[SERVER] y\n");
     }
 
     #[test]
     fn lines_as_objects() {
         let json = || -> Option<Clock> { Some(std::sync::Arc::new(|| crate::id::Time(0))) };
         let object = |rest: &str| format!("{{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"info\",{rest}}}\n");
-        let line = object("\"tag\":\"SERVER\",\"message\":\"stopped\"");
+        let stopped = object("\"tag\":\"SERVER\",\"message\":\"stopped\"");
         let answer = object("\"tag\":\"CONSOLE\",\"message\":\"2 rooms\\\\u{1b}\"");
         for (mute, want) in [
-            (true, format!("{line}{answer}")),
-            (false, format!("SERVER> \n{line}SERVER> \n2 rooms\\u{{1b}}\nSERVER> ")),
+            (true, format!("{stopped}{answer}")),
+            (false, format!("SERVER> \n{stopped}SERVER> \n2 rooms\\u{{1b}}\nSERVER> ")),
         ] {
             let mut screen = Screen { json: json(), mute, ..Screen::default() };
             screen.prompt();
-            screen.line("[SERVER] stopped");
+            screen.line(&line("stopped"));
             screen.answer("2 rooms\u{1b}");
             assert_eq!(screen.take(), want);
         }
@@ -311,7 +341,7 @@ mod tests {
     fn an_output_that_stands_still_costs_no_more_than_its_bound() {
         let mut screen = Screen::default();
         for i in 0..3_000 {
-            screen.line(&"x".repeat(1_000));
+            screen.line(&line(&"x".repeat(1_000)));
             screen.prompt();
             screen.end_line(false);
             assert!(screen.waiting.len() <= WAITING + 2_000, "{i}: {}", screen.waiting.len());
