@@ -20,13 +20,14 @@ use rill::{ConnectError, Event, Handler, Namespace, Next, Options, Reason, Serve
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::net::TcpListener;
 
 /// The games and their tables. Each game is a namespace, each table a room of it.
 const GAMES: [(&str, usize); 2] = [("/chess", 2), ("/skat", 3)];
 const TABLES: u64 = 100;
-/// Milliseconds that players have to say that they are ready.
-const PATIENCE: u64 = 5_000;
+/// How long players have to say that they are ready.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 fn main() -> std::io::Result<()> {
     rill::io::workers::runtime()?.block_on(serve())
@@ -67,7 +68,7 @@ struct Game {
 
 impl Handler for Game {
     fn event(&self, socket: &Socket, event: Event<'_>) {
-        let table = event.args.parse(0);
+        let table = event.args.parse(0).ok();
         let seated = match (event.name, table) {
             ("sit", Some(table)) => self.sit(socket, table),
             _ => Err("sit(table), nothing else"),

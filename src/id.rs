@@ -49,14 +49,27 @@ impl Time {
     /// As JavaScript's `toString`: `Sat Jan 31 2026 12:00:00 GMT+0000`.
     #[must_use]
     pub fn human(self) -> String {
+        let (weekday, day, month, year) = self.date();
+        let (hour, minute, second) = clock(self.0);
+        format!("{weekday} {month} {day:02} {year} {hour:02}:{minute:02}:{second:02} GMT+0000")
+    }
+
+    /// As HTTP wants it, RFC 9110 section 5.6.7: `Sat, 31 Jan 2026 12:00:00 GMT`.
+    #[must_use]
+    pub fn http(self) -> String {
+        let (weekday, day, month, year) = self.date();
+        let (hour, minute, second) = clock(self.0);
+        format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+    }
+
+    /// Weekday, day, month and year.
+    fn date(self) -> (&'static str, u64, &'static str, u64) {
         const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
         const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
         let days = self.0 / 86_400_000;
         let (year, month, day) = civil(days);
-        let (hour, minute, second) = clock(self.0);
-        let weekday = DAYS.iter().cycle().nth((days % 7) as usize).unwrap_or(&"");
-        let name = MONTHS.get(month as usize - 1).unwrap_or(&"");
-        format!("{weekday} {name} {day:02} {year} {hour:02}:{minute:02}:{second:02} GMT+0000")
+        let weekday = DAYS.iter().cycle().nth((days % 7) as usize).copied().unwrap_or_default();
+        (weekday, day, MONTHS.get(month as usize - 1).copied().unwrap_or_default(), year)
     }
 }
 
@@ -345,12 +358,22 @@ mod tests {
 
     #[test]
     fn dates() {
-        for (ms, iso, human) in [
-            (0, "1970-01-01T00:00:00.000Z", "Thu Jan 01 1970 00:00:00 GMT+0000"),
-            (951_782_400_123, "2000-02-29T00:00:00.123Z", "Tue Feb 29 2000 00:00:00 GMT+0000"),
-            (1_795_424_399_999, "2026-11-23T08:59:59.999Z", "Mon Nov 23 2026 08:59:59 GMT+0000"),
+        for (ms, iso, human, http) in [
+            (0, "1970-01-01T00:00:00.000Z", "Thu Jan 01 1970 00:00:00 GMT+0000", "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (
+                951_782_400_123,
+                "2000-02-29T00:00:00.123Z",
+                "Tue Feb 29 2000 00:00:00 GMT+0000",
+                "Tue, 29 Feb 2000 00:00:00 GMT",
+            ),
+            (
+                1_795_424_399_999,
+                "2026-11-23T08:59:59.999Z",
+                "Mon Nov 23 2026 08:59:59 GMT+0000",
+                "Mon, 23 Nov 2026 08:59:59 GMT",
+            ),
         ] {
-            assert_eq!((Time(ms).iso(), Time(ms).human()), (iso.to_owned(), human.to_owned()));
+            assert_eq!([Time(ms).iso(), Time(ms).human(), Time(ms).http()], [iso, human, http]);
         }
     }
 

@@ -31,10 +31,11 @@
 //!
 //! # The guide
 //!
-//! [`guide`] is a book in ten chapters: [getting started](guide::getting_started), [rooms](guide::rooms),
-//! [acknowledgements](guide::acks), [waiting](guide::waiting), [middlewares](guide::middlewares), [recovery](guide::recovery), [cluster](guide::cluster),
+//! [`guide`] is a book in eleven chapters: [getting started](guide::getting_started), [rooms](guide::rooms),
+//! [acknowledgements](guide::acks), [waiting](guide::waiting), [joining another server](guide::joining),
+//! [middlewares](guide::middlewares), [recovery](guide::recovery), [cluster](guide::cluster),
 //! [deploying](guide::deploying), [limits](guide::limits), and [coming from the Node server](guide::coming_from_node). Whole programs are
-//! in `examples/`: a chat, a game lobby, a dashboard that another program feeds.
+//! in `examples/`: a chat, a game lobby, a dashboard that another program feeds, an Axum application.
 //!
 //! # The floors
 //!
@@ -53,15 +54,22 @@ pub mod limits;
 pub mod proto;
 pub mod server;
 
-pub use codec::args::Args;
-pub use io::{Service, run, run_on};
+pub use codec::args::{Args, ArgsError};
+pub use codec::to_args::Binary;
+pub use io::{Answer, Request, Service, WebSocket, run, run_on};
 pub use limits::Limits;
 pub use proto::reason::Reason;
+pub use server::client::events::Events;
+pub use server::client::extensions::Extensions;
 pub use server::client::handler::{
-    Ack, AckError, ConnectError, Event, Events, Handler, Next, OwnedEvent, ServerAck, ServerEvent,
+    Ack, AckError, ConnectError, Event, Handler, Next, OwnedEvent, ServerAck, ServerEvent,
 };
 pub use server::client::socket::{EmitError, Socket};
+pub use server::cluster::remote::RemoteSocket;
+pub use server::log::entry::Rooms;
 pub use server::namespace::Namespace;
 pub use server::namespace::broadcast::Broadcast;
+pub use server::namespace::family::Family;
 pub use server::notice::{Level, Notice};
+pub use server::pending::Pending;
 pub use server::{Gathered, Options, Recovery, Server};

@@ -4,15 +4,16 @@ use rill::app::config::{Config, table};
 use rill::app::console::notice::Said;
 use rill::app::console::operator::Operator;
 use rill::app::console::terminal::Terminal;
+use rill::app::network::reachable;
 use rill::app::process::file_limit;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::exit;
 use std::sync::Arc;
 use std::time::Duration;
 
 const HELP: &str = "rill                starts the server's console; AUTOSTART=1 serves at once
-rill health         asks the server on 127.0.0.1:PORT whether it lives; exit status 0 or 1
+rill health         asks the server on HOST:PORT whether it lives; exit status 0 or 1
 rill help           this text
 rill help env       the environment variables, as a table
 rill --version      the version
@@ -70,16 +71,16 @@ fn warn_of_file_limit(connections: usize, terminal: &Terminal) {
 
 /// For a container's health check, which knows the statuses 0 and 1 only.
 fn health() {
-    let port = configuration().map(|config| config.port);
-    match port.and_then(|port| ask(port).map_err(|error| format!("[SERVER] not healthy on port {port}: {error}"))) {
+    let address = configuration().map(|config| reachable(config.host, config.port));
+    match address.and_then(|at| ask(at).map_err(|error| format!("[SERVER] not healthy on {at}: {error}"))) {
         Ok(()) => exit(0),
         Err(error) => fail(1, &error),
     }
 }
 
-fn ask(port: u16) -> std::io::Result<()> {
+fn ask(address: SocketAddr) -> std::io::Result<()> {
     let most = Duration::from_secs(3);
-    let mut stream = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), most)?;
+    let mut stream = TcpStream::connect_timeout(&address, most)?;
     stream.set_read_timeout(Some(most))?;
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut status = [0; 12];

@@ -1,10 +1,16 @@
 // nginx with the project's configuration before three servers: any request may go to any of them.
 import assert from "node:assert/strict";
+import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import http from "node:http";
+import { join } from "node:path";
 import { describe, it } from "node:test";
+import { fileURLToPath } from "node:url";
 import { TRANSPORTS, ask } from "./harness/clients.js";
 import { POLLING, WEBSOCKET, allTold, complaints, inCluster, member, upTo } from "./harness/cluster.js";
-import { nginx } from "./harness/nginx.js";
+import { remove, temporary } from "./harness/folder.js";
+import { CONFIGURATION, nginx } from "./harness/nginx.js";
 import { proxyTo } from "./harness/proxy.js";
+import { Server, freePort, listens } from "./harness/server.js";
 import { eventually, pass } from "./harness/wait.js";
 import { Polling, fetchOnce } from "./harness/wire.js";
 
@@ -112,8 +118,141 @@ describe("behind nginx", () => {
     for (const session of sessions) assert.ok((await session.packets())[0].includes(large));
   })));
 
-  it("the pages are passed on too", inCluster({}, behindNginx(async (cluster, balancer) => {
-    assert.equal((await fetchOnce(balancer, "GET", "/")).status, 200);
-    assert.equal((await fetchOnce(balancer, "GET", "/socket.io/?EIO=4&transport=none")).status, 400);
+  it("what is not for everybody is not let through: no page, no /metrics, in whatever way they are written", inCluster({}, behindNginx(async (cluster, balancer) => {
+    const status = async (path) => (await fetchOnce(balancer, "GET", path)).status;
+    for (const path of ["/healthz", "/readyz", "/readyz?verbose"]) assert.equal(await status(path), 200, path);
+    assert.equal(await status("/socket.io/?EIO=4&transport=none"), 400);
+    assert.notEqual(await status("/socket.io?EIO=4&transport=polling"), 301, "expected: no redirection, which a WebSocket could not follow");
+    for (const path of ["/", "/metrics", "/metrics?x", "/metrics/", "//metrics", "/%6detrics", "/socket.io/../metrics", "/socket.io/%2e%2e/metrics", "/page.js", "/page.css", "/page.svg", "/nothing"]) {
+      const answer = await fetchOnce(balancer, "GET", path);
+      assert.equal(answer.status, 404, path);
+      assert.doesNotMatch(answer.body, /rill_|socket\.io/, path);
+    }
   })));
+
+  it("told to, it lets the page through", inCluster({}, async (cluster) => {
+    const balancer = await nginx(cluster.servers, { page: true });
+    cluster.logs.push(["nginx", balancer]);
+    for (const path of ["/", "/page.js", "/page.css", "/page.svg"]) assert.equal((await fetchOnce(balancer, "GET", path)).status, 200, path);
+    assert.equal((await fetchOnce(balancer, "GET", "/metrics")).status, 404);
+  }));
+
+  it("answers to polling are compressed", inCluster({}, behindNginx(async (cluster, balancer) => {
+    const session = await Polling.open(balancer, "/socket.io/");
+    await session.post("40");
+    await session.packets();
+    await session.post('420["join","blue"]');
+    await session.packets();
+    cluster.servers[0].type(`sendroom blue ${"news ".repeat(1_000)}`);
+    await eventually("it is told", () => cluster.servers[0].output.includes("sent to"));
+    const { headers } = await session.get({ headers: { "Accept-Encoding": "gzip" } });
+    assert.equal(headers["content-encoding"], "gzip");
+  })));
+});
+
+// What the compose file runs in nginx's container: names have addresses, have none yet, change them. `getent` here reads a file.
+describe("the balancer", () => {
+  const script = fileURLToPath(new URL("../scripts/balancer", import.meta.url));
+  const FOURTH = "        server websocket-server-4:3000;\n";
+
+  /** The balancer with the shipped file; `names` gives the addresses, `edit` changes the file. */
+  async function balanced(body, shell = "sh") {
+    const folder = temporary("balancer");
+    chmodSync(folder, 0o755); // nginx's workers may be another user
+    const port = await freePort();
+    const put = (file, text) => (writeFileSync(join(folder, "new"), text), renameSync(join(folder, "new"), join(folder, file)));
+    const names = (known) => put("names", Object.entries(known).map(([name, address]) => `${address} ${name}\n`).join(""));
+    const own = [["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((kind) => `${kind}_temp_path ${folder}/${kind};`).join(" "), `access_log off;`];
+    const text = readFileSync(CONFIGURATION, "utf8")
+      .replace(/^(\s*listen\s+)3000/m, `$1127.0.0.1:${port}`)
+      .replace(/^\s*error_log[^;]*;/gm, "")
+      .replace(/^\s*access_log \/dev[^;]*;/gm, "")
+      .replace(/^http \{/m, `pid ${folder}/nginx.pid;\nerror_log stderr warn;\nhttp {\n${own.join("\n")}`);
+    const edit = (change) => put("nginx.conf", change(readFileSync(join(folder, "nginx.conf"), "utf8")));
+    put("nginx.conf", text);
+    mkdirSync(join(folder, "bin"));
+    writeFileSync(join(folder, "bin", "getent"), `#!/bin/sh\nawk -v name="$2" '$2 == name { print; found = 1 } END { exit !found }' ${folder}/names\n`, { mode: 0o755 });
+    names({});
+    const begin = (known) => {
+      names(known);
+      const server = new Server(shell, [script, join(folder, "nginx.conf"), join(folder, "effective.conf")], { PATH: `${folder}/bin:${process.env.PATH}` }, port);
+      server.lastSignal = "SIGTERM"; // SIGKILL would leave its workers
+      return server;
+    };
+    let running;
+    try {
+      await body({ begin: async (known) => (await listens((running = begin(known))), running), names, edit, folder });
+      running.assertHealthy();
+    } finally {
+      running?.child.kill("SIGTERM");
+      await running?.gone();
+      remove(folder);
+    }
+  }
+
+  /** Servers at addresses of their own, all at the port that the file names; each answers with its name. */
+  async function upstreams(...addresses) {
+    const all = addresses.map((address) => {
+      const server = http.createServer((_, response) => response.end(address));
+      return new Promise((resolve) => server.listen(3000, address, () => resolve(server)));
+    });
+    return Promise.all(all);
+  }
+
+  /** Who answers, of so many requests. */
+  async function who(balancer, count = 12) {
+    const answers = [];
+    for (let i = 0; i < count; i++) answers.push(await fetchOnce(balancer, "GET", "/healthz"));
+    return [...new Set(answers.map(({ status, body }) => (status === 200 ? body : status)))].sort();
+  }
+  const answer = (balancer, want, ms = 8_000) => eventually(`${want} answer`, async () => String(await who(balancer)) === String(want), ms);
+
+  it("starts though names have no address, takes in those that get one, those that change, and a fourth one as it is typed", async () => {
+    const at = (n) => `127.31.${process.pid % 250}.${n}`;
+    const servers = await upstreams(at(1), at(2), at(3), at(4));
+    try {
+      await balanced(async ({ begin, names, edit }) => {
+        const balancer = await begin({ "websocket-server-1": at(1) });
+        await balancer.prints(/websocket-server-1 is at/);
+        await balancer.prints(/websocket-server-3 has no address yet/);
+        assert.deepEqual(await who(balancer), [at(1)]);
+        names({ "websocket-server-1": at(1), "websocket-server-2": at(2) });
+        await answer(balancer, [at(1), at(2)]);
+        // Made anew under another address; and one that is gone is no reason to forget it, or anybody else.
+        names({ "websocket-server-2": at(3) });
+        await answer(balancer, [at(1), at(3)]);
+        edit((text) => text.replace("upstream socketio_backend {\n", `$&${FOURTH}`));
+        await balancer.prints(/websocket-server-4 has no address yet/);
+        assert.deepEqual(await who(balancer), [at(1), at(3)]);
+        names({ "websocket-server-2": at(3), "websocket-server-4": at(4) });
+        await answer(balancer, [at(1), at(3), at(4)]);
+        // What nginx would not start with is said, and changes nothing; the next edit counts again.
+        const from = balancer.output.length;
+        edit((text) => text.replace("least_conn;", "most_conn;"));
+        await balancer.prints(/nginx.conf is not taken/, from, 6_000);
+        assert.deepEqual(await who(balancer), [at(1), at(3), at(4)]);
+        edit((text) => text.replace("most_conn;", "least_conn;").replace(/.*websocket-server-1:.*\n/g, ""));
+        await answer(balancer, [at(3), at(4)]);
+        assert.equal(balancer.output.split("is not taken").length, 2, "it is said once");
+      });
+    } finally {
+      servers.forEach((server) => server.close());
+    }
+  });
+
+  it("starts though no name has an address", async () => {
+    const at = `127.32.${process.pid % 250}.1`;
+    const servers = await upstreams(at);
+    try {
+      await balanced(async ({ begin, names }) => {
+        const balancer = await begin({});
+        assert.deepEqual(await who(balancer, 1), [502]);
+        assert.equal((await fetchOnce(balancer, "GET", "/nginx-health")).status, 200);
+        names({ "websocket-server-3": at });
+        await answer(balancer, [at]);
+      });
+    } finally {
+      servers.forEach((server) => server.close());
+    }
+  });
 });

@@ -88,7 +88,7 @@ describe("a deadline for everything", { concurrency: true }, () => {
     }
     assert.equal((await wire.response()).body, "ok");
     assert.ok(Date.now() - begin > 14_000);
-    assert.match((await session.packets())[0], /^430\[\{"ok":true/);
+    assert.ok((await session.packets()).some((packet) => packet.startsWith('430[{"ok":true')));
     await slow.end();
   });
 

@@ -655,6 +655,45 @@ describe("other origins", () => {
     assert.ok(/origin/i.test(headers.vary ?? "") || headers["cache-control"] === "no-store");
   });
 
+  it("a refused origin gets no session, whatever transport", async () => {
+    for (const transport of ["polling", "websocket"]) {
+      const wire = await Wire.to(one);
+      wire.send(transport === "polling" ? request("GET", path, { headers: { Origin: "https://evil.example" } }) : upgradeRequest(path.replace("polling", "websocket"), { Origin: "https://evil.example" }));
+      assert.ok([400, 403].includes((await wire.response()).status));
+    }
+  });
+
+  it("what is listed may be written in other ways, may be a pattern, and may be no address", async () => {
+    const many = await rill({ CORS_ORIGIN: "https://App.example:443/, https://*.example.org,null,file://" });
+    for (const [origin, status] of [
+      [app, 200], [`${app}/`, 200], [`${app}:443`, 200], [app.toUpperCase(), 200], [`${app}:80`, 403], ["http://app.example", 403],
+      ["https://a.example.org", 200], ["https://a.b.example.org", 200], ["https://example.org", 403], ["https://evil-example.org", 403], ["https://a.example.org.evil.example", 403],
+      ["null", 200], ["file://", 200], ["file:///", 200], ["", 403],
+    ]) {
+      const response = await fetchOnce(many, "GET", path, { headers: { Origin: origin } });
+      assert.equal(response.status, status, origin);
+      assert.equal(allowed(response), status === 200 ? origin : undefined, "as it was sent: a browser compares the text");
+    }
+    await many.end();
+  });
+
+  it("pages of the server itself, also behind a proxy that is believed", async () => {
+    const proxied = await rill({ CORS_ORIGIN: app, TRUSTED_PROXIES: "127.0.0.1" });
+    for (const [Origin, Host, more, ...want] of [
+      ["https://rill.example", "rill.example", {}, 200, 200],
+      ["https://rill.example", "RILL.example:443", {}, 200, 200],
+      ["https://rill.example", "rill.example:8443", {}, 403, 403],
+      ["https://rill.example", "10.0.0.5:3000", { "X-Forwarded-Host": "rill.example" }, 403, 200],
+      ["https://rill.example", "10.0.0.5:3000", { Forwarded: "for=192.0.2.1;host=rill.example;proto=https" }, 403, 200],
+      ["http://rill.example", "rill.example", { "X-Forwarded-Proto": "https" }, 200, 403],
+    ]) {
+      const statuses = [];
+      for (const each of [one, proxied]) statuses.push((await fetchOnce(each, "GET", path, { headers: { Origin, Host, ...more } })).status);
+      assert.deepEqual(statuses, want, `${Origin} ${Host} ${JSON.stringify(more)}`);
+    }
+    await proxied.end();
+  });
+
   it("preflight: 204 with methods and headers", async () => {
     const preflight = { Origin: app, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type,x-token" };
     const { status, headers, body } = await fetchOnce(one, "OPTIONS", path, { headers: preflight });
@@ -679,6 +718,95 @@ describe("other origins", () => {
     await webSocket(one, target); // no browser
     await webSocket(any, target, { headers: { Origin: app } });
   });
+});
+
+describe("what is no request of HTTP/1, and proxies that say who is behind them", () => {
+  const GET = request("GET", "/socket.io/?EIO=4&transport=websocket");
+  const version2 = (command, family, hex) => Buffer.concat([Buffer.from("\r\n\r\n\0\r\nQUIT\n"), Buffer.of(command, family, 0, hex.length / 2), Buffer.from(hex, "hex")]);
+  const V4 = "cb007107c0000201a11201bb"; // 203.0.113.7 to 192.0.2.1
+  let strange, proxied;
+  before(async () => ([strange, proxied] = await Promise.all([rill(), rill({ TRUSTED_PROXIES: "127.0.0.1", NODE_ENV: "development" })])));
+  after(() => Promise.all([strange.end(), proxied.end()]));
+
+  for (const [what, bytes, status, line] of [
+    ["TLS", Buffer.from("16030100", "hex"), 400, /TLS/],
+    ["HTTP/2", Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505, /HTTP\/2/],
+    ["a PROXY line of a stranger", Buffer.from("PROXY TCP4 203.0.113.7 192.0.2.1 1 2\r\n"), 400, /PROXY line/],
+    ["a PROXY line of a stranger, version 2", version2(0x21, 0x11, V4), 400, undefined],
+  ]) {
+    it(`${what}: refused at once, and a log line says what it was`, async () => {
+      const begin = Date.now();
+      const wire = await Wire.to(strange);
+      wire.send(bytes);
+      assert.equal((await wire.response()).status, status);
+      await wire.closed();
+      assert.ok(Date.now() - begin < 2_000);
+      if (line) await strange.prints(new RegExp(`\\[HTTP\\] refused 127.0.0.1: .*${line.source}`));
+    });
+  }
+
+  it("that line comes once a minute, however many come", async () => {
+    for (let i = 0; i < 5; i++) {
+      const wire = await Wire.to(strange);
+      wire.send(Buffer.from("16030100", "hex"));
+      await wire.closed();
+    }
+    assert.equal(strange.output.match(/\[HTTP\] refused .*TLS/g).length, 1);
+  });
+
+  for (const [what, bytes, address, headers] of [
+    ["nothing", "", "127.0.0.1"],
+    ["version 1", "PROXY TCP4 203.0.113.7 192.0.2.1 41234 443\r\n", "203.0.113.7"],
+    ["version 1, IPv6", "PROXY TCP6 2001:db8::7 2001:db8::1 41234 443\r\n", "2001:db8::7"],
+    ["version 1, of the proxy itself", "PROXY UNKNOWN\r\n", "127.0.0.1"],
+    ["version 2", version2(0x21, 0x11, V4), "203.0.113.7"],
+    ["version 2, of the proxy itself", version2(0x20, 0, ""), "127.0.0.1"],
+    ["X-Forwarded-For", undefined, "203.0.113.9", { "X-Forwarded-For": "198.51.100.1, 203.0.113.9:4711, 127.0.0.1" }],
+    ["Forwarded", undefined, "2001:db8::9", { Forwarded: 'for=198.51.100.1, For="[2001:db8::9]:4711";proto=https' }],
+    ["a PROXY line, and then a client's own X-Forwarded-For", "PROXY TCP4 203.0.113.7 192.0.2.1 1 2\r\n", "203.0.113.7", { "X-Forwarded-For": "198.51.100.1" }],
+  ]) {
+    it(`${what}: the client is at ${address}`, async () => {
+      const from = proxied.output.length;
+      const wire = await Wire.to(proxied);
+      await wire.trickle(bytes ?? "");
+      wire.send(upgradeRequest("/socket.io/?EIO=4&transport=websocket", headers));
+      assert.equal((await wire.response()).status, 101);
+      wire.send(frame("40"));
+      await proxied.prints(new RegExp(`connected from ${address.replaceAll(".", "\\.")}\\b`), from);
+    });
+  }
+
+  for (const [what, bytes] of [["cut short", version2(0x21, 0x11, V4.slice(2))], ["no address", "PROXY TCP4 somewhere 192.0.2.1 1 2\r\n"], ["without an end", `PROXY ${"x".repeat(200)}`]]) {
+    it(`a PROXY line ${what}: 400`, async () => {
+      const wire = await Wire.to(proxied);
+      wire.send(bytes, GET);
+      assert.equal((await wire.response()).status, 400);
+    });
+  }
+});
+
+describe("the path", () => {
+  for (const [given, path, others] of [[undefined, "/socket.io", ["/chat/"]], ["/chat/v1", "/chat/v1", ["/socket.io/", "/chat/", "/chat/v1x/"]]]) {
+    it(`${given ?? "by default"}: with the slash at its end and without it`, async () => {
+      const server = await rill(given ? { SOCKET_PATH: given } : {});
+      for (const target of [path, `${path}/`]) {
+        assert.match((await fetchOnce(server, "GET", `${target}?EIO=4&transport=polling`)).body, /^0\{"sid"/);
+        await webSocket(server, `${target}?EIO=4&transport=websocket`);
+      }
+      for (const other of others) assert.equal((await fetchOnce(server, "GET", `${other}?EIO=4&transport=polling`)).status, 404);
+      assert.ok((await fetchOnce(server, "GET", "/")).body.includes(`src="${path}/socket.io.min.js"`));
+      assert.match((await fetchOnce(server, "GET", `${path}/socket.io.min.js`)).headers["content-type"], /javascript|text\/plain/);
+      await server.end();
+    });
+  }
+});
+
+it("each answer has a date", async () => {
+  for (const target of [OPEN, PATH, "/nowhere"]) {
+    const { headers } = await fetchOnce(server, "GET", target);
+    assert.match(headers.date, /^(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT$/);
+    assert.ok(Math.abs(Date.parse(headers.date) - Date.now()) < 3_000, headers.date);
+  }
 });
 
 describe("rill's own pages", () => {

@@ -337,7 +337,7 @@ describe("without the browser client's files", () => {
 
 describe("behind nginx, with three servers", () => {
   it("kill -9 of its server: it recovers on another one, and shows which", inCluster({ CLIENT_DIR }, async (cluster) => {
-    const balancer = await nginx(cluster.servers);
+    const balancer = await nginx(cluster.servers, { page: true });
     cluster.logs.push(["nginx", balancer]);
     // nginx compresses the client's files, and weakens their tag.
     const script = (headers) => fetchOnce(balancer, "GET", "/socket.io/socket.io.min.js", { headers: { "Accept-Encoding": "gzip", ...headers } });
@@ -395,7 +395,7 @@ describe("pictures", { skip: PICTURES === undefined && "PAGE_SCREENSHOTS names n
     ["phone", { colorScheme: "light", viewport: { width: 390, height: 844 }, isMobile: true }],
   ]) {
     it(`three servers, a cut, two kills: ${name}`, inCluster({ CLIENT_DIR }, async (cluster) => {
-      const balancer = await nginx(cluster.servers);
+      const balancer = await nginx(cluster.servers, { page: true });
       cluster.logs.push(["nginx", balancer]);
       const ben = await Visitor.at(browser, balancer);
       let anna;

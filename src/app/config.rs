@@ -3,6 +3,7 @@
 //! A bad value is one line that names the variable, the value and what is allowed; the process then ends with status 2.
 
 use super::network::Network;
+use crate::codec::origin::Origin;
 use crate::io::redis::RedisOptions;
 use crate::limits::Limits;
 use crate::server::notice::visible;
@@ -36,6 +37,8 @@ pub enum Allowed {
     Networks,
     /// A folder that is there.
     Folder,
+    /// Where requests are answered: names between slashes.
+    Path,
     /// Anything.
     Text,
 }
@@ -55,9 +58,12 @@ impl fmt::Display for Allowed {
             Allowed::Host => f.write_str("a host name"),
             Allowed::HostPort => f.write_str("host:port"),
             Allowed::Listen => f.write_str("an IP address and port such as 127.0.0.1:9100, or off"),
-            Allowed::Origins => f.write_str("* or origins, separated by commas"),
+            Allowed::Origins => {
+                f.write_str("* or origins, such as https://example.org, https://*.example.org, null or file://, separated by commas")
+            }
             Allowed::Networks => f.write_str("addresses or networks such as 10.0.0.0/8, separated by commas"),
             Allowed::Folder => f.write_str("a folder"),
+            Allowed::Path => f.write_str("a path such as /socket.io/"),
             Allowed::Text => f.write_str("any text"),
         }
     }
@@ -78,9 +84,14 @@ impl Allowed {
                 !host.is_empty() && has_only(host, "-_.:[]") && Allowed::Number(1, 65_535).permits(port)
             }),
             Allowed::Listen => value == "off" || value.parse::<SocketAddr>().is_ok_and(|address| address.port() > 0),
-            Allowed::Origins => value == "*" || origins(value).all(|origin| is_origin(&origin)),
+            Allowed::Origins => value == "*" || value.split(',').all(|origin| Origin::parse(origin.trim()).is_some()),
             Allowed::Networks => value.split(',').all(|network| Network::parse(network.trim()).is_some()),
             Allowed::Folder => Path::new(value).is_dir(),
+            Allowed::Path => {
+                let names = value.strip_prefix('/').map(|rest| rest.strip_suffix('/').unwrap_or(rest).split('/'));
+                let is_name = |name: &str| !matches!(name, "" | "." | "..") && has_only(name, "-_.~");
+                names.is_some_and(|mut names| names.all(is_name))
+            }
             Allowed::Text => true,
         }
     }
@@ -89,18 +100,6 @@ impl Allowed {
 /// Whether there is nothing but ASCII letters, digits and `more`.
 fn has_only(value: &str, more: &str) -> bool {
     value.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
-}
-
-fn origins(value: &str) -> impl Iterator<Item = String> {
-    value.split(',').map(|origin| origin.trim().trim_end_matches('/').to_owned())
-}
-
-/// A scheme and a host, perhaps a port; apps have schemes of their own. With a path it would never be equal to what a browser sends.
-fn is_origin(origin: &str) -> bool {
-    origin.split_once("://").is_some_and(|(scheme, host)| {
-        let letter = scheme.starts_with(|c: char| c.is_ascii_alphabetic());
-        letter && has_only(scheme, "+-.") && !host.is_empty() && has_only(host, "-_.:[]")
-    })
 }
 
 /// One variable of the environment.
@@ -124,7 +123,7 @@ const HEARTBEATS: Allowed = Allowed::Number(100, 3_600_000);
 const FLAG: Allowed = Allowed::OneOf(&["0", "1"]);
 
 /// All variables, in the order in which people look for them.
-pub const VARIABLES: [Variable; 25] = [
+pub const VARIABLES: [Variable; 26] = [
     var("HOST", "0.0.0.0", Allowed::Address, "address to listen on"),
     var("PORT", "3000", PORTS, "port to listen on"),
     var("AUTOSTART", "0", FLAG, "1 starts the server without waiting for `start`"),
@@ -158,10 +157,16 @@ pub const VARIABLES: [Variable; 25] = [
         "where the other servers reach this one; unset: its address on the way to Redis, and `PORT`",
     ),
     var(
+        "SOCKET_PATH",
+        "/socket.io/",
+        Allowed::Path,
+        "where clients connect, their option `path`; and below it, the browser client",
+    ),
+    var(
         "CORS_ORIGIN",
         "",
         Allowed::Origins,
-        "pages that may use the server from a browser; empty: those of its own origin",
+        "pages that may use the server beside its own; all others are refused; empty: others can't poll, but may open a WebSocket",
     ),
     var(
         "CLIENT_DIR",
@@ -204,7 +209,12 @@ pub const VARIABLES: [Variable; 25] = [
     ),
     var("STREAM_PREFIX", "socket.io", Allowed::Name("-_.:"), "how the keys of logs and inboxes begin"),
     var("SESSION_PREFIX", "sio:session:", Allowed::Name("-_.:"), "how the keys of sessions begin"),
-    var("TRUSTED_PROXIES", "", Allowed::Networks, "proxies whose `X-Forwarded-For` is believed"),
+    var(
+        "TRUSTED_PROXIES",
+        "",
+        Allowed::Networks,
+        "proxies that are believed: `X-Forwarded-For`, `-Host` and `-Proto`, or `Forwarded`; and the PROXY protocol, versions 1 and 2",
+    ),
 ];
 
 /// What the environment asks for.
@@ -230,6 +240,8 @@ pub struct Config {
     pub advertise: Option<String>,
     /// Proxies whose word on the client's address is believed.
     pub trusted_proxies: Vec<Network>,
+    /// Where clients connect, with a slash at its end.
+    pub path: String,
     /// Pages of other origins.
     pub cors: Cors,
     /// Where the official browser client is, if that was said.
@@ -335,10 +347,11 @@ impl Config {
             },
             advertise: Some(text("ADVERTISE_ADDR")).filter(|address| !address.is_empty()),
             trusted_proxies: text("TRUSTED_PROXIES").split(',').filter_map(|n| Network::parse(n.trim())).collect(),
+            path: format!("{}/", text("SOCKET_PATH").trim_end_matches('/')),
             cors: match text("CORS_ORIGIN").as_str() {
                 "" => Cors::Off,
                 "*" => Cors::Any,
-                listed => Cors::Origins(origins(listed).collect()),
+                listed => Cors::Origins(listed.split(',').map(|origin| origin.trim().to_owned()).collect()),
             },
             client_dir: Some(text("CLIENT_DIR")).filter(|folder| !folder.is_empty()).map(PathBuf::from),
             page: text("PAGE") == "1",
@@ -381,6 +394,7 @@ impl Config {
         Options {
             ping_interval_ms: self.ping_interval_ms,
             ping_timeout_ms: self.ping_timeout_ms,
+            path: self.path.clone(),
             cors: self.cors.clone(),
             recovery: (self.recovery_window_ms > 0).then_some(recovery),
             trusts: self.trusts(),
@@ -421,7 +435,7 @@ mod tests {
         assert_eq!(options.limits.connections, defaults.limits.connections);
         assert_eq!(options.limits.attachments_bytes, defaults.limits.attachments_bytes);
         assert_eq!(options.limits.fragments, defaults.limits.fragments);
-        assert_eq!(options.limits.idle_ms, defaults.limits.idle_ms);
+        assert_eq!((options.limits.idle_ms, options.path), (defaults.limits.idle_ms, defaults.path));
         assert_eq!(options.recovery.unwrap().window_ms, defaults.recovery.unwrap().window_ms);
     }
 
@@ -454,7 +468,14 @@ mod tests {
             ("CORS_ORIGIN", "https://a.example,,https://b.example"),
             ("CORS_ORIGIN", "*,https://a.example"),
             ("CORS_ORIGIN", "http://"),
-            ("CORS_ORIGIN", "null"),
+            ("CORS_ORIGIN", "https://*"),
+            ("SOCKET_PATH", "socket.io"),
+            ("SOCKET_PATH", "/"),
+            ("SOCKET_PATH", "//"),
+            ("SOCKET_PATH", "/a/../b"),
+            ("SOCKET_PATH", "/a b/"),
+            ("SOCKET_PATH", "/a?b"),
+            ("SOCKET_PATH", "/a%20b"),
             ("PING_INTERVAL_MS", "-5"),
             ("PING_TIMEOUT_MS", "1.5"),
             ("MAX_PAYLOAD", "1MB"),
@@ -491,16 +512,20 @@ mod tests {
     }
 
     #[test]
-    fn adapters_and_origins() {
+    fn adapters_origins_and_paths() {
         let adapter = |pairs: &[(&str, &str)]| parse(pairs).unwrap().adapter;
         assert_eq!(adapter(&[("ADAPTER", "redis")]), Adapter::Redis);
         assert_eq!(adapter(&[("REDIS_HOST", "redis")]), Adapter::Redis);
         assert_eq!(adapter(&[("REDIS_HOST", "redis"), ("ADAPTER", "memory")]), Adapter::Memory);
         assert_eq!(parse(&[("CORS_ORIGIN", "*")]).unwrap().cors, Cors::Any);
-        let listed = Cors::Origins(vec!["https://a.example".to_owned(), "http://b.example:8080".to_owned()]);
+        let listed = Cors::Origins(vec!["https://a.example/".to_owned(), "http://b.example:8080".to_owned()]);
         assert_eq!(parse(&[("CORS_ORIGIN", "https://a.example/, http://b.example:8080")]).unwrap().cors, listed);
-        let app = Cors::Origins(vec!["capacitor://localhost".to_owned(), "http://[::1]:3000".to_owned()]);
-        assert_eq!(parse(&[("CORS_ORIGIN", "capacitor://localhost,http://[::1]:3000")]).unwrap().cors, app);
+        let apps = ["capacitor://localhost", "http://[::1]:3000", "null", "file://", "https://*.example.org"];
+        let listed = Cors::Origins(apps.map(str::to_owned).into());
+        assert_eq!(parse(&[("CORS_ORIGIN", &apps.join(","))]).unwrap().cors, listed);
+        for (given, path) in [("/socket.io", "/socket.io/"), ("/a/b/", "/a/b/"), ("", "/socket.io/")] {
+            assert_eq!(parse(&[("SOCKET_PATH", given)]).unwrap().options().path, path);
+        }
         assert!(parse(&[("RECOVERY_WINDOW_MS", "0")]).unwrap().options().recovery.is_none());
     }
 

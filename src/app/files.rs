@@ -54,22 +54,36 @@ pub struct Page {
 
 impl Default for Page {
     fn default() -> Page {
-        let file = |kind, text: &'static str| {
+        Page::with_client_at(CLIENT_AT)
+    }
+}
+
+/// Where the browser client is, unless `SOCKET_PATH` says something else.
+const CLIENT_AT: &str = "/socket.io/";
+
+impl Page {
+    /// The page, which takes the browser client from below this path, and connects there.
+    #[must_use]
+    pub fn with_client_at(path: &str) -> Page {
+        let file = |kind, text: &str| {
             let digest = BASE64_STANDARD_NO_PAD.encode(Sha1::digest(text));
-            File { kind, cache: "no-cache", etag: format!("\"{digest}\""), body: Bytes::from_static(text.as_bytes()) }
+            File {
+                kind,
+                cache: "no-cache",
+                etag: format!("\"{digest}\""),
+                body: Bytes::copy_from_slice(text.as_bytes()),
+            }
         };
         Page {
             files: [
-                ("/", file(HTML, include_str!("page/index.html"))),
+                ("/", file(HTML, &include_str!("page/index.html").replace(CLIENT_AT, path))),
                 ("/page.css", file(CSS, include_str!("page/page.css"))),
                 ("/page.js", file(SCRIPT, include_str!("page/page.js"))),
                 ("/page.svg", file(SVG, include_str!("page/page.svg"))),
             ],
         }
     }
-}
 
-impl Page {
     /// The answer, if the path is one of the page's.
     pub fn respond(&self, head: &Head) -> Option<Response> {
         let (_, file) = self.files.iter().find(|(path, _)| *path == head.path())?;
@@ -104,6 +118,8 @@ const PACKAGE: &str = "package.json";
 pub struct Client {
     /// In the order of [`NAMES`]; empty without a folder.
     files: Vec<File>,
+    /// Below which path they are; `None`: [`CLIENT_AT`].
+    path: Option<String>,
 }
 
 /// Why the client's files can't be served.
@@ -163,12 +179,18 @@ impl Client {
             let body = Bytes::from(read(name)?);
             Ok(File { kind, cache: "public, max-age=0", etag: format!("\"{version}\""), body })
         };
-        Ok(Client { files: NAMES.iter().map(file).collect::<Result<Vec<File>, ClientError>>()? })
+        Ok(Client { files: NAMES.iter().map(file).collect::<Result<Vec<File>, ClientError>>()?, path: None })
+    }
+
+    /// The same files below another path, which ends with a slash.
+    #[must_use]
+    pub fn at(self, path: &str) -> Client {
+        Client { path: Some(path.to_owned()), ..self }
     }
 
     /// The answer, if the path names one of the client's files.
     pub fn respond(&self, head: &Head) -> Option<Response> {
-        let name = head.path().strip_prefix("/socket.io/")?;
+        let name = head.path().strip_prefix(self.path.as_deref().unwrap_or(CLIENT_AT))?;
         let at = NAMES.iter().position(|known| *known == name)?;
         Some(match self.files.get(at) {
             Some(file) => file.respond(head),
@@ -323,5 +345,10 @@ mod tests {
         let tag = header(&index, "ETag");
         assert_eq!(page.respond(&head("GET /", tag)).unwrap().status, 304);
         assert_eq!(page.respond(&head("GET /page.html", None)), None);
+        let elsewhere = Page::with_client_at("/chat/").respond(&head("GET /", None)).unwrap();
+        assert!(String::from_utf8_lossy(&elsewhere.body).contains("\"/chat/socket.io.min.js\""));
+        let client = Client::default().at("/chat/");
+        assert!(client.respond(&head("GET /chat/socket.io.js", None)).is_some());
+        assert_eq!(client.respond(&head("GET /socket.io/socket.io.js", None)), None);
     }
 }

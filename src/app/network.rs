@@ -1,6 +1,7 @@
-//! Addresses of proxies that are believed: single ones, or networks in CIDR notation (RFC 4632).
+//! Addresses: those of proxies that are believed, single ones or networks in CIDR notation (RFC 4632), and those that machines have for
+//! themselves and for their host.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// An address, or all addresses that begin with the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,27 @@ impl Network {
     }
 }
 
+/// Where somebody on this machine reaches a server that listens on `host`: there, or on the loopback where that means every address.
+#[must_use]
+pub fn reachable(host: IpAddr, port: u16) -> SocketAddr {
+    let host = match host {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        host => host,
+    };
+    SocketAddr::new(host, port)
+}
+
+/// The gateway in `/proc/net/route` (proc(5)): for a container, its host. Addresses stand there in hexadecimal digits, as they lie in memory.
+#[must_use]
+pub fn gateway(routes: &str) -> Option<Ipv4Addr> {
+    let is_default = |fields: &Vec<&str>| fields.get(1) == Some(&"00000000");
+    let mut routes = routes.lines().skip(1).map(|line| line.split_whitespace().collect());
+    let route: Vec<&str> = routes.find(is_default)?;
+    let address = u32::from_str_radix(route.get(2)?, 16).ok()?;
+    Some(Ipv4Addr::from(address.to_ne_bytes())).filter(|address| !address.is_unspecified())
+}
+
 fn width(address: IpAddr) -> u32 {
     if address.is_ipv4() { 32 } else { 128 }
 }
@@ -45,6 +67,38 @@ fn number(address: IpAddr) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_a_server_is_reached() {
+        for (host, want) in [
+            ("0.0.0.0", "127.0.0.1:80"),
+            ("::", "[::1]:80"),
+            ("127.0.0.1", "127.0.0.1:80"),
+            ("10.0.0.7", "10.0.0.7:80"),
+            ("fd00::7", "[fd00::7]:80"),
+        ] {
+            assert_eq!(reachable(host.parse().unwrap(), 80).to_string(), want, "{host}");
+        }
+    }
+
+    #[test]
+    fn gateways() {
+        let head = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n";
+        let address = format!("{:08X}", u32::from_ne_bytes([172, 17, 0, 1]));
+        let near = "eth0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n";
+        let default =
+            |gateway: &str| format!("{head}{near}eth0\t00000000\t{gateway}\t0003\t0\t0\t0\t00000000\t0\t0\t0\n");
+        for (routes, want) in [
+            (default(&address), Some(Ipv4Addr::new(172, 17, 0, 1))),
+            (default("00000000"), None),
+            (default("x"), None),
+            (format!("{head}{near}"), None),
+            (format!("{head}eth0\t00000000\n"), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(gateway(&routes), want, "{routes}");
+        }
+    }
 
     #[test]
     fn networks() {

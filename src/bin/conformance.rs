@@ -123,7 +123,7 @@ fn server(mode: &str, recovery: bool, make: Make<'_>) -> Option<Server> {
 fn bench(recovery: bool, make: Make<'_>) -> Server {
     let server = make(Options { recovery: recovery.then(Recovery::default), ..Options::default() });
     server.of("/").handle(bench_events());
-    server.of_rule(|name| name.starts_with("/n"), Arc::new(bench_events()));
+    server.of_rule(|name| name.starts_with("/n"), bench_events());
     server
 }
 

@@ -4,11 +4,12 @@
 //! brackets, and passed on byte for byte: a number keeps its digits, an object the order of its keys. What is binary
 //! stands beside the text, and `{"_placeholder":true,"num":N}` in the text for attachment N.
 
-use super::json;
+use super::{json, to_args};
 use bytes::Bytes;
 use serde_core::Serialize;
 use serde_core::de::DeserializeOwned;
 use serde_json::value::{RawValue, Value};
+use std::fmt;
 
 /// A list of arguments: `Args::from("hello")` has one, `Args::new()` none.
 ///
@@ -21,6 +22,8 @@ use serde_json::value::{RawValue, Value};
 pub struct Args {
     text: String,
     attachments: Vec<Bytes>,
+    /// Made of a value that has no JSON form.
+    broken: bool,
 }
 
 impl Args {
@@ -34,7 +37,7 @@ impl Args {
     /// nothing, and receivers get a broken packet.
     #[must_use]
     pub fn from_wire(text: String, attachments: Vec<Bytes>) -> Args {
-        Args { text, attachments }
+        Args { text, attachments, broken: false }
     }
 
     /// The JSON text, without brackets.
@@ -54,8 +57,9 @@ impl Args {
     /// # Errors
     /// The value has no JSON form, for example a map whose keys are no strings.
     pub fn with<T: Serialize + ?Sized>(mut self, value: &T) -> Result<Args, serde_json::Error> {
-        let json = serde_json::to_string(value)?;
-        self.push(json);
+        let (json, attachments) = to_args::write(value, std::mem::take(&mut self.attachments), false);
+        self.attachments = attachments;
+        self.push(json?);
         Ok(self)
     }
 
@@ -93,23 +97,45 @@ impl Args {
         serde_json::from_str(self.item(i)?).ok()
     }
 
-    /// An argument as a type of yours; nothing if it is of another. Half of a surrogate pair, which a text has that was cut inside an
-    /// emoji, is read as U+FFFD.
-    #[must_use]
-    pub fn parse<T: DeserializeOwned>(&self, i: usize) -> Option<T> {
-        json::read(self.item(i)?)
+    /// An argument as a type of yours. Half of a surrogate pair, which a text has that was cut inside an emoji, is read as U+FFFD.
+    ///
+    /// # Errors
+    /// [`ArgsError::Missing`]; [`ArgsError::Other`], which says what was expected and where.
+    pub fn parse<T: DeserializeOwned>(&self, i: usize) -> Result<T, ArgsError> {
+        let item = self.item(i).ok_or(ArgsError::Missing(i))?;
+        to_args::read(item, &self.attachments).map_err(ArgsError::Other)
+    }
+
+    /// All arguments at once, as a tuple; there must be as many as it has places.
+    ///
+    /// ```
+    /// let args = rill::Args::from(("Ada", 36));
+    /// assert_eq!(args.parse_all::<(String, u8)>()?, ("Ada".to_owned(), 36));
+    /// assert!(args.parse_all::<(String,)>().is_err());
+    /// # Ok::<(), rill::ArgsError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Args::parse`].
+    pub fn parse_all<T: DeserializeOwned>(&self) -> Result<T, ArgsError> {
+        to_args::read(&format!("[{}]", self.text), &self.attachments).map_err(ArgsError::Other)
+    }
+
+    /// Made of a value that has no JSON form.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
     }
 
     /// An argument as a tree. Attachments in it are placeholders.
     #[must_use]
     pub fn value(&self, i: usize) -> Option<Value> {
-        self.parse(i)
+        json::read(self.item(i)?)
     }
 
     /// An argument that is a string.
     #[must_use]
     pub fn string(&self, i: usize) -> Option<String> {
-        self.parse(i)
+        json::read(self.item(i)?)
     }
 
     /// An argument that is binary.
@@ -129,9 +155,9 @@ impl Args {
     pub fn select(&self, i: usize) -> Option<Args> {
         let item = self.item(i)?;
         if self.attachments.is_empty() {
-            return Some(Args { text: item.to_owned(), attachments: Vec::new() });
+            return Some(Args::from_wire(item.to_owned(), Vec::new()));
         }
-        let mut args = Args { text: String::with_capacity(item.len()), attachments: Vec::new() };
+        let mut args = Args::from_wire(String::with_capacity(item.len()), Vec::new());
         let mut used: Vec<usize> = Vec::new();
         let mut copied = 0;
         for found in json::placeholders(item, self.attachments.len())? {
@@ -173,80 +199,42 @@ fn placeholder(num: usize) -> String {
     format!("{{\"_placeholder\":true,\"num\":{num}}}")
 }
 
-impl From<()> for Args {
-    fn from((): ()) -> Args {
-        Args::new()
+/// Anything that serde can write. A tuple, or an array of fixed length, is several arguments, `()` is none; everything else is one, a `Vec` too.
+/// What has no JSON form, such as a map whose keys are no strings, makes a list that [`emit`](crate::Socket::emit) refuses.
+impl<T: Serialize> From<T> for Args {
+    fn from(value: T) -> Args {
+        let (text, attachments) = to_args::write(&value, Vec::new(), true);
+        match text {
+            Ok(text) => Args { text, attachments, broken: false },
+            Err(_) => Args { text: "null".to_owned(), attachments: Vec::new(), broken: true },
+        }
     }
 }
 
-impl From<Bytes> for Args {
-    fn from(data: Bytes) -> Args {
-        Args::new().with_binary(data)
+/// Why an argument is not what was asked for.
+#[derive(Debug)]
+pub enum ArgsError {
+    /// There are not so many arguments.
+    Missing(usize),
+    /// It is something else; serde says what.
+    Other(serde_json::Error),
+}
+
+impl fmt::Display for ArgsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ArgsError::Missing(i) => write!(f, "there is no argument {i}"),
+            ArgsError::Other(error) => error.fmt(f),
+        }
     }
 }
 
-/// One argument, of a type whose JSON form is always there.
-fn one(value: impl Into<Value>) -> Args {
-    Args { text: value.into().to_string(), attachments: Vec::new() }
-}
-
-impl From<&str> for Args {
-    fn from(value: &str) -> Args {
-        one(value)
-    }
-}
-
-impl From<String> for Args {
-    fn from(value: String) -> Args {
-        one(value)
-    }
-}
-
-impl From<bool> for Args {
-    fn from(value: bool) -> Args {
-        one(value)
-    }
-}
-
-impl From<i32> for Args {
-    fn from(value: i32) -> Args {
-        one(value)
-    }
-}
-
-impl From<u32> for Args {
-    fn from(value: u32) -> Args {
-        one(value)
-    }
-}
-
-impl From<i64> for Args {
-    fn from(value: i64) -> Args {
-        one(value)
-    }
-}
-
-impl From<u64> for Args {
-    fn from(value: u64) -> Args {
-        one(value)
-    }
-}
-
-impl From<f64> for Args {
-    fn from(value: f64) -> Args {
-        one(value)
-    }
-}
-
-impl From<Value> for Args {
-    fn from(value: Value) -> Args {
-        one(value)
-    }
-}
+impl std::error::Error for ArgsError {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::to_args::Binary;
     use serde_json::json;
 
     fn two() -> Vec<Bytes> {
@@ -266,14 +254,23 @@ mod tests {
             (Args::from(1.5), "1.5"),
             (Args::from(f64::NAN), "null"),
             (Args::from(json!({"b": [1, null]})), r#"{"b":[1,null]}"#),
-            (Args::from(Bytes::from_static(b"x")), r#"{"_placeholder":true,"num":0}"#),
+            (Args::from(Binary(Bytes::from_static(b"x"))), r#"{"_placeholder":true,"num":0}"#),
+            (Args::from(("a", 2)), r#""a",2"#),
+            (Args::from([1, 2]), "1,2"),
+            (Args::from(vec![1, 2]), "[1,2]"),
+            (Args::from((vec![(1, 2)],)), "[[1,2]]"),
+            (Args::from(None::<u8>), "null"),
+            (Args::from(Some(("a", 2))), r#"["a",2]"#),
+            (Args::from(("x", [Binary(vec![1].into())])), r#""x",[{"_placeholder":true,"num":0}]"#),
             (Args::new().with(&("a", 2)).unwrap().with(&3).unwrap(), r#"["a",2],3"#),
             (Args::from(1).with_json(&RawValue::from_string("1.0".into()).unwrap()), "1,1.0"),
         ] {
             assert_eq!(args.text(), want);
             assert_eq!(args.is_empty(), want.is_empty());
         }
-        assert!(Args::new().with(&std::collections::BTreeMap::from([((1, 2), 3)])).is_err());
+        let map = std::collections::BTreeMap::from([((1, 2), 3)]);
+        assert!(Args::new().with(&map).is_err());
+        assert!(Args::from(map).is_broken() && !Args::from(1).is_broken());
     }
 
     #[test]
@@ -284,7 +281,8 @@ mod tests {
         assert_eq!(args.string(1), None);
         assert_eq!(args.get(1).unwrap().get(), "1.0");
         assert_eq!(args.value(2), Some(json!({"k": 2})));
-        assert_eq!(args.parse::<(f64, String)>(3), None, "1e999 fits no type");
+        assert!(matches!(args.parse::<(f64, String)>(3), Err(ArgsError::Other(_))), "1e999 fits no type");
+        assert!(matches!(args.parse::<u8>(4), Err(ArgsError::Missing(4))));
         assert_eq!(args.get(3).unwrap().get(), r#"[1e999,"\ud800"]"#);
         assert_eq!((args.get(4).is_none(), args.binary(0), args.select(4)), (true, None, None));
         assert_eq!((Args::new().len(), Args::new().select(0)), (0, None));
@@ -298,6 +296,32 @@ mod tests {
         assert_eq!(args.binary(1).unwrap()[..], [1]);
         assert_eq!(args.binary(2).unwrap()[..], *b"y");
         assert_eq!(args.len(), 3);
+    }
+
+    /// Binary at any depth, in tuples and behind what was there before, and back.
+    #[test]
+    fn binary_in_types_of_ones_own() {
+        let picture = |n: u8| Binary(vec![n].into());
+        let value = (1, vec![Some(picture(1)), None], std::collections::BTreeMap::from([("a", picture(2))]));
+        let args = Args::new().with_binary(vec![0]).with(&value).unwrap().with_binary(vec![3]);
+        let placeholder = |n: usize| format!("{{\"_placeholder\":true,\"num\":{n}}}");
+        let [a, b, c, d] = [0, 1, 2, 3].map(placeholder);
+        assert_eq!(args.text(), format!("{a},[1,[{b},null],{{\"a\":{c}}}],{d}"));
+        assert_eq!(args.attachments().iter().map(|data| data[0]).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        type Back = (u8, Vec<Option<Binary>>, std::collections::BTreeMap<String, Binary>);
+        let (one, list, map) = args.parse::<Back>(1).unwrap();
+        assert_eq!((one, list, map["a"].clone()), (1, vec![Some(picture(1)), None], picture(2)));
+        assert_eq!(args.parse::<Binary>(2).unwrap(), picture(3));
+        // What looks like a placeholder and is none, or where there is no attachment.
+        for text in
+            ["1", "{}", r#"{"_placeholder":true,"num":9}"#, r#"{"_placeholder":false,"num":0}"#, r#"{"num":0,"x":1}"#]
+        {
+            for attachments in [vec![], two()] {
+                assert!(Args::from_wire(text.into(), attachments).parse::<Binary>(0).is_err(), "{text}");
+            }
+        }
+        // Outside of arguments it is what serde makes of bytes.
+        assert_eq!(serde_json::to_string(&picture(7)).unwrap(), "[7]");
     }
 
     #[test]

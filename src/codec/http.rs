@@ -12,6 +12,9 @@ use memchr::{memchr, memchr_iter};
 use std::borrow::Cow;
 use std::fmt;
 
+/// A header of a response.
+pub type Field = (Cow<'static, str>, Cow<'static, str>);
+
 /// What the client wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -264,6 +267,26 @@ pub fn parse(head: &[u8], max_headers: usize) -> Result<Head, HeadError> {
     })
 }
 
+/// Reads the head of a response: status and headers, without those that concern one connection only or say how long the body is. `None`: it is
+/// none, or has more than 100 headers.
+#[must_use]
+pub fn parse_answer(head: &[u8]) -> Option<(u16, Vec<Field>)> {
+    let mut headers = [EMPTY_HEADER; 100];
+    let mut response = httparse::Response::new(&mut headers);
+    let Ok(Status::Complete(_)) = response.parse(head) else { return None };
+    let status = response.code?;
+    let ours = |name: &str| {
+        let framing =
+            ["content-length", "transfer-encoding", "keep-alive"].iter().any(|own| name.eq_ignore_ascii_case(own));
+        framing || (status != 101 && name.eq_ignore_ascii_case("connection"))
+    };
+    let fields = response.headers.iter().filter(|header| !ours(header.name));
+    let field = |header: &Header<'_>| -> Field {
+        (header.name.to_owned().into(), String::from_utf8_lossy(header.value).into_owned().into())
+    };
+    Some((status, fields.map(field).collect()))
+}
+
 /// Copies the headers. What is not UTF-8 in a value is replaced, which is the exception: looked for once, in all of them.
 fn collect(headers: &[Header<'_>]) -> Headers {
     let size =
@@ -373,11 +396,15 @@ impl Response {
     }
 
     /// Writes status line and headers with the empty line after them; the body is to follow. A 101 has its own
-    /// `Connection` header; neither it nor a 204 or 304 says how long its missing body is (RFC 9110 section 8.6).
-    pub fn write_head(&self, out: &mut Vec<u8>, keep_alive: bool) {
+    /// `Connection` header; neither it nor a 204 or 304 says how long its missing body is (RFC 9110 section 8.6). `date` is the time as
+    /// HTTP writes it: "An origin server with a clock MUST generate a Date header field" (section 6.6.1).
+    pub fn write_head(&self, out: &mut Vec<u8>, keep_alive: bool, date: &str) {
         push(out, &["HTTP/1.1 ", itoa::Buffer::new().format(self.status), " ", reason(self.status)]);
         for (name, value) in &self.headers {
             push(out, &["\r\n", name, ": ", value]);
+        }
+        if self.status != 101 {
+            push(out, &["\r\nDate: ", date]);
         }
         if !matches!(self.status, 101 | 204 | 304) {
             push(out, &["\r\nContent-Length: ", itoa::Buffer::new().format(self.body.len())]);

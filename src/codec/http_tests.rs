@@ -266,7 +266,7 @@ fn no_end() {
 
 fn written(response: &Response, keep_alive: bool) -> String {
     let mut out = Vec::new();
-    response.write_head(&mut out, keep_alive);
+    response.write_head(&mut out, keep_alive, "Sat, 31 Jan 2026 12:00:00 GMT");
     out.extend_from_slice(&response.body);
     String::from_utf8(out).unwrap()
 }
@@ -274,14 +274,20 @@ fn written(response: &Response, keep_alive: bool) -> String {
 #[test]
 fn responses() {
     let ok = Response::new(200).header("Content-Type", "text/html").body("ok");
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\nConnection:";
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nDate: Sat, 31 Jan 2026 12:00:00 GMT\r\nContent-Length: 2\r\nConnection:";
     assert_eq!(written(&ok, true), format!("{head} keep-alive\r\n\r\nok"));
     assert_eq!(written(&ok, false), format!("{head} close\r\n\r\nok"));
-    assert_eq!(written(&Response::new(204), true), "HTTP/1.1 204 No Content\r\nConnection: keep-alive\r\n\r\n");
-    assert_eq!(written(&Response::new(304), true), "HTTP/1.1 304 Not Modified\r\nConnection: keep-alive\r\n\r\n");
+    assert_eq!(
+        written(&Response::new(204), true),
+        "HTTP/1.1 204 No Content\r\nDate: Sat, 31 Jan 2026 12:00:00 GMT\r\nConnection: keep-alive\r\n\r\n"
+    );
+    assert_eq!(
+        written(&Response::new(304), true),
+        "HTTP/1.1 304 Not Modified\r\nDate: Sat, 31 Jan 2026 12:00:00 GMT\r\nConnection: keep-alive\r\n\r\n"
+    );
     assert_eq!(
         written(&Response::new(413), false),
-        "HTTP/1.1 413 Payload Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        "HTTP/1.1 413 Payload Too Large\r\nDate: Sat, 31 Jan 2026 12:00:00 GMT\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     );
     let upgrade = Response::new(101).header("Upgrade", "websocket").header("Connection", "Upgrade");
     assert_eq!(

@@ -3,6 +3,7 @@
 //! Browsers don't apply CORS to WebSockets: with a list of origins the server itself refuses others (cross-site WebSocket hijacking).
 
 use crate::codec::http::{Head, Response};
+use crate::codec::origin::Origin;
 use crate::server::Cors;
 
 /// Adds the headers that let a page of the request's origin read the answer.
@@ -30,17 +31,18 @@ pub(super) fn preflight(head: &Head) -> Response {
 }
 
 /// Whether a request may open a session: without a list, all may; with one, those who come from a listed origin, from the server's own, or
-/// from no browser at all.
-pub(super) fn permits(cors: &Cors, head: &Head) -> bool {
+/// from no browser at all. `trusted`: it comes from a proxy that is believed.
+pub(super) fn permits(cors: &Cors, head: &Head, trusted: bool) -> bool {
     match (cors, head.headers.get("origin")) {
         (Cors::Off | Cors::Any, _) | (Cors::Origins(_), None) => true,
         (Cors::Origins(origins), Some(origin)) => {
-            let own = origin.split_once("://").map(|(_, host)| host);
-            listed(origins, origin) || (own.is_some() && own == head.headers.get("host"))
+            let is_own = || Origin::parse(origin).is_some_and(|origin| origin.is_of_server(&head.headers, trusted));
+            listed(origins, origin) || is_own()
         }
     }
 }
 
 fn listed(origins: &[String], origin: &str) -> bool {
-    origins.iter().any(|listed| listed.eq_ignore_ascii_case(origin))
+    let Some(origin) = Origin::parse(origin) else { return false };
+    origins.iter().filter_map(|listed| Origin::parse(listed)).any(|listed| listed.covers(&origin))
 }

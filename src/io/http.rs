@@ -6,17 +6,22 @@
 
 use super::Stopping;
 use super::deadline::{Deadline, Pace};
+use super::exchange::Answer;
 use super::routes;
 use super::stream::Stream;
 use super::websocket::{self, Begin};
 use super::workers::timeout;
 use crate::codec::chunked::{ChunkError, Chunked};
 use crate::codec::http::{self, Body, Head, HeadError, Response};
+use crate::codec::opening::{self, Foreign, Opening};
+use crate::id::Time;
 use crate::limits::Limits;
 use crate::server::Server;
 use crate::server::client::connection::Connection;
 use crate::server::client::repeats::{Carrier, End};
-use std::cell::Cell;
+use crate::server::notice::Notice;
+use bytes::Bytes;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::IpAddr;
@@ -49,11 +54,21 @@ const USUAL_HEAD: usize = 256;
 thread_local! {
     /// What one read returned.
     static READ: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// The last second that stood in an answer, and its text.
+    static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
 }
 
 /// The connection can't be used any more: the peer is gone, too slow, or broke a bound.
 #[derive(Debug)]
 pub(super) struct Gone;
+
+/// Why a connection gets no further than its head.
+enum Refused {
+    /// The answer says so.
+    Status(u16),
+    /// It speaks something else.
+    Foreign(Foreign),
+}
 
 /// Why there is no body.
 #[derive(Debug)]
@@ -99,6 +114,12 @@ impl Http {
             server,
             peer,
         }
+    }
+
+    /// With a body that has been read already.
+    pub(super) fn with_body(mut self, body: Vec<u8>) -> Http {
+        self.buffer = body;
+        self
     }
 
     /// Serves the connection until it ends; `full`: there are too many connections already.
@@ -163,47 +184,77 @@ impl Http {
             let Some(Ok(_)) = first.await else { return Ok(None) };
         }
         let mut looked = 0;
+        let mut opened = !fresh;
         let found = self.within(request_ms, |http, cx| {
             loop {
+                match if opened { Opening::Http } else { http.opening() } {
+                    Opening::Http => opened = true,
+                    Opening::Foreign(foreign) => return Poll::Ready(Ok(Err(Refused::Foreign(foreign)))),
+                    Opening::Proxy(..) => continue,
+                    Opening::More => {
+                        ready!(http.poll_read(cx))?;
+                        continue;
+                    }
+                }
                 if let Some(found) = http.take_head(&mut looked) {
                     return Poll::Ready(Ok(found));
                 }
                 ready!(http.poll_read(cx))?;
             }
         });
-        match found.await.unwrap_or(Ok(Err(408)))? {
+        match found.await.unwrap_or(Ok(Err(Refused::Status(408))))? {
             Ok(head) => {
                 if let Some(carrier) = &self.carrier {
                     carrier.carries();
                 }
                 Ok(Some(head))
             }
-            Err(status) => self.refuse(status).await,
+            Err(refused) => self.refuse(refused).await,
         }
     }
 
+    /// What a new connection begins with. What a proxy says of who is behind it is taken out, and counts from then on.
+    fn opening(&mut self) -> Opening {
+        let trusts = self.server.options().trusts.as_ref();
+        let opening = opening::recognise(&self.buffer, trusts.is_some_and(|trusts| trusts(self.peer.to_canonical())));
+        if let Opening::Proxy(size, client) = opening {
+            self.buffer.drain(..size.min(self.buffer.len()));
+            self.peer = client.unwrap_or(self.peer);
+        }
+        opening
+    }
+
     /// Takes the head out of what has been read; `None`: more is needed. `looked` says how much was looked at before, in vain.
-    fn take_head(&mut self, looked: &mut usize) -> Option<Result<Head, u16>> {
+    fn take_head(&mut self, looked: &mut usize) -> Option<Result<Head, Refused>> {
         let limits = &self.server.options().limits;
         match http::find_end(&self.buffer, *looked) {
             Some(end) if end <= limits.head_bytes => {
                 let rest = self.buffer.split_off(end);
                 let head = http::parse(&self.buffer, limits.headers);
                 self.buffer = rest;
-                Some(head.map_err(|error| HeadError::status(&error)))
+                Some(head.map_err(|error| Refused::Status(HeadError::status(&error))))
             }
             None if self.buffer.len() <= limits.head_bytes => {
                 *looked = self.buffer.len();
                 None
             }
-            Some(_) | None => Some(Err(431)),
+            Some(_) | None => Some(Err(Refused::Status(431))),
         }
     }
 
     /// Answers a request that is no request, and gives the connection up.
-    async fn refuse(&mut self, status: u16) -> Result<Option<Head>, Gone> {
+    async fn refuse(&mut self, refused: Refused) -> Result<Option<Head>, Gone> {
         self.server.metrics().refused_http.one();
-        self.answer(&Response::new(status), true, false).await?;
+        let response = match refused {
+            Refused::Status(status) => Response::new(status),
+            Refused::Foreign(foreign) => {
+                self.server.log_rarely(foreign as usize, &Notice::RefusedForeign { address: self.peer, what: foreign });
+                Response::new(foreign.status())
+                    .header("Content-Type", "text/plain")
+                    .body("This port speaks plain HTTP/1.1.\n")
+            }
+        };
+        self.answer(&response, true, false).await?;
         let _ = linger(&mut self.stream).await;
         Err(Gone)
     }
@@ -274,6 +325,10 @@ impl Http {
         &mut self.stream
     }
 
+    pub(super) fn into_stream(self) -> Stream {
+        self.stream
+    }
+
     /// What sessions know this connection by.
     pub(super) fn carrier(&mut self) -> Arc<Carrier> {
         self.carrier.get_or_insert_default().clone()
@@ -292,8 +347,14 @@ impl Http {
     /// Writes a response, head and small bodies in one piece. The answer to HEAD announces a body and has none.
     pub(super) async fn answer(&mut self, response: &Response, with_body: bool, keep_alive: bool) -> Result<(), Gone> {
         let mut body = if with_body { response.body.as_ref() } else { &[] };
+        if let Stream::Kept(kept) = &mut self.stream {
+            let answer = Answer::from(response.clone());
+            self.server.metrics().bytes_out.add(body.len());
+            kept.answer = Some(if with_body { answer } else { Answer { body: Bytes::new(), ..answer } });
+            return Ok(());
+        }
         let mut bytes = Vec::with_capacity(USUAL_HEAD + if body.len() <= COPIED { body.len() } else { 0 });
-        response.write_head(&mut bytes, keep_alive);
+        with_date(self.server.recently(), |date| response.write_head(&mut bytes, keep_alive, date));
         self.server.metrics().bytes_out.add(bytes.len() + body.len());
         if body.len() <= COPIED {
             bytes.extend_from_slice(std::mem::take(&mut body));
@@ -398,6 +459,17 @@ impl Http {
         })
         .await
     }
+}
+
+/// Hands over the time as HTTP writes it, which is made anew once a second.
+fn with_date(now: Time, write: impl FnOnce(&str)) {
+    DATE.with_borrow_mut(|(second, text)| {
+        if *second != now.0 / 1_000 {
+            *second = now.0 / 1_000;
+            *text = now.http();
+        }
+        write(text);
+    });
 }
 
 /// Ends a connection so that its peer sees the last answer: the end is announced, and what the peer still sends is read for a moment,

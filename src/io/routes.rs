@@ -7,7 +7,7 @@ use super::websocket::{Begin, LOOK, TURN};
 use super::workers;
 use crate::codec::http::{Head, Method, Response};
 use crate::codec::query::Query;
-use crate::codec::{engine_packet, payload, websocket};
+use crate::codec::{engine_packet, origin, payload, websocket};
 use crate::id::Time;
 use crate::proto::handshake::{self, Intent, Refusal, Request, Transport};
 use crate::proto::reason::Reason;
@@ -18,7 +18,6 @@ use crate::server::client::repeats::{Request as Repeated, Verdict};
 use crate::server::notice::Notice;
 use crate::server::{Cors, Server};
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::task::yield_now;
@@ -26,14 +25,12 @@ use tokio::task::yield_now;
 /// Answers one request.
 pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Result<Flow, Gone> {
     let (path, query) = head.path_and_query();
-    if !path.starts_with(&http.server.options().path) {
-        return page(http, &head, keep_alive).await;
-    }
+    let Some(below) = below(&http.server.options().path, path) else { return page(http, &head, keep_alive).await };
     if head.method == Method::Options && http.server.options().cors != Cors::Off {
         return send(http, &head, cors::preflight(&head), keep_alive).await;
     }
     // Below the path, pages come first, whatever the method: the browser client's files, as on the official server.
-    if path.len() > http.server.options().path.len()
+    if below.len() > 1
         && let Some(page) = http.server.options().pages.as_ref().and_then(|pages| pages(&head))
     {
         return send(http, &head, page, keep_alive).await;
@@ -86,6 +83,11 @@ pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Re
     }
 }
 
+/// What stands in a path behind that of the protocol, which may lack its slash.
+fn below<'a>(protocol: &str, path: &'a str) -> Option<&'a str> {
+    path.strip_prefix(protocol.trim_end_matches('/')).filter(|below| below.is_empty() || below.starts_with('/'))
+}
+
 /// Reads a body that means nothing, so that it is not taken for the next request, or for frames. `Some`: there is none to read any more.
 async fn discard_body(http: &mut Http, head: &Head) -> Option<Result<Flow, Gone>> {
     if !head.has_body() {
@@ -122,14 +124,10 @@ async fn pass_on(http: &mut Http, head: &Head, query: &Query<'_>) -> Option<Resu
     Box::pin(workers::all_own(forward::forward(http, head, &owner))).await
 }
 
-/// The client's address: the peer's, unless that is a proxy which is believed. Of what it says, the last counts: earlier ones are what the
-/// client itself may have said.
+/// The client's address: the peer's, unless that is a proxy which is believed.
 fn address(http: &Http, head: &Head) -> Box<str> {
-    let peer = http.peer.to_canonical();
-    let believed = http.server.options().trusts.as_ref().is_some_and(|trusts| trusts(peer));
-    let said = head.headers.all("x-forwarded-for").last().filter(|_| believed);
-    let client = said.and_then(|list| list.rsplit(',').next()?.trim().parse::<IpAddr>().ok());
-    client.unwrap_or(peer).to_string().into()
+    let trusts = http.server.options().trusts.as_ref();
+    origin::client(http.peer, &head.headers, |address| trusts.is_some_and(|trusts| trusts(address))).to_string().into()
 }
 
 /// A request outside the protocol's path.
@@ -182,7 +180,8 @@ async fn open(
         Some(allow) => allow(head).await,
         None => true,
     };
-    if !allowed || !cors::permits(&http.server.options().cors, head) {
+    let trusted = http.server.options().trusts.as_ref().is_some_and(|trusts| trusts(http.peer.to_canonical()));
+    if !allowed || !cors::permits(&http.server.options().cors, head, trusted) {
         return refuse(http, head, Refusal::Forbidden, keep_alive).await;
     }
     let accept = match transport {
@@ -255,6 +254,24 @@ async fn probe(http: &mut Http, head: &Head, session: Arc<Connection>) -> Result
     }
 }
 
+/// Tells a session that nobody waits for an answer any more, when the task that did is dropped: as it is where another program's server has
+/// read the request.
+struct Abandoned<'a>(&'a Arc<Connection>, Option<Input<'static>>);
+
+impl Abandoned<'_> {
+    fn defuse(mut self) {
+        self.1 = None;
+    }
+}
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        if let Some(input) = self.1.take() {
+            self.0.handle(self.0.server().now(), input);
+        }
+    }
+}
+
 /// GET of a session: answered when something waits.
 async fn poll(
     http: &mut Http,
@@ -266,10 +283,9 @@ async fn poll(
     if let Outcome::Refused(refusal) = session.handle(http.server.now(), Input::Get) {
         return refuse(http, head, refusal, keep_alive).await;
     }
-    let Some(answer) = http.while_open(|cx| session.poll_get(cx.waker())).await else {
-        session.handle(http.server.now(), Input::GetAborted);
-        return Err(Gone);
-    };
+    let abandoned = Abandoned(session, Some(Input::GetAborted));
+    let Some(answer) = http.while_open(|cx| session.poll_get(cx.waker())).await else { return Err(Gone) };
+    abandoned.defuse();
     let mut frames = match answer {
         GetAnswer::Packets(frames) => frames,
         GetAnswer::Refused(refusal) => return refuse(http, head, refusal, keep_alive).await,
@@ -333,7 +349,9 @@ async fn post(
     let carrier = http.carrier();
     let verdict = session.judge_post(now, Repeated { target: &head.target, mark, body: &body, carrier: &carrier });
     if verdict == Verdict::New {
+        let abandoned = Abandoned(session, Some(Input::PostAborted));
         deliver(&http.server, session, now, &body).await;
+        abandoned.defuse();
     }
     session.handle(http.server.now(), Input::PostEnds);
     if verdict == Verdict::Doubtful {
@@ -377,6 +395,29 @@ async fn deliver(server: &Server, session: &Arc<Connection>, mut now: Time, body
                 session.handle(now, Input::Garbage(Via::Polling));
                 return;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_protocols_path_with_its_slash_and_without() {
+        for (protocol, path, want) in [
+            ("/socket.io/", "/socket.io/", Some("/")),
+            ("/socket.io/", "/socket.io", Some("")),
+            ("/socket.io", "/socket.io/", Some("/")),
+            ("/socket.io/", "/socket.io/socket.io.js", Some("/socket.io.js")),
+            ("/socket.io/", "/socket.iox/", None),
+            ("/socket.io/", "/socket.i", None),
+            ("/socket.io/", "/", None),
+            ("/a/b/", "/a/b", Some("")),
+            ("/a/b/", "/a/", None),
+            ("/", "/x", Some("/x")),
+        ] {
+            assert_eq!(below(protocol, path), want, "{protocol} {path}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! WebSockets over real sockets: what the kernel takes in parts, and what comes while it takes nothing.
 
 use crate::codec::args::Args;
-use crate::server::client::handler::Events;
+use crate::server::client::events::Events;
 use crate::server::{Options, Server};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

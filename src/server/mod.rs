@@ -12,6 +12,8 @@
 //! | [`redis`] | entries and commands as Redis has them, over connections that break |
 //! | [`timers`], [`options`], [`metrics`] | deadlines, what is set, and what is counted |
 
+#[cfg(test)]
+mod application_tests;
 pub mod client;
 pub mod cluster;
 pub mod log;
@@ -19,6 +21,7 @@ pub mod metrics;
 pub mod namespace;
 pub mod notice;
 pub mod options;
+pub mod pending;
 pub mod recovery;
 pub mod redis;
 #[cfg(test)]
@@ -44,6 +47,7 @@ use cluster::requests::Requests;
 use log::streams::Streams;
 use metrics::Metrics;
 use namespace::Namespace;
+use namespace::family::Family;
 use namespace::hash::Keyed;
 use notice::Notice;
 use std::collections::HashMap;
@@ -54,6 +58,8 @@ use timers::{Timer, Timers};
 
 /// Milliseconds that the log is kept beyond what recovery needs, for clocks and timers that are late.
 const MARGIN: u64 = 15_000;
+/// Milliseconds between two lines that strangers can cause.
+const SAY_EVERY: u64 = 60_000;
 /// Milliseconds between two looks at what the logs may forget.
 const TRIM_EVERY: u64 = 10_000;
 
@@ -87,6 +93,8 @@ pub(crate) struct Core {
     recent: AtomicU64,
     /// Hashes requests, to know them again.
     prints: Keyed,
+    /// When a line was logged that comes as often as strangers like, in milliseconds.
+    said: [AtomicU64; 3],
 }
 
 impl Core {
@@ -119,13 +127,11 @@ impl Core {
     }
 }
 
-type Rule = (Box<dyn Fn(&str) -> bool + Send + Sync>, Arc<dyn Handler>);
-
 struct Inner {
     core: Arc<Core>,
     sessions: Sessions,
     namespaces: RwLock<HashMap<Nsp, Arc<Namespace>>>,
-    rules: RwLock<Vec<Rule>>,
+    families: RwLock<Vec<Arc<Family>>>,
     trimmed: Mutex<Time>,
     closed: AtomicBool,
     begun: AtomicBool,
@@ -175,13 +181,14 @@ impl Server {
             looked: AtomicU64::new(0),
             recent: AtomicU64::new(0),
             prints: Keyed::default(),
+            said: Default::default(),
         };
         core.recent.store((core.clock)().0, Ordering::Relaxed);
         Server(Arc::new(Inner {
             core: Arc::new(core),
             sessions: Sessions::default(),
             namespaces: RwLock::default(),
-            rules: RwLock::default(),
+            families: RwLock::default(),
             trimmed: Mutex::default(),
             closed: AtomicBool::new(false),
             begun: AtomicBool::new(false),
@@ -205,10 +212,12 @@ impl Server {
     }
 
     /// Namespaces made when a client asks for a name that `rule` accepts, all with this handler. Each is gone again with its last client;
-    /// what its clients missed is kept for their return. Rules are asked in order, after the fixed namespaces.
-    pub fn of_rule(&self, rule: impl Fn(&str) -> bool + Send + Sync + 'static, handler: Arc<dyn Handler>) {
-        let mut rules = self.0.rules.write().unwrap_or_else(PoisonError::into_inner);
-        rules.push((Box::new(rule), handler));
+    /// what its clients missed is kept for their return. Rules are asked in order, after the fixed namespaces. What is given back takes
+    /// middlewares, which see the client's `auth` and may wait.
+    pub fn of_rule(&self, rule: impl Fn(&str) -> bool + Send + Sync + 'static, handler: impl Handler) -> Arc<Family> {
+        let family = Arc::new(Family::new(Box::new(rule), Arc::new(handler)));
+        self.0.families.write().unwrap_or_else(PoisonError::into_inner).push(family.clone());
+        family
     }
 
     /// All namespaces, by name.
@@ -232,13 +241,17 @@ impl Server {
             found.inspect(|namespace| self.retain(namespace))
         };
         found.or_else(|| {
-            let rules = self.0.rules.read().unwrap_or_else(PoisonError::into_inner);
-            let handler = rules.iter().find(|(rule, _)| rule(name)).map(|(_, handler)| handler.clone())?;
+            let families = self.0.families.read().unwrap_or_else(PoisonError::into_inner).clone();
+            let family = families.into_iter().find(|family| family.accepts(name))?;
             let name = Nsp::new(name);
             let mut namespaces = self.0.namespaces.write().unwrap_or_else(PoisonError::into_inner);
-            let make = || Arc::new(Namespace::new(name.clone(), self.0.core.clone(), true));
+            let make = || {
+                let namespace = Namespace::new(name.clone(), self.0.core.clone(), true);
+                namespace.set_handler(family.handler());
+                family.middlewares().into_iter().for_each(|middleware| namespace.add_middleware(middleware));
+                Arc::new(namespace)
+            };
             let namespace = namespaces.entry(name.clone()).or_insert_with(make).clone();
-            namespace.set_handler(handler);
             self.retain(&namespace);
             drop(namespaces);
             namespace.open();
@@ -436,6 +449,11 @@ impl Server {
         now
     }
 
+    /// As [`Server::now`], a moment ago, for next to nothing.
+    pub(crate) fn recently(&self) -> Time {
+        self.core().recently()
+    }
+
     /// The server's unique name in the log.
     #[must_use]
     pub fn uid(&self) -> &str {
@@ -444,6 +462,17 @@ impl Server {
 
     pub(crate) fn log(&self, notice: &Notice) {
         self.core().log(notice);
+    }
+
+    /// Logs a line that strangers can cause, once a minute for each `kind`.
+    pub(crate) fn log_rarely(&self, kind: usize, notice: &Notice) {
+        let now = self.now();
+        let Some(said) = self.core().said.get(kind) else { return };
+        let before = said.load(Ordering::Relaxed);
+        let due = before == 0 || now.since(Time(before)) >= SAY_EVERY;
+        if due && said.compare_exchange(before, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.log(notice);
+        }
     }
 
     fn random(&self) -> &Random {

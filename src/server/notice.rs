@@ -2,9 +2,11 @@
 //! text or JSON; nobody reads a printed line to find out what it said.
 
 use super::recovery::record::Refused;
+use crate::codec::opening::Foreign;
 use crate::id::{Nsp, Offset, SocketId};
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 
 /// How much a notice matters; the first matters most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,6 +115,13 @@ pub enum Notice {
         session: String,
         /// What came, and what was done.
         what: &'static str,
+    },
+    /// A connection spoke something else than HTTP/1. Said once a minute for each.
+    RefusedForeign {
+        /// Where it came from.
+        address: IpAddr,
+        /// What it spoke.
+        what: Foreign,
     },
     /// The process got no time for longer than a client may be silent; its clients are closed, and recover.
     StoodStill {
@@ -232,6 +241,9 @@ impl Notice {
             ),
             Notice::RequestRepeated { session, what } => {
                 Line::new(Info, "HTTP", format!("{session}: {what}"), &[("session", session)])
+            }
+            Notice::RefusedForeign { address, what } => {
+                Line::new(Warn, "HTTP", format!("refused {address}: {what}"), &[("address", address)])
             }
             Notice::StoodStill { seconds } => Line::new(
                 Warn,

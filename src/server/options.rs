@@ -25,7 +25,8 @@ pub type EngineHandler = Arc<dyn Fn(&Arc<Connection>, Message<'_>) + Send + Sync
 /// [`Notice::line`] gives level and fields too.
 pub type Log = Arc<dyn Fn(&Notice) + Send + Sync>;
 
-/// Whether the proxy at this address is believed when it says, by `X-Forwarded-For`, where a client is.
+/// Whether the proxy at this address is believed when it says where a client is, which host it asked for and by which scheme: by
+/// `X-Forwarded-For`, `-Host` and `-Proto`, or `Forwarded`.
 pub type Trusts = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 /// What an [`EngineHandler`] hears.
@@ -42,12 +43,14 @@ pub enum Message<'a> {
 /// Which pages of other origins may talk to the server from a browser.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Cors {
-    /// None: no CORS headers, as the official server by default.
+    /// None may read what the server answers: there are no CORS headers, as on the official server by default. A WebSocket needs none, and may
+    /// come from any page: only a list keeps others away.
     #[default]
     Off,
     /// All of them: `Access-Control-Allow-Origin: *`.
     Any,
-    /// These; a WebSocket from another origin is refused too.
+    /// These, and the server's own; a session from any other is refused, over WebSocket too. `https://*.example.org` means all its sub-domains,
+    /// `null` pages without an origin, such as files.
     Origins(Vec<String>),
 }
 
@@ -73,7 +76,7 @@ impl Default for Recovery {
 pub struct Options {
     /// This server's name, for people: in answers that name servers, and in the cluster's heartbeats.
     pub name: String,
-    /// Where Engine.IO requests are answered.
+    /// Where Engine.IO requests are answered, with the slash at its end or without it.
     pub path: String,
     /// Milliseconds from a pong to the next ping.
     pub ping_interval_ms: u64,

@@ -10,8 +10,10 @@ use crate::server::log::memory::MemoryStreams;
 use crate::server::recovery::record::newest_record;
 use crate::server::sim::peer::Line;
 use crate::server::*;
-use handler::{AckError, ConnectError, Events, Next};
+use client::events::Events;
+use handler::{AckError, ConnectError, Next};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 pub(super) struct Bench {
     pub(super) server: Server,
@@ -103,8 +105,8 @@ fn who_gets_a_broadcast() {
     nsp.except("b").fetch_sockets(move |found| *lock(&fetches) = found).unwrap();
     let ids: Vec<_> = lock(&fetched).sockets.iter().map(|socket| socket.id.clone()).collect();
     assert_eq!(ids, [third]);
-    nsp.to("a").sockets_join(vec!["c".into()]).unwrap();
-    nsp.to("b").sockets_leave(vec!["b".into()]).unwrap();
+    nsp.to("a").sockets_join("c").unwrap();
+    nsp.to("b").sockets_leave(["b"]).unwrap();
     assert_eq!(nsp.rooms(), [("a".into(), 1), ("c".into(), 1)]);
     nsp.to("c").disconnect_sockets(false).unwrap();
     check([1, 0, 0], "DISCONNECT");
@@ -119,7 +121,13 @@ fn broadcasts_collect_acknowledgements() {
     let mut clients: Vec<_> = (0..3).map(|_| bench.join()).collect();
     let heard: Arc<Mutex<Option<Gathered>>> = Arc::default();
     let hears = heard.clone();
-    bench.server.of("/").all().timeout(500).emit_with_ack("q", 1, move |acks| *lock(&hears) = Some(acks)).unwrap();
+    bench
+        .server
+        .of("/")
+        .all()
+        .timeout(Duration::from_millis(500))
+        .emit_with_ack("q", 1, move |acks| *lock(&hears) = Some(acks))
+        .unwrap();
     let asked = bench.got(&mut clients[0].0);
     assert_eq!(asked, [r#"420["q",1]"#]);
     clients[0].0.send(bench.server.now(), r#"430["yes"]"#);
@@ -141,9 +149,9 @@ fn acknowledgements_of_one_client() {
     bench.server.of("/").handle(());
     let (line, socket) = bench.join();
     let heard: Arc<Mutex<Vec<Result<Args, AckError>>>> = Arc::default();
-    let ask = |timeout| {
+    let ask = |timeout: Option<u64>| {
         let hears = heard.clone();
-        socket.emit_with_ack("q", (), timeout, move |answer| lock(&hears).push(answer))
+        socket.emit_with_ack("q", (), timeout.map(Duration::from_millis), move |answer| lock(&hears).push(answer))
     };
     ask(Some(100)).unwrap();
     ask(None).unwrap();

@@ -10,11 +10,14 @@ export const CONFIGURATION = process.env.NGINX_CONF ?? fileURLToPath(new URL("..
 const TEMPORARY = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
 const SERVER = /^(\s*server\s+)([\w.-]+:\d+)(\b[^;]*;)/gm; // a server of an upstream, with its options
 
+const PAGE = /^(\s*)# (location ~ \^\/\(page.*)$/m; // the line that lets the room page through
+
 /** The configuration for this port, these servers and this folder. */
-export function rewrite(text, port, servers, folder) {
+export function rewrite(text, port, servers, folder, { page = false } = {}) {
   const names = [];
   let listening = 0;
-  const own = text
+  if (page && !PAGE.test(text)) throw new Error(`${CONFIGURATION} has no line for the room page`);
+  const own = (page ? text.replace(PAGE, "$1$2") : text)
     // The first address is ours; at others, such as that of IPv6, nobody asks.
     .replace(/^(\s*listen\s+)[^\s;]+([^;]*;)/gm, (_, listen, options) =>
       listening++ === 0 ? `${listen}127.0.0.1:${port}${options}` : `${listen}unix:${folder}/unused-${listening}.sock;`)
@@ -33,13 +36,13 @@ export function rewrite(text, port, servers, folder) {
   return `daemon off;\npid ${folder}/nginx.pid;\nerror_log stderr warn;\n${whole.replace(http, (begin) => `${begin}\naccess_log off;\n${paths}`)}`;
 }
 
-/** A running nginx before these servers; has the `url` that clients need. */
-export async function nginx(servers) {
+/** A running nginx before these servers; has the `url` that clients need. `page`: it lets the room page through. */
+export async function nginx(servers, options) {
   const folder = temporary("nginx");
   chmodSync(folder, 0o755); // its workers may be another user
   const port = await freePort();
   const file = join(folder, "nginx.conf");
-  writeFileSync(file, rewrite(readFileSync(CONFIGURATION, "utf8"), port, servers, folder));
+  writeFileSync(file, rewrite(readFileSync(CONFIGURATION, "utf8"), port, servers, folder, options));
   const server = new Server("nginx", ["-p", folder, "-c", file], {}, port);
   server.lastSignal = "SIGTERM"; // SIGKILL would leave its workers
   await listens(server);

@@ -4,14 +4,13 @@ use crate::app::report::age;
 use crate::id::Time;
 use crate::server::Server;
 use crate::server::client::socket::Socket;
-use crate::server::log::entry::RemoteSocket;
+use crate::server::cluster::remote::RemoteSocket;
 use crate::server::notice::visible;
 use serde_json::Value;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// Rows of a list; what is beyond is counted.
@@ -19,7 +18,7 @@ const ROWS: usize = 1_000;
 /// Characters of a name in a list; clients choose names, and one that is long would push everything else away.
 const WIDEST: usize = 60;
 /// For other servers to answer a question, in milliseconds, and for their answers to be here.
-const PATIENCE: u64 = 2_000;
+const PATIENCE: Duration = Duration::from_millis(2_000);
 const ANSWER: Duration = Duration::from_secs(4);
 
 /// The rooms of this server.
@@ -100,12 +99,7 @@ struct Found {
 async fn ask(server: &Server) -> Found {
     let (mut sockets, mut silent) = (Vec::new(), Vec::new());
     for namespace in server.namespaces() {
-        let (sender, receiver) = oneshot::channel();
-        let asked = namespace.all().timeout(PATIENCE).fetch_sockets(|found| drop(sender.send(found)));
-        let found = match asked {
-            Ok(()) => timeout(ANSWER, receiver).await.ok().and_then(Result::ok),
-            Err(_) => None,
-        };
+        let found = timeout(ANSWER, namespace.all().timeout(PATIENCE).fetch()).await.ok().and_then(Result::ok);
         let Some(found) = found else {
             silent.push("all servers (Redis is away)".to_owned());
             continue;

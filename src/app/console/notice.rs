@@ -6,7 +6,7 @@ use crate::id::SocketId;
 use crate::proto::reason::Reason;
 use crate::server::notice::{Level, Line};
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// The tag of what answers the operator.
 pub const CONSOLE: &str = "CONSOLE";
@@ -36,6 +36,13 @@ pub enum Said {
     RedisFound {
         /// Its host and port.
         redis: String,
+    },
+    /// Redis is on this container's host, whose name has no address here.
+    Gateway {
+        /// The name.
+        name: &'static str,
+        /// The address that is used.
+        gateway: Ipv4Addr,
     },
     /// Redis was not asked for, and none is there.
     NoRedis {
@@ -181,6 +188,11 @@ impl From<Said> for Line {
             Said::RedisFound { redis } => {
                 server(Info, format!("REDIS_HOST is not set: using Redis on {redis}"), &[("redis", redis)])
             }
+            Said::Gateway { name, gateway } => server(
+                Info,
+                format!("{name} has no address here: using Redis on {gateway}, the gateway"),
+                &[("redis", &gateway.to_string())],
+            ),
             Said::NoRedis { redis } => server(
                 Info,
                 format!(

@@ -9,7 +9,7 @@ use super::top::{self, Top};
 use crate::app::backend::Backend;
 use crate::app::chat::{self, Chat, Hears};
 use crate::app::config::{Config, MetricsAt};
-use crate::app::files::Client;
+use crate::app::files::{Client, Page};
 use crate::app::monitor;
 use crate::app::pages::Site;
 use crate::app::report::{Report, seconds};
@@ -72,7 +72,8 @@ impl Operator {
             terminal.line(Said::ClientUnreadable(trouble));
         }
         let (hides_page, hides_metrics) = (!config.page, config.metrics != MetricsAt::PublicPort);
-        let site = Arc::new(Site { client, hides_page, hides_metrics, ..Site::default() });
+        let (client, page) = (client.at(&config.path), Page::with_client_at(&config.path));
+        let site = Arc::new(Site { client, page, hides_page, hides_metrics, ..Site::default() });
         let pages = site.clone();
         let log = log_to(&terminal);
         let options = Options {

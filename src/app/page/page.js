@@ -5,6 +5,8 @@
 const FIRST_ROOM = "lobby";
 const MOST_LINES = 500;
 const PATIENCE_MS = 5_000; // for an answer of the server
+// The server's SOCKET_PATH, below which it has the client, too.
+const PATH = document.querySelector('script[src$="/socket.io.min.js"]').getAttribute("src").replace(/[^/]*$/, "");
 const AGAIN_MS = 1_000;
 const NEAR = 40; // pixels from the end of the log: who is there wants to see what comes
 const KEPT = "rill"; // what a reload finds again, in this tab's storage
@@ -213,7 +215,7 @@ function start() {
   let before = recall(); // the session before a reload
   drawRooms();
   const auth = (send) => send({ pid: session.pid, offset: session.offset });
-  const socket = io({ autoConnect: false, auth, reconnectionDelay: 300, reconnectionDelayMax: 2_000, timeout: PATIENCE_MS });
+  const socket = io({ path: PATH, autoConnect: false, auth, reconnectionDelay: 300, reconnectionDelayMax: 2_000, timeout: PATIENCE_MS });
 
   // What the client keeps for its return, it keeps for itself: a page that comes again has to know.
   socket.io.on("packet", ({ type, data }) => {
@@ -396,7 +398,7 @@ function start() {
   /** Another client, on whichever server, speaks to the room until it is told to be quiet. */
   function speakMeanwhile(ms) {
     const room = target;
-    const other = io({ forceNew: true, reconnection: false });
+    const other = io({ path: PATH, forceNew: true, reconnection: false });
     let n = 0;
     let timer;
     const speak = (server) => other.emit("message", { room, text: `drop ${++n}, through ${server}` });

@@ -1,18 +1,18 @@
-//! What the application hears: the [`Handler`] trait, and [`Events`], which makes one out of closures.
+//! What the application hears: the [`Handler`] trait; [`Events`](crate::Events) makes one out of closures.
 //!
 //! A handler belongs to a namespace, not to a client. It runs where the client's packets are read, one call after the other in their order,
-//! with no lock held. What has to wait gives the client a future: see [`Events::on_async`] and [`Socket::run`].
+//! with no lock held. What has to wait gives the client a future: see [`Events::on_async`](crate::Events::on_async) and [`Socket::run`].
 
 use crate::codec::args::Args;
 use crate::proto::reason::Reason;
 use crate::server::Core;
-use crate::server::client::socket::Socket;
+pub use crate::server::client::events::Events;
+use crate::server::client::socket::{EmitError, Socket};
 use crate::server::log::entry::{Entry, RequestId};
-use crate::server::namespace::hash::Keyed;
 use serde_json::Value;
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The application's side of a namespace.
 pub trait Handler: Send + Sync + 'static {
@@ -24,10 +24,44 @@ pub trait Handler: Send + Sync + 'static {
     fn disconnect(&self, _socket: &Socket, _reason: Reason) {}
     /// Another server's event, see [`Namespace::server_side_emit`](crate::server::namespace::Namespace::server_side_emit).
     fn server_event(&self, _event: ServerEvent<'_>) {}
+    /// An event goes to a client; only where [`hears_outgoing`](Handler::hears_outgoing) says so. Events that the client missed and gets when it comes
+    /// back have been told when they were sent.
+    fn outgoing(&self, _socket: &Socket, _name: &str, _args: &Args) {}
+    /// Whether this handler wants to hear of what is sent, which costs a call for each receiver.
+    fn hears_outgoing(&self) -> bool {
+        false
+    }
 }
 
 /// The handler of a namespace that has none: clients may join, nothing happens.
 impl Handler for () {}
+
+/// One handler for several namespaces.
+impl<T: Handler + ?Sized> Handler for Arc<T> {
+    fn connect(&self, socket: &Socket) {
+        (**self).connect(socket);
+    }
+
+    fn event(&self, socket: &Socket, event: Event<'_>) {
+        (**self).event(socket, event);
+    }
+
+    fn disconnect(&self, socket: &Socket, reason: Reason) {
+        (**self).disconnect(socket, reason);
+    }
+
+    fn server_event(&self, event: ServerEvent<'_>) {
+        (**self).server_event(event);
+    }
+
+    fn outgoing(&self, socket: &Socket, name: &str, args: &Args) {
+        (**self).outgoing(socket, name, args);
+    }
+
+    fn hears_outgoing(&self) -> bool {
+        (**self).hears_outgoing()
+    }
+}
 
 /// A client's event.
 #[derive(Debug)]
@@ -40,7 +74,12 @@ pub struct Event<'a> {
     pub ack: Option<Ack>,
 }
 
-impl Event<'_> {
+impl<'a> Event<'a> {
+    /// The same for one more handler. The acknowledgement is sent by who is first.
+    pub(crate) fn share(&mut self) -> Event<'a> {
+        Event { name: self.name, args: self.args.clone(), ack: self.ack.as_mut().map(Ack::share) }
+    }
+
     /// The same with a name of its own, for a future.
     #[must_use]
     pub fn into_owned(self) -> OwnedEvent {
@@ -66,17 +105,30 @@ pub struct Ack {
     id: u64,
     /// The namespace's last entry when the client's event came: what its handler sends comes later, and before the acknowledgement.
     since: u64,
+    /// Where several handlers have it: whether one of them has answered.
+    sent: Option<Arc<AtomicBool>>,
 }
 
 impl Ack {
     pub(crate) fn new(socket: Socket, id: u64, since: u64) -> Ack {
-        Ack { socket, id, since }
+        Ack { socket, id, since, sent: None }
     }
 
-    /// Answers the client.
-    pub fn send(self, args: impl Into<Args>) {
-        self.socket.send_ack(self.id, &args.into(), self.since);
+    fn share(&mut self) -> Ack {
+        let sent = Some(self.sent.get_or_insert_default().clone());
+        Ack { socket: self.socket.clone(), id: self.id, since: self.since, sent }
     }
+
+    /// Answers the client. What has no JSON form is answered as `null`.
+    pub fn send(self, args: impl Into<Args>) {
+        if is_first(&self.sent) {
+            self.socket.send_ack(self.id, &args.into(), self.since);
+        }
+    }
+}
+
+fn is_first(sent: &Option<Arc<AtomicBool>>) -> bool {
+    sent.as_ref().is_none_or(|sent| !sent.swap(true, Ordering::AcqRel))
 }
 
 /// Another server's event.
@@ -95,15 +147,31 @@ pub struct ServerAck {
     core: Arc<Core>,
     asker: Arc<str>,
     request: RequestId,
+    sent: Option<Arc<AtomicBool>>,
+}
+
+impl ServerEvent<'_> {
+    /// The same for one more handler, as with [`Event::share`].
+    pub(crate) fn share(&mut self) -> ServerEvent<'_> {
+        ServerEvent { name: self.name, args: self.args, ack: self.ack.as_mut().map(ServerAck::share) }
+    }
 }
 
 impl ServerAck {
     pub(crate) fn new(core: Arc<Core>, asker: Arc<str>, request: RequestId) -> ServerAck {
-        ServerAck { core, asker, request }
+        ServerAck { core, asker, request, sent: None }
+    }
+
+    fn share(&mut self) -> ServerAck {
+        let sent = Some(self.sent.get_or_insert_default().clone());
+        ServerAck { core: self.core.clone(), asker: self.asker.clone(), request: self.request, sent }
     }
 
     /// Answers the other server.
     pub fn send(self, args: impl Into<Args>) {
+        if !is_first(&self.sent) {
+            return;
+        }
         self.core.answer(&self.asker, Entry::ServerAnswer { request: self.request, args: args.into() });
     }
 }
@@ -121,14 +189,17 @@ pub enum AckError {
     Timeout,
     /// The client left the namespace.
     Disconnected,
+    /// The question could not be sent; only [`Socket::ask`] says so here.
+    NotSent(EmitError),
 }
 
 impl fmt::Display for AckError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            AckError::Timeout => "operation has timed out",
-            AckError::Disconnected => "socket has been disconnected",
-        })
+        match self {
+            AckError::Timeout => f.write_str("operation has timed out"),
+            AckError::Disconnected => f.write_str("socket has been disconnected"),
+            AckError::NotSent(error) => error.fmt(f),
+        }
     }
 }
 
@@ -198,125 +269,3 @@ impl Drop for Next {
 
 /// A middleware: sees a client before it joins.
 pub(crate) type Middleware = Arc<dyn Fn(&Socket, Next) + Send + Sync>;
-
-type OnSocket = Box<dyn Fn(&Socket) + Send + Sync>;
-type OnEvent = Box<dyn Fn(&Socket, Event<'_>) + Send + Sync>;
-type OnDisconnect = Box<dyn Fn(&Socket, Reason) + Send + Sync>;
-
-/// A [`Handler`] made of closures.
-///
-/// ```
-/// use rill::Events;
-///
-/// let chat = Events::new()
-///     .on_connect(|socket| { let _ = socket.join("lobby"); })
-///     .on("say", |socket, event| { let _ = socket.to("lobby").emit("said", event.args); });
-/// ```
-#[derive(Default)]
-pub struct Events {
-    connect: Option<OnSocket>,
-    events: HashMap<String, OnEvent, Keyed>,
-    any: Option<OnEvent>,
-    disconnect: Option<OnDisconnect>,
-}
-
-impl Events {
-    /// No closures yet.
-    #[must_use]
-    pub fn new() -> Events {
-        Events::default()
-    }
-
-    /// Called when a client has joined.
-    #[must_use]
-    pub fn on_connect(mut self, f: impl Fn(&Socket) + Send + Sync + 'static) -> Events {
-        self.connect = Some(Box::new(f));
-        self
-    }
-
-    /// Called when a client has joined; its first event is handled when the future is ready.
-    #[must_use]
-    pub fn on_connect_async<F: Future<Output = ()> + Send + 'static>(
-        self,
-        f: impl Fn(Socket) -> F + Send + Sync + 'static,
-    ) -> Events {
-        self.on_connect(move |socket| socket.run(f(socket.clone())))
-    }
-
-    /// Called for events of this name.
-    #[must_use]
-    pub fn on(mut self, name: &str, f: impl Fn(&Socket, Event<'_>) + Send + Sync + 'static) -> Events {
-        self.events.insert(name.to_owned(), Box::new(f));
-        self
-    }
-
-    /// Called for events of this name; the client's next event is handled when the future is ready. Other clients go on meanwhile, and so do
-    /// this one's heartbeats and its answers to [`Socket::emit_with_ack`]. A client with
-    /// [`waiting_events`](crate::Limits::waiting_events) waiting is read no further until half of them are done.
-    ///
-    /// ```
-    /// # async fn find(name: String) -> Option<u64> { Some(name.len() as u64) }
-    /// use rill::Events;
-    ///
-    /// let shop = Events::new().on_async("price", |_socket, event| async move {
-    ///     let price = match event.args.string(0) {
-    ///         Some(name) => find(name).await, // a database, for example
-    ///         None => None,
-    ///     };
-    ///     if let Some(ack) = event.ack {
-    ///         ack.send(price.map_or(serde_json::Value::Null, Into::into));
-    ///     }
-    /// });
-    /// ```
-    #[must_use]
-    pub fn on_async<F: Future<Output = ()> + Send + 'static>(
-        self,
-        name: &str,
-        f: impl Fn(Socket, OwnedEvent) -> F + Send + Sync + 'static,
-    ) -> Events {
-        self.on(name, move |socket, event| socket.run(f(socket.clone(), event.into_owned())))
-    }
-
-    /// Called for events that have no closure of their own.
-    #[must_use]
-    pub fn on_any(mut self, f: impl Fn(&Socket, Event<'_>) + Send + Sync + 'static) -> Events {
-        self.any = Some(Box::new(f));
-        self
-    }
-
-    /// Called when a client has left, and all its events have been handled.
-    #[must_use]
-    pub fn on_disconnect_async<F: Future<Output = ()> + Send + 'static>(
-        self,
-        f: impl Fn(Socket, Reason) -> F + Send + Sync + 'static,
-    ) -> Events {
-        self.on_disconnect(move |socket, reason| socket.run(f(socket.clone(), reason)))
-    }
-
-    /// Called when a client has left.
-    #[must_use]
-    pub fn on_disconnect(mut self, f: impl Fn(&Socket, Reason) + Send + Sync + 'static) -> Events {
-        self.disconnect = Some(Box::new(f));
-        self
-    }
-}
-
-impl Handler for Events {
-    fn connect(&self, socket: &Socket) {
-        if let Some(f) = &self.connect {
-            f(socket);
-        }
-    }
-
-    fn event(&self, socket: &Socket, event: Event<'_>) {
-        if let Some(f) = self.events.get(event.name).or(self.any.as_ref()) {
-            f(socket, event);
-        }
-    }
-
-    fn disconnect(&self, socket: &Socket, reason: Reason) {
-        if let Some(f) = &self.disconnect {
-            f(socket, reason);
-        }
-    }
-}

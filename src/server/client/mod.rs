@@ -4,6 +4,8 @@
 //! May lock: one connection or socket at a time, and nothing above the hub while it holds one.
 
 pub mod connection;
+pub mod events;
+pub mod extensions;
 pub mod handler;
 pub mod handshake;
 pub(crate) mod joining;

@@ -9,6 +9,7 @@ use crate::id::{Nsp, Offset, Pid, Room, SocketId, Time};
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
 use crate::server::client::connection::{Connection, Sent};
+use crate::server::client::extensions::Extensions;
 use crate::server::client::handler::AckError;
 use crate::server::client::life::{Life, LifeCell};
 use crate::server::client::turn::Turn;
@@ -18,21 +19,29 @@ use crate::server::log::held::Held;
 use crate::server::log::streams::StreamError;
 use crate::server::namespace::Namespace;
 use crate::server::namespace::broadcast::Broadcast;
+use crate::server::pending::Pending;
 use crate::server::recovery::record;
 use crate::server::timers::Timer;
+use serde_core::de::DeserializeOwned;
+use serde_core::ser::Serialize;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 /// Why a packet was not sent, or a room not joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EmitError {
     /// `connect`, `connect_error`, `disconnect`, `disconnecting`, `newListener` and `removeListener` belong to the protocol.
     ReservedName,
+    /// The arguments have no JSON form.
+    NotJson,
     /// More attachments than clients accept.
     TooManyAttachments,
+    /// The client's data is of another type than the one it was to be changed as.
+    OtherData,
     /// Too many acknowledgements of this client are awaited.
     TooManyAcks,
     /// The client is in as many rooms as it may be.
@@ -51,6 +60,8 @@ impl fmt::Display for EmitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             EmitError::ReservedName => f.write_str("this event name is reserved"),
+            EmitError::NotJson => f.write_str("the arguments have no JSON form"),
+            EmitError::OtherData => f.write_str("the client's data is of another type"),
             EmitError::TooManyAttachments => f.write_str("too many binary attachments"),
             EmitError::TooManyAcks => f.write_str("too many acknowledgements are awaited from this client"),
             EmitError::TooManyRooms => f.write_str("too many rooms"),
@@ -63,6 +74,11 @@ impl fmt::Display for EmitError {
 }
 
 impl std::error::Error for EmitError {}
+
+/// As the timers count; the longest time is for ever.
+pub(crate) fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
 
 type OnAck = Box<dyn FnOnce(Result<Args, AckError>) + Send>;
 
@@ -106,6 +122,7 @@ pub(super) struct Inner {
     is_in: AtomicBool,
     /// The number of this server's last entry that was sent to this client.
     own: AtomicU64,
+    extensions: Extensions,
     pub(super) state: Mutex<State>,
 }
 
@@ -179,6 +196,7 @@ impl Socket {
             life: LifeCell::default(),
             is_in: AtomicBool::new(false),
             own: AtomicU64::new(0),
+            extensions: Extensions::default(),
             state: Mutex::new(state),
         }))
     }
@@ -237,13 +255,58 @@ impl Socket {
         lock(&self.0.state).data.clone()
     }
 
-    /// Replaces the client's data. With recovery it goes into the session record; see [`Socket::when_saved`].
+    /// The client's data as a type of yours.
     ///
     /// # Errors
-    /// [`EmitError::Log`]: the log takes no more. The data is replaced even so, and lost if the client comes back before the next record.
-    pub fn set_data(&self, data: Value) -> Result<(), EmitError> {
+    /// It is of another type, or was never set: `null`.
+    pub fn data_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        T::deserialize(&*self.data())
+    }
+
+    /// Replaces the client's data, by anything that serde can write. With recovery it goes into the session record; see [`Socket::when_saved`].
+    ///
+    /// # Errors
+    /// [`EmitError::NotJson`]. [`EmitError::Log`]: the log takes no more. The data is replaced even so, and lost if the client comes back before
+    /// the next record.
+    pub fn set_data(&self, data: impl Serialize) -> Result<(), EmitError> {
+        let data = serde_json::to_value(data).map_err(|_| EmitError::NotJson)?;
         lock(&self.0.state).data = Arc::new(data);
         self.0.namespace.save_data(self)
+    }
+
+    /// Changes the client's data in place, as a type of yours ([`Value`] is one). No change gets lost that somebody else makes at the same time:
+    /// `change` is called again then.
+    ///
+    /// ```
+    /// # use rill::{Events, Options, Server};
+    /// use serde_json::Value;
+    ///
+    /// let events = Events::new().on("point", |socket, _| {
+    ///     let _ = socket.change_data(|data: &mut Value| data["points"] = (data["points"].as_u64().unwrap_or(0) + 1).into());
+    /// });
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Socket::set_data`]; [`EmitError::OtherData`] where the data is of another type.
+    pub fn change_data<T: Serialize + DeserializeOwned>(&self, change: impl Fn(&mut T)) -> Result<(), EmitError> {
+        loop {
+            let before = self.data();
+            let mut data = T::deserialize(&*before).map_err(|_| EmitError::OtherData)?;
+            change(&mut data);
+            let after = serde_json::to_value(data).map_err(|_| EmitError::NotJson)?;
+            let mut state = lock(&self.0.state);
+            if Arc::ptr_eq(&before, &state.data) {
+                state.data = Arc::new(after);
+                drop(state);
+                return self.0.namespace.save_data(self);
+            }
+        }
+    }
+
+    /// Live objects beside [`data`](Socket::data), by their type. They go with this socket.
+    #[must_use]
+    pub fn extensions(&self) -> &Extensions {
+        &self.0.extensions
     }
 
     /// Sends an event.
@@ -254,25 +317,56 @@ impl Socket {
         self.0.namespace.emit_to(self, name, args.into())
     }
 
-    /// Sends an event that asks for an acknowledgement; `on_ack` hears it, or why it did not come within `timeout_ms` milliseconds, `None`: while
-    /// the client is here. It runs on the client's task, or on the timers'.
+    /// Sends an event that asks for an acknowledgement; `on_ack` hears it, or why it did not come within `timeout`, `None`: while the client is
+    /// here. It runs on the client's task, or on the timers'. See [`Socket::ask`] for a future.
     ///
     /// # Errors
-    /// [`EmitError::ReservedName`], [`EmitError::TooManyAttachments`], [`EmitError::TooManyAcks`]; `on_ack` is not called then.
+    /// As [`Socket::emit`], and [`EmitError::TooManyAcks`]; `on_ack` is not called then.
     pub fn emit_with_ack(
         &self,
         name: &str,
         args: impl Into<Args>,
-        timeout_ms: Option<u64>,
+        timeout: Option<Duration>,
         on_ack: impl FnOnce(Result<Args, AckError>) + Send + 'static,
     ) -> Result<(), EmitError> {
-        let args = args.into();
-        self.0.namespace.check(name, &args)?;
+        self.emit_asking(name, &args.into(), timeout, Box::new(on_ack)).map(drop)
+    }
+
+    /// Sends an event that asks for an acknowledgement, to be awaited. A handler may wait for its own client: answers don't stand in line behind
+    /// its events. Dropped before it comes, the answer is no longer expected.
+    ///
+    /// ```
+    /// use rill::Events;
+    /// use std::time::Duration;
+    ///
+    /// let quiz = Events::new().on_async("ready", |socket, _event| async move {
+    ///     match socket.ask("what is 6 x 7?", (), Some(Duration::from_secs(10))).await {
+    ///         Ok(answer) if answer.parse::<u8>(0).is_ok_and(|n| n == 42) => drop(socket.emit("right", ())),
+    ///         Ok(_) => drop(socket.emit("wrong", ())),
+    ///         Err(error) => println!("{error}"),
+    ///     }
+    /// });
+    /// ```
+    pub fn ask(&self, name: &str, args: impl Into<Args>, timeout: Option<Duration>) -> Pending<Result<Args, AckError>> {
+        let ((pending, answer), asked) = (Pending::new(), self.clone());
+        match self.emit_asking(name, &args.into(), timeout, Box::new(answer)) {
+            Ok(id) => pending.or_forget(move || drop(asked.forget_ack(id))),
+            Err(error) => Pending::ready(Err(AckError::NotSent(error))),
+        }
+    }
+
+    fn emit_asking(&self, name: &str, args: &Args, timeout: Option<Duration>, on_ack: OnAck) -> Result<u64, EmitError> {
+        self.0.namespace.check(name, args)?;
         let id = self.0.namespace.next_ack();
-        self.expect_ack(id, timeout_ms, Box::new(on_ack))?;
-        let frames = socket_packet::event(self.nsp_name().as_str(), Some(id), name, &args, None);
+        self.expect_ack(id, timeout.map(milliseconds), on_ack)?;
+        let frames = socket_packet::event(self.nsp_name().as_str(), Some(id), name, args, None);
         self.send_after(self.own(), frames);
-        Ok(())
+        self.0.namespace.tell_one(self, name, args);
+        Ok(id)
+    }
+
+    fn forget_ack(&self, id: u64) -> Option<OnAck> {
+        lock(&self.0.state).acks.remove(&id)
     }
 
     pub(crate) fn expect_ack(&self, id: u64, timeout_ms: Option<u64>, on_ack: OnAck) -> Result<(), EmitError> {
@@ -296,8 +390,7 @@ impl Socket {
 
     /// The client's answer, or its absence; an unknown id is ignored.
     pub(crate) fn acked(&self, id: u64, answer: Result<Args, AckError>) {
-        let on_ack = lock(&self.0.state).acks.remove(&id);
-        if let Some(on_ack) = on_ack {
+        if let Some(on_ack) = self.forget_ack(id) {
             on_ack(answer);
         }
     }
@@ -352,32 +445,32 @@ impl Socket {
         Broadcast::new(&self.0.namespace, Target { rooms: Rooms::None, except: vec![self.0.id.room()] })
     }
 
-    /// Everybody in `room` but this client.
+    /// Everybody in this room, or in one of several, but this client.
     #[must_use]
-    pub fn to(&self, room: impl Into<Room>) -> Broadcast {
-        self.broadcast().to(room)
+    pub fn to(&self, rooms: impl Into<Rooms>) -> Broadcast {
+        self.broadcast().to(rooms)
     }
 
-    /// Everybody in the namespace but this client and those in `room`.
+    /// Everybody in the namespace but this client and those in this room, or in one of several.
     #[must_use]
-    pub fn except(&self, room: impl Into<Room>) -> Broadcast {
-        self.broadcast().except(room)
+    pub fn except(&self, rooms: impl Into<Rooms>) -> Broadcast {
+        self.broadcast().except(rooms)
     }
 
-    /// Joins a room. With recovery the change goes into the session record; see [`Socket::when_saved`].
+    /// Joins a room, or several. With recovery the change goes into the session record; see [`Socket::when_saved`].
     ///
     /// # Errors
     /// [`EmitError::NameTooLong`], [`EmitError::TooManyRooms`]; [`EmitError::NamespaceGone`] and [`EmitError::Log`] where there is a log.
-    pub fn join(&self, room: impl Into<Room>) -> Result<(), EmitError> {
-        self.0.namespace.join(self, room.into())
+    pub fn join(&self, rooms: impl Into<Rooms>) -> Result<(), EmitError> {
+        rooms.into().iter().try_for_each(|room| self.0.namespace.join(self, room))
     }
 
-    /// Leaves a room.
+    /// Leaves a room, or several.
     ///
     /// # Errors
     /// [`EmitError::NamespaceGone`] and [`EmitError::Log`], where there is a log.
-    pub fn leave(&self, room: impl Into<Room>) -> Result<(), EmitError> {
-        self.0.namespace.leave(self, &room.into())
+    pub fn leave(&self, rooms: impl Into<Rooms>) -> Result<(), EmitError> {
+        rooms.into().iter().try_for_each(|room| self.0.namespace.leave(self, room))
     }
 
     /// Calls back once all changes so far of rooms and data are in the session record, so that they survive this server: at once with the

@@ -3,6 +3,7 @@
 //!
 //! A server that is silent is dropped by the clock of this server's own heartbeats: while those don't come back, it is the log that is away.
 
+pub(crate) mod remote;
 pub(crate) mod requests;
 
 use crate::id::{Nsp, Offset, SocketId, Time};

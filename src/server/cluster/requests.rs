@@ -8,8 +8,10 @@ use crate::codec::socket_packet;
 use crate::server::client::connection::Sent;
 use crate::server::client::handler::AckError;
 use crate::server::client::socket::{EmitError, Socket};
-use crate::server::log::entry::{Entry, Posted, RemoteSocket, RequestId};
+use crate::server::cluster::remote::RemoteSocket;
+use crate::server::log::entry::{Entry, Posted, RequestId};
 use crate::server::namespace::Namespace;
+use crate::server::pending::Pending;
 use crate::server::timers::Timer;
 use crate::server::{Core, lock};
 use std::collections::HashMap;
@@ -45,19 +47,21 @@ pub(crate) enum Whom {
     This,
 }
 
-struct Pending {
+struct Open {
     /// Servers that have not reported yet.
     awaited: Vec<Arc<str>>,
     /// Clients that have been asked, less those that have answered.
     open: isize,
     gathered: Gathered,
+    /// Whose clients are asked for.
+    namespace: Weak<Namespace>,
     done: OnGathered,
 }
 
 #[derive(Default)]
 struct Table {
     last: RequestId,
-    pending: HashMap<RequestId, Pending>,
+    pending: HashMap<RequestId, Open>,
 }
 
 /// The questions of this server that are not answered yet.
@@ -65,11 +69,12 @@ struct Table {
 pub(crate) struct Requests(Mutex<Table>);
 
 impl Requests {
-    fn begin(&self, awaited: Vec<Arc<str>>, done: OnGathered) -> RequestId {
+    fn begin(&self, awaited: Vec<Arc<str>>, namespace: Weak<Namespace>, done: OnGathered) -> RequestId {
         let mut table = lock(&self.0);
         table.last += 1;
         let request = table.last;
-        table.pending.insert(request, Pending { awaited, open: 0, gathered: Gathered::default(), done });
+        let gathered = Gathered::default();
+        table.pending.insert(request, Open { awaited, open: 0, gathered, namespace, done });
         request
     }
 
@@ -86,7 +91,12 @@ impl Requests {
         let Some(pending) = table.pending.get_mut(&request) else { return };
         let reports = !matches!(entry, Entry::Answer { .. } | Entry::Fetched { more: true, .. });
         match entry {
-            Entry::Fetched { sockets, .. } => pending.gathered.sockets.extend(sockets),
+            Entry::Fetched { sockets, .. } => {
+                if let Some(namespace) = pending.namespace.upgrade() {
+                    let found = sockets.into_iter().map(|socket| RemoteSocket::new(socket, &namespace));
+                    pending.gathered.sockets.extend(found);
+                }
+            }
             Entry::Asked { clients, .. } => {
                 // Any program may say any number.
                 pending.open = pending.open.saturating_add(isize::try_from(clients).unwrap_or(isize::MAX));
@@ -113,10 +123,16 @@ impl Requests {
         finish(table, request);
     }
 
+    /// Nobody waits any more.
+    fn forget(&self, request: RequestId) {
+        let forgotten = lock(&self.0).pending.remove(&request);
+        drop(forgotten);
+    }
+
     /// The time is over.
     pub(crate) fn expire(&self, request: RequestId, name: impl Fn(&str) -> String) {
         let pending = lock(&self.0).pending.remove(&request);
-        if let Some(Pending { awaited, open, mut gathered, done }) = pending {
+        if let Some(Open { awaited, open, mut gathered, done, .. }) = pending {
             gathered.missing += usize::try_from(open).unwrap_or(0);
             gathered.silent = awaited.iter().map(|uid| name(uid)).collect();
             done(gathered);
@@ -126,13 +142,20 @@ impl Requests {
 
 /// Hands the result over if nothing more can come.
 fn finish(mut table: MutexGuard<'_, Table>, request: RequestId) {
-    let complete = |pending: &mut Pending| pending.awaited.is_empty() && pending.open <= 0;
+    let complete = |pending: &mut Open| pending.awaited.is_empty() && pending.open <= 0;
     if table.pending.get_mut(&request).is_some_and(complete) {
         let pending = table.pending.remove(&request);
         drop(table);
-        if let Some(Pending { gathered, done, .. }) = pending {
+        if let Some(Open { gathered, done, .. }) = pending {
             done(gathered);
         }
+    }
+}
+
+#[cfg(test)]
+impl Core {
+    pub(crate) fn open_requests(&self) -> usize {
+        lock(&self.requests.0).pending.len()
     }
 }
 
@@ -165,12 +188,12 @@ impl Core {
 impl Namespace {
     /// Asks the servers that read this namespace's log.
     pub(crate) fn ask(
-        &self,
+        self: &Arc<Self>,
         whom: Whom,
         timeout_ms: u64,
         done: OnGathered,
         entry: impl FnOnce(RequestId) -> Entry,
-    ) -> Result<(), EmitError> {
+    ) -> Result<Option<RequestId>, EmitError> {
         let others = || self.core.alive(&lock(&self.hub).reading.readers);
         let this = self.core.uid.clone();
         let awaited = match whom {
@@ -180,20 +203,35 @@ impl Namespace {
         };
         if awaited.is_empty() {
             done(Gathered::default());
-            return Ok(());
+            return Ok(None);
         }
-        let request = self.core.requests.begin(awaited, done);
+        let request = self.core.requests.begin(awaited, Arc::downgrade(self), done);
         let late = self.now().plus(timeout_ms.saturating_add(ON_THE_WAY));
         self.core.timers.add(late, Timer::Request(request));
         let entry = entry(request);
         if whom == Whom::This || !self.core.streams.shared() {
             self.apply_local(entry);
-            return Ok(());
+            return Ok(Some(request));
         }
-        self.publish(entry).inspect_err(|_| {
-            // Nobody will answer, and the caller knows.
-            lock(&self.core.requests.0).pending.remove(&request);
-        })
+        // Nobody will answer, and the caller knows.
+        self.publish(entry).inspect_err(|_| self.core.requests.forget(request))?;
+        Ok(Some(request))
+    }
+
+    /// A question as a future.
+    pub(crate) fn pending(
+        &self,
+        ask: impl FnOnce(OnGathered) -> Result<Option<RequestId>, EmitError>,
+    ) -> Pending<Result<Gathered, EmitError>> {
+        let (pending, answer) = Pending::new();
+        match ask(Box::new(move |gathered| answer(Ok(gathered)))) {
+            Ok(Some(request)) => {
+                let core = self.core.clone();
+                pending.or_forget(move || core.requests.forget(request))
+            }
+            Ok(None) => pending,
+            Err(error) => Pending::ready(Err(error)),
+        }
     }
 
     /// Asks the clients of this server for the acknowledgements that some server wants, and reports how many they are.
@@ -208,6 +246,7 @@ impl Namespace {
             if socket.expect_ack(id, Some(*timeout_ms), on_ack).is_err() {
                 continue;
             }
+            self.tell_one(&socket, name, args);
             match socket.connection().send(frames.clone(), false) {
                 Sent::Queued => self.count_out(1),
                 Sent::Dropped | Sent::Closed => socket.acked(id, Err(AckError::Disconnected)),
@@ -244,7 +283,8 @@ mod tests {
         let requests = Requests::default();
         let heard = Arc::new(Mutex::new(None));
         let hears = heard.clone();
-        let request = requests.begin(vec!["a".into()], Box::new(move |gathered| *lock(&hears) = Some(gathered)));
+        let request =
+            requests.begin(vec!["a".into()], Weak::new(), Box::new(move |gathered| *lock(&hears) = Some(gathered)));
         for clients in [usize::MAX, isize::MAX.unsigned_abs(), 3] {
             requests.heard("a", Entry::Asked { request, clients });
             assert!(lock(&heard).is_none(), "not everybody has answered");

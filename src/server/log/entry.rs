@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// Names of rooms. Nearly always there is one, which needs no list of its own.
+/// Names of rooms: one, or a list of them, made of texts. Nearly always there is one, which needs no list of its own.
 #[derive(Clone, Debug, Default)]
 pub enum Rooms {
     /// No room.
@@ -22,6 +22,14 @@ pub enum Rooms {
 }
 
 impl Rooms {
+    /// Adds rooms.
+    pub fn add(&mut self, rooms: Rooms) {
+        match self {
+            Rooms::None => *self = rooms,
+            Rooms::One(_) | Rooms::Many(_) => rooms.iter().for_each(|room| self.push(room.clone())),
+        }
+    }
+
     /// Adds a room.
     pub fn push(&mut self, room: Room) {
         *self = match std::mem::take(self) {
@@ -55,22 +63,58 @@ impl PartialEq for Rooms {
 
 impl Eq for Rooms {}
 
-impl From<Vec<Room>> for Rooms {
-    fn from(mut rooms: Vec<Room>) -> Rooms {
+impl<T: Into<Room>> From<Vec<T>> for Rooms {
+    fn from(mut rooms: Vec<T>) -> Rooms {
         match (rooms.pop(), rooms.is_empty()) {
             (None, _) => Rooms::None,
-            (Some(room), true) => Rooms::One(room),
+            (Some(room), true) => Rooms::One(room.into()),
             (Some(room), false) => {
                 rooms.push(room);
-                Rooms::Many(rooms)
+                Rooms::Many(rooms.into_iter().map(T::into).collect())
             }
         }
     }
 }
 
-impl FromIterator<Room> for Rooms {
-    fn from_iter<I: IntoIterator<Item = Room>>(rooms: I) -> Rooms {
-        Rooms::Many(rooms.into_iter().collect())
+impl<T: Into<Room>, const N: usize> From<[T; N]> for Rooms {
+    fn from(rooms: [T; N]) -> Rooms {
+        Vec::from(rooms).into()
+    }
+}
+
+impl From<&str> for Rooms {
+    fn from(room: &str) -> Rooms {
+        Rooms::One(room.into())
+    }
+}
+
+impl From<String> for Rooms {
+    fn from(room: String) -> Rooms {
+        Rooms::One(room.into())
+    }
+}
+
+impl From<Room> for Rooms {
+    fn from(room: Room) -> Rooms {
+        Rooms::One(room)
+    }
+}
+
+impl From<&Room> for Rooms {
+    fn from(room: &Room) -> Rooms {
+        Rooms::One(room.clone())
+    }
+}
+
+impl From<&SocketId> for Rooms {
+    fn from(id: &SocketId) -> Rooms {
+        Rooms::One(id.room())
+    }
+}
+
+impl<T: Into<Room>> FromIterator<T> for Rooms {
+    fn from_iter<I: IntoIterator<Item = T>>(rooms: I) -> Rooms {
+        rooms.into_iter().map(T::into).collect::<Vec<Room>>().into()
     }
 }
 

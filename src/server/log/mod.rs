@@ -14,7 +14,7 @@ pub mod streams;
 
 use crate::codec::args::Args;
 use crate::codec::socket_packet::{self, Frames};
-use crate::id::{Offset, Room, Time};
+use crate::id::{Offset, Time};
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
 use crate::server::client::connection::Sent;
@@ -346,8 +346,10 @@ impl Namespace {
         let Some(id) = appended else { return Ok(()) };
         hub.position = id;
         deliver(&hub, packet.finish(self.recovery_ms().map(|_| id)));
+        let told = self.told_of(&hub, event);
         drop(hub);
         self.core.metrics.log_appends.one();
+        self.tell(&told, event.name, event.args);
         Ok(())
     }
 
@@ -437,10 +439,14 @@ impl Namespace {
                 let offset = id.filter(|_| self.recovery_ms().is_some());
                 let frames = socket_packet::event(self.name().as_str(), None, name, args, offset);
                 self.send(hub, to, &frames, false);
+                deferred.extend(self.telling(hub, to, posted));
             }
             // Its own clients got it when it was sent.
             Entry::Passing { .. } if own => {}
-            Entry::Passing { to, name, args } => self.send_unlogged(hub, to, name, args, true),
+            Entry::Passing { to, name, args } => {
+                self.send_unlogged(hub, to, name, args, true);
+                deferred.extend(self.telling(hub, to, posted));
+            }
             Entry::Ask { to, .. } => deferred.push(Deferred::Ask(posted.clone(), hub.matching(to))),
             Entry::Join { to, rooms } => self.move_clients(hub, to, rooms, Hub::join, deferred),
             Entry::Leave { to, rooms } => self.move_clients(hub, to, rooms, Hub::leave, deferred),
@@ -463,22 +469,6 @@ impl Namespace {
             Entry::Closed => drop(hub.reading.readers.remove(&posted.uid)),
             // Those of sessions, inboxes and the control log have no business here.
             _ => {}
-        }
-    }
-
-    /// Puts clients into rooms, or takes them out.
-    fn move_clients(
-        &self,
-        hub: &mut Hub,
-        to: &Target,
-        rooms: &[Room],
-        act: fn(&mut Hub, &Socket, &Room),
-        deferred: &mut Vec<Deferred>,
-    ) {
-        for socket in hub.matching(to) {
-            rooms.iter().for_each(|room| act(hub, &socket, room));
-            let _ = self.write_record(hub, &socket);
-            deferred.push(Deferred::Tidy(socket));
         }
     }
 

@@ -4,12 +4,13 @@
 //! clients get it too, and a client that is away gets it when it comes back.
 
 use crate::codec::args::Args;
-use crate::id::Room;
-use crate::server::client::socket::{EmitError, Socket};
-use crate::server::cluster::requests::{Gathered, Whom};
-use crate::server::log::entry::{Entry, Target};
+use crate::server::client::socket::{EmitError, Socket, milliseconds};
+use crate::server::cluster::requests::{Gathered, OnGathered, Whom};
+use crate::server::log::entry::{Entry, RequestId, Rooms, Target};
 use crate::server::namespace::Namespace;
+use crate::server::pending::Pending;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Milliseconds that answers from clients and servers are waited for, unless [`Broadcast::timeout`] says otherwise.
 const PATIENCE: u64 = 5_000;
@@ -29,17 +30,17 @@ impl Broadcast {
         Broadcast { namespace: namespace.clone(), target, volatile: false, local: false, timeout_ms: None }
     }
 
-    /// Adds the clients of `room`; without any room everybody is meant.
+    /// Adds the clients of a room, or of several: `to("a")`, `to(["a", "b"])`. Without any room everybody is meant; so is with an empty list.
     #[must_use]
-    pub fn to(mut self, room: impl Into<Room>) -> Broadcast {
-        self.target.rooms.push(room.into());
+    pub fn to(mut self, rooms: impl Into<Rooms>) -> Broadcast {
+        self.target.rooms.add(rooms.into());
         self
     }
 
-    /// Leaves the clients of `room` out.
+    /// Leaves the clients of a room, or of several, out.
     #[must_use]
-    pub fn except(mut self, room: impl Into<Room>) -> Broadcast {
-        self.target.except.push(room.into());
+    pub fn except(mut self, rooms: impl Into<Rooms>) -> Broadcast {
+        self.target.except.extend_from_slice(&rooms.into());
         self
     }
 
@@ -57,10 +58,10 @@ impl Broadcast {
         self
     }
 
-    /// How long clients may take to answer, in milliseconds; what servers say of them may be under way half a second longer.
+    /// How long clients may take to answer; what servers say of them may be under way half a second longer.
     #[must_use]
-    pub fn timeout(mut self, ms: u64) -> Broadcast {
-        self.timeout_ms = Some(ms);
+    pub fn timeout(mut self, time: Duration) -> Broadcast {
+        self.timeout_ms = Some(milliseconds(time));
         self
     }
 
@@ -105,7 +106,7 @@ impl Broadcast {
     }
 
     /// Sends an event and collects the clients' answers; `on_acks` is called once, when all have answered, or the time is over
-    /// (5 s unless [`Broadcast::timeout`] says otherwise). Never replayed to clients that are away.
+    /// (5 s unless [`Broadcast::timeout`] says otherwise). Never replayed to clients that are away. See [`Broadcast::ask`] for a future.
     ///
     /// # Errors
     /// As [`Broadcast::emit`].
@@ -115,9 +116,27 @@ impl Broadcast {
         args: impl Into<Args>,
         on_acks: impl FnOnce(Gathered) + Send + 'static,
     ) -> Result<(), EmitError> {
-        let args = args.into();
+        self.ask_all(name, args.into(), Box::new(on_acks)).map(drop)
+    }
+
+    /// As [`Broadcast::emit_with_ack`], to be awaited.
+    ///
+    /// ```
+    /// # async fn example(game: std::sync::Arc<rill::Namespace>) -> Result<(), rill::EmitError> {
+    /// use std::time::Duration;
+    ///
+    /// let said = game.to("table 7").timeout(Duration::from_secs(5)).ask("ready?", ()).await?;
+    /// println!("{} are ready, {} did not answer", said.answers.len(), said.missing);
+    /// # Ok(()) }
+    /// ```
+    pub fn ask(self, name: &str, args: impl Into<Args>) -> Pending<Result<Gathered, EmitError>> {
+        let (namespace, args) = (self.namespace.clone(), args.into());
+        namespace.pending(|done| self.ask_all(name, args, done))
+    }
+
+    fn ask_all(self, name: &str, args: Args, done: OnGathered) -> Result<Option<RequestId>, EmitError> {
         self.namespace.check(name, &args)?;
-        let (whom, timeout_ms, done) = (self.whom(), self.patience(), Box::new(on_acks));
+        let (whom, timeout_ms) = (self.whom(), self.patience());
         let (to, name) = (self.target, name.into());
         let entry = |request| Entry::Ask { to, name, args, request, timeout_ms };
         self.namespace.ask(whom, timeout_ms, done, entry)
@@ -129,28 +148,40 @@ impl Broadcast {
         self.namespace.matching(&self.target)
     }
 
-    /// Finds the clients that are meant, on all servers; `on_sockets` is called once, when all servers have answered or the time is over.
+    /// Finds the clients that are meant, on all servers; `on_sockets` is called once, when all servers have answered or the time is over. See
+    /// [`Broadcast::fetch`] for a future.
     ///
     /// # Errors
     /// [`EmitError::NamespaceGone`] and [`EmitError::Log`], where other servers are asked.
     pub fn fetch_sockets(self, on_sockets: impl FnOnce(Gathered) + Send + 'static) -> Result<(), EmitError> {
-        let (whom, patience, to) = (self.whom(), self.patience(), self.target);
-        self.namespace.ask(whom, patience, Box::new(on_sockets), |request| Entry::Fetch { to, request })
+        self.find(Box::new(on_sockets)).map(drop)
     }
 
-    /// Makes the clients join rooms; those who are away join when they come back.
+    /// As [`Broadcast::fetch_sockets`], to be awaited; they are in [`Gathered::sockets`].
+    pub fn fetch(self) -> Pending<Result<Gathered, EmitError>> {
+        self.namespace.clone().pending(|done| self.find(done))
+    }
+
+    fn find(self, done: OnGathered) -> Result<Option<RequestId>, EmitError> {
+        let (whom, patience, to) = (self.whom(), self.patience(), self.target);
+        self.namespace.ask(whom, patience, done, |request| Entry::Fetch { to, request })
+    }
+
+    /// Makes the clients join a room, or several; those who are away join when they come back.
     ///
     /// # Errors
     /// [`EmitError::NamespaceGone`] and [`EmitError::Log`], where there is a log.
-    pub fn sockets_join(self, rooms: Vec<Room>) -> Result<(), EmitError> {
+    pub fn sockets_join(self, rooms: impl Into<Rooms>) -> Result<(), EmitError> {
+        let rooms = rooms.into().to_vec();
         self.command(|to| Entry::Join { to, rooms })
     }
 
-    /// Makes the clients leave rooms; those who are away leave when they come back.
+    /// Makes the clients leave a room, or several; those who are away leave when they come back.
     ///
     /// # Errors
     /// [`EmitError::NamespaceGone`] and [`EmitError::Log`], where there is a log.
-    pub fn sockets_leave(self, rooms: Vec<Room>) -> Result<(), EmitError> {
+    pub fn sockets_leave(self, rooms: impl Into<Rooms>) -> Result<(), EmitError> {
+        let rooms = rooms.into().to_vec();
         self.command(|to| Entry::Leave { to, rooms })
     }
 

@@ -5,6 +5,8 @@
 //! an exact position. Handlers run with the hub released.
 
 pub mod broadcast;
+pub mod family;
+pub(crate) mod handlers;
 pub(crate) mod hash;
 pub(crate) mod hub;
 
@@ -13,17 +15,20 @@ use crate::codec::socket_packet;
 use crate::id::{Nsp, Room, SocketId, Time};
 use crate::proto::reason::Reason;
 use crate::server::client::handler::{ConnectError, Handler, Middleware, Next};
-use crate::server::client::socket::{EmitError, Socket};
-use crate::server::cluster::requests::{Gathered, Whom};
-use crate::server::log::Reading;
-use crate::server::log::entry::{Entry, Target};
+use crate::server::client::socket::{EmitError, Socket, milliseconds};
+use crate::server::cluster::requests::{Gathered, OnGathered, Whom};
+use crate::server::log::entry::{Entry, EventRef, Posted, RequestId, Rooms, Target};
 use crate::server::log::streams::{Command, Key};
+use crate::server::log::{Deferred, Reading};
 use crate::server::namespace::broadcast::Broadcast;
+use crate::server::namespace::handlers::Handlers;
 use crate::server::namespace::hub::Hub;
+use crate::server::pending::Pending;
 use crate::server::recovery::restore::UNTIDY;
 use crate::server::{Core, lock};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 /// A namespace.
 pub struct Namespace {
@@ -31,7 +36,9 @@ pub struct Namespace {
     /// Its log's.
     pub(crate) key: Key,
     pub(crate) core: Arc<Core>,
-    handler: OnceLock<Arc<dyn Handler>>,
+    handlers: Handlers,
+    /// Some handler hears of what is sent.
+    tells: AtomicBool,
     middlewares: RwLock<Vec<Middleware>>,
     pub(crate) hub: Mutex<Hub>,
     acks: AtomicU64,
@@ -56,7 +63,8 @@ impl Namespace {
             key: Key::Log(name.clone()),
             name,
             core,
-            handler: OnceLock::new(),
+            handlers: Handlers::default(),
+            tells: AtomicBool::new(false),
             middlewares: RwLock::default(),
             hub: Mutex::new(Hub { reading: Reading::new(first), ..Hub::default() }),
             acks: AtomicU64::new(0),
@@ -73,25 +81,68 @@ impl Namespace {
         &self.name
     }
 
-    /// Sets the application's side, once; a second handler is ignored.
+    /// Adds a handler, the application's side. Where there are several each hears everything, in the order in which they were added.
     pub fn handle(self: &Arc<Self>, handler: impl Handler) -> Arc<Namespace> {
         self.set_handler(Arc::new(handler));
         self.clone()
     }
 
     pub(crate) fn set_handler(&self, handler: Arc<dyn Handler>) {
-        let _ = self.handler.set(handler);
+        if handler.hears_outgoing() {
+            self.tells.store(true, Ordering::Release);
+        }
+        self.handlers.add(handler);
     }
 
-    pub(crate) fn handler(&self) -> &dyn Handler {
-        self.handler.get().map_or(&(), |handler| &**handler)
+    pub(crate) fn handler(&self) -> &Handlers {
+        &self.handlers
+    }
+
+    /// The clients whose handlers want to hear that `to` is sent something. Empty, nearly always.
+    pub(crate) fn told(&self, hub: &Hub, to: &Target) -> Vec<Socket> {
+        match self.tells.load(Ordering::Acquire) {
+            true => hub.matching(to),
+            false => Vec::new(),
+        }
+    }
+
+    pub(crate) fn told_of(&self, hub: &Hub, event: EventRef<'_>) -> Vec<Socket> {
+        match self.tells.load(Ordering::Acquire) {
+            true => hub.matching(&Target { rooms: event.rooms.to_vec().into(), except: event.except.to_vec() }),
+            false => Vec::new(),
+        }
+    }
+
+    pub(crate) fn telling(&self, hub: &Hub, to: &Target, posted: &Arc<Posted>) -> Option<Deferred> {
+        let told = self.told(hub, to);
+        let (namespace, posted) = (told.first()?.namespace().clone(), posted.clone());
+        Some(Deferred::Run(Box::new(move || {
+            if let Entry::Broadcast { name, args, .. } | Entry::Passing { name, args, .. } = &posted.entry {
+                namespace.tell(&told, name, args);
+            }
+        })))
+    }
+
+    /// What goes to a client past the hub.
+    pub(crate) fn tell_one(&self, socket: &Socket, name: &str, args: &Args) {
+        if self.tells.load(Ordering::Acquire) && socket.connected() {
+            self.handlers.outgoing(socket, name, args);
+        }
+    }
+
+    /// With the hub released.
+    pub(crate) fn tell(&self, told: &[Socket], name: &str, args: &Args) {
+        told.iter().for_each(|socket| self.handlers.outgoing(socket, name, args));
     }
 
     /// Adds a middleware: it sees each client before it joins, and lets it in or refuses it. They run in the order in which they were added;
     /// clients that recover their session pass without, unless [`Recovery::skip_middlewares`](crate::server::Recovery) is off.
     pub fn use_middleware(&self, middleware: impl Fn(&Socket, Next) + Send + Sync + 'static) {
-        let mut middlewares = self.middlewares.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        middlewares.push(Arc::new(middleware));
+        self.add_middleware(Arc::new(middleware));
+    }
+
+    pub(crate) fn add_middleware(&self, middleware: Middleware) {
+        self.middlewares.write().unwrap_or_else(std::sync::PoisonError::into_inner).push(middleware);
     }
 
     /// As [`use_middleware`](Namespace::use_middleware), for one that has to wait: what its future gives is the decision.
@@ -112,10 +163,7 @@ impl Namespace {
         &self,
         middleware: impl Fn(Socket) -> F + Send + Sync + 'static,
     ) {
-        self.use_middleware(move |socket, next| {
-            let decision = middleware(socket.clone());
-            socket.connection().server().core().spawn(Box::pin(async move { next.decide_as(decision.await) }));
-        });
+        self.add_middleware(family::waiting(middleware));
     }
 
     pub(crate) fn middleware(&self, index: usize) -> Option<Middleware> {
@@ -138,16 +186,16 @@ impl Namespace {
         Broadcast::new(self, Target::default())
     }
 
-    /// Everybody in `room`.
+    /// Everybody in this room, or in one of several.
     #[must_use]
-    pub fn to(self: &Arc<Self>, room: impl Into<Room>) -> Broadcast {
-        self.all().to(room)
+    pub fn to(self: &Arc<Self>, rooms: impl Into<Rooms>) -> Broadcast {
+        self.all().to(rooms)
     }
 
-    /// Everybody who is not in `room`.
+    /// Everybody who is not in this room, or in one of several.
     #[must_use]
-    pub fn except(self: &Arc<Self>, room: impl Into<Room>) -> Broadcast {
-        self.all().except(room)
+    pub fn except(self: &Arc<Self>, rooms: impl Into<Rooms>) -> Broadcast {
+        self.all().except(rooms)
     }
 
     /// The client of this id, on this server.
@@ -199,25 +247,43 @@ impl Namespace {
         self.publish(Entry::ServerSide { name: name.into(), args, request: None })
     }
 
-    /// Sends an event to the other servers' handlers and gathers their answers, for at most `timeout_ms` milliseconds.
+    /// Sends an event to the other servers' handlers and gathers their answers, for at most `timeout`. See
+    /// [`server_side_ask`](Namespace::server_side_ask) for a future.
     ///
     /// # Errors
     /// As [`Broadcast::emit`].
     pub fn server_side_emit_with_ack(
-        &self,
+        self: &Arc<Self>,
         name: &str,
         args: impl Into<Args>,
-        timeout_ms: u64,
+        timeout: Duration,
         on_answers: impl FnOnce(Gathered) + Send + 'static,
     ) -> Result<(), EmitError> {
+        self.ask_servers(name, args.into(), timeout, Box::new(on_answers)).map(drop)
+    }
+
+    /// As [`server_side_emit_with_ack`](Namespace::server_side_emit_with_ack), to be awaited.
+    pub fn server_side_ask(
+        self: &Arc<Self>,
+        name: &str,
+        args: impl Into<Args>,
+        timeout: Duration,
+    ) -> Pending<Result<Gathered, EmitError>> {
         let args = args.into();
+        self.pending(|done| self.ask_servers(name, args, timeout, done))
+    }
+
+    fn ask_servers(
+        self: &Arc<Self>,
+        name: &str,
+        args: Args,
+        timeout: Duration,
+        done: OnGathered,
+    ) -> Result<Option<RequestId>, EmitError> {
         self.check(name, &args)?;
         let name = name.into();
-        self.ask(Whom::Others, timeout_ms, Box::new(on_answers), |request| Entry::ServerSide {
-            name,
-            args,
-            request: Some(request),
-        })
+        let entry = |request| Entry::ServerSide { name, args, request: Some(request) };
+        self.ask(Whom::Others, milliseconds(timeout), done, entry)
     }
 
     // ---- emitting
@@ -226,6 +292,9 @@ impl Namespace {
     pub(crate) fn check(&self, name: &str, args: &Args) -> Result<(), EmitError> {
         if socket_packet::is_reserved(name) {
             return Err(EmitError::ReservedName);
+        }
+        if args.is_broken() {
+            return Err(EmitError::NotJson);
         }
         match args.attachments().len() > self.core.options.limits.attachments {
             true => Err(EmitError::TooManyAttachments),
@@ -246,7 +315,10 @@ impl Namespace {
     pub(crate) fn emit_to(&self, socket: &Socket, name: &str, args: Args) -> Result<(), EmitError> {
         self.check(name, &args)?;
         match self.recovery_ms() {
-            None => socket.send_now(socket_packet::event(self.name.as_str(), None, name, &args, None)),
+            None => {
+                socket.send_now(socket_packet::event(self.name.as_str(), None, name, &args, None));
+                self.tell_one(socket, name, &args);
+            }
             Some(_) if socket.may_return() => return self.publish_event_to(socket, name, args),
             // A client that has left for good gets nothing.
             Some(_) => {}
@@ -257,7 +329,11 @@ impl Namespace {
     /// Sends an event to the clients that are here, and keeps nothing.
     pub(crate) fn emit_here(&self, to: &Target, name: &str, args: &Args, volatile: bool) -> Result<(), EmitError> {
         self.check(name, args)?;
-        self.send_unlogged(&lock(&self.hub), to, name, args, volatile);
+        let hub = lock(&self.hub);
+        self.send_unlogged(&hub, to, name, args, volatile);
+        let told = self.told(&hub, to);
+        drop(hub);
+        self.tell(&told, name, args);
         Ok(())
     }
 
@@ -284,7 +360,7 @@ impl Namespace {
         lock(&self.hub).matching(to)
     }
 
-    pub(crate) fn join(self: &Arc<Self>, socket: &Socket, room: Room) -> Result<(), EmitError> {
+    pub(crate) fn join(self: &Arc<Self>, socket: &Socket, room: &Room) -> Result<(), EmitError> {
         let limits = &self.core.options.limits;
         if room.as_str().len() > limits.name_bytes {
             return Err(EmitError::NameTooLong);
@@ -294,13 +370,13 @@ impl Namespace {
             return Err(EmitError::TooManyRooms);
         }
         if hub.has(socket) {
-            hub.join(socket, &room);
+            hub.join(socket, room);
             return self.save(hub, socket);
         }
         drop(hub);
         // A client that is cut off joins when it returns. One that is gone joins nothing: the room would never be empty again.
         match socket.may_return() {
-            true => self.publish(Entry::Join { to: socket.only(), rooms: vec![room] }),
+            true => self.publish(Entry::Join { to: socket.only(), rooms: vec![room.clone()] }),
             false => Ok(()),
         }
     }
@@ -315,6 +391,22 @@ impl Namespace {
         match socket.may_return() {
             true => self.publish(Entry::Leave { to: socket.only(), rooms: vec![room.clone()] }),
             false => Ok(()),
+        }
+    }
+
+    /// Puts clients into rooms, or takes them out.
+    pub(crate) fn move_clients(
+        &self,
+        hub: &mut Hub,
+        to: &Target,
+        rooms: &[Room],
+        act: fn(&mut Hub, &Socket, &Room),
+        deferred: &mut Vec<Deferred>,
+    ) {
+        for socket in hub.matching(to) {
+            rooms.iter().for_each(|room| act(hub, &socket, room));
+            let _ = self.write_record(hub, &socket);
+            deferred.push(Deferred::Tidy(socket));
         }
     }
 

@@ -4,7 +4,7 @@ use super::cluster::{Cluster, Kind};
 use super::peer::Line;
 use crate::id::{Nsp, Offset, Pid, SocketId};
 use crate::proto::handshake::Transport;
-use crate::server::client::handler::Events;
+use crate::server::client::events::Events;
 use crate::server::client::socket::EmitError;
 use crate::server::lock;
 use crate::server::log::entry::Entry;
@@ -160,7 +160,7 @@ fn what_waits_for_a_log_that_is_away_is_bounded() {
 #[test]
 fn a_kept_handle_of_a_namespace_that_went_says_so() {
     let mut cluster = Cluster::new(1, Kind::Moves);
-    (0..2).for_each(|k| cluster.server(k).of_rule(|name| name.starts_with("/d"), Arc::new(Events::new())));
+    (0..2).for_each(|k| drop(cluster.server(k).of_rule(|name| name.starts_with("/d"), Events::new())));
     let first = Client::new(&mut cluster, 0, "40/d,");
     cluster.calm();
     let kept = cluster.server(0).namespaces().into_iter().find(|namespace| namespace.name().as_str() == "/d").unwrap();

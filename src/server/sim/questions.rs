@@ -8,6 +8,7 @@ use crate::proto::handshake::Transport;
 use crate::server::cluster::requests::Gathered;
 use crate::server::lock;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 type Heard = Arc<Mutex<Option<Gathered>>>;
 
@@ -49,7 +50,7 @@ fn clients_of_all_servers_are_found_and_moved() {
 fn clients_of_all_servers_answer() {
     let (mut cluster, mut lines) = cluster();
     let heard = Heard::default();
-    cluster.server(2).of("/").all().timeout(4_000).emit_with_ack("q", 7, hears(&heard)).unwrap();
+    cluster.server(2).of("/").all().timeout(Duration::from_secs(4)).emit_with_ack("q", 7, hears(&heard)).unwrap();
     cluster.calm();
     for (i, line) in lines.iter_mut().enumerate() {
         line.pump(cluster.now());
@@ -73,7 +74,11 @@ fn servers_answer_each_other_and_the_silent_are_named() {
     let (mut cluster, _lines) = cluster();
     let heard = Heard::default();
     let ask = |cluster: &Cluster, heard: &Heard| {
-        cluster.server(0).of("/").server_side_emit_with_ack("load", "now", 1_000, hears(heard)).unwrap();
+        cluster
+            .server(0)
+            .of("/")
+            .server_side_emit_with_ack("load", "now", Duration::from_secs(1), hears(heard))
+            .unwrap();
     };
     ask(&cluster, &heard);
     cluster.calm();

@@ -100,7 +100,7 @@ impl World {
         let app = App { left: Arc::clone(&left), echoed: Arc::clone(&echoed) };
         let nsp = if kind == Kind::Dynamic { "/dynamic" } else { "/" }.to_owned();
         match kind {
-            Kind::Dynamic => server.of_rule(|name| name == "/dynamic", Arc::new(app)),
+            Kind::Dynamic => drop(server.of_rule(|name| name == "/dynamic", app)),
             _ => drop(server.of("/").handle(app)),
         }
         let peers = (0..4).map(|_| Peer { nsp: nsp.clone(), ..Peer::default() }).collect();
@@ -493,7 +493,7 @@ impl World {
     fn ask(&mut self, i: usize) {
         self.number += 1;
         if let Some(socket) = self.socket(i) {
-            socket.emit_with_ack("asked", json!(self.number), Some(1_000), |_| {}).unwrap();
+            socket.emit_with_ack("asked", json!(self.number), Some(std::time::Duration::from_secs(1)), |_| {}).unwrap();
         }
     }
 
