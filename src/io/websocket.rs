@@ -265,7 +265,11 @@ impl Socket {
 
     /// Queues a close frame and the end.
     fn end(&mut self, code: u16, reason: &str) -> Step {
-        self.queue.push_back(Queued::Control(websocket::close(code, reason)));
+        self.end_with(websocket::close(code, reason))
+    }
+
+    fn end_with(&mut self, close: Arc<[u8]>) -> Step {
+        self.queue.push_back(Queued::Control(close));
         self.last = true;
         Step::Again
     }
@@ -446,11 +450,11 @@ impl Socket {
         }
     }
 
-    /// "The endpoint must send a Close frame in response", with the same code.
+    /// "The endpoint must send a Close frame in response", with the same code, or none.
     fn closed_by_client(&mut self, code: Option<u16>) -> Step {
         self.connection.handle(self.connection.server().now(), Input::SocketClosed(self.via));
         self.attached = false;
-        self.end(code.unwrap_or(1000), "");
+        self.end_with(code.map_or_else(websocket::empty_close, |code| websocket::close(code, "")));
         Step::End
     }
 
