@@ -269,10 +269,8 @@ impl Session {
 
     /// A client that sends something large over a slow line can't answer a ping meanwhile. It is there: the body has its own minimum rate.
     fn post_goes_on(&mut self, now: Time) -> Reaction<'static> {
-        if let State::Polling { posting: true, .. } = self.state
-            && let Heartbeat::Pinged { pong_by, .. } = &mut self.heartbeat
-        {
-            *pong_by = now.plus(self.settings.ping_timeout).max(*pong_by);
+        if let State::Polling { posting: true, .. } = self.state {
+            self.progress(now);
         }
         Reaction::Handled
     }
@@ -608,12 +606,6 @@ impl Session {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
-    }
-
-    /// A POST is open.
-    #[must_use]
-    pub fn is_posting(&self) -> bool {
-        matches!(self.state, State::Polling { posting: true, .. })
     }
 
     /// A WebSocket is probing.

@@ -14,6 +14,7 @@ use crate::proto::session::{GetAnswer, Input, Reaction, Session, Via};
 use crate::server::client::handshake::{self, Handshake};
 use crate::server::client::repeats::{Repeats, Request, Verdict};
 use crate::server::client::socket::Socket;
+use crate::server::client::wakers::{Awaits, Wakers, wake};
 use crate::server::notice::Notice;
 use crate::server::timers::Timer;
 use crate::server::{Message, Server, lock};
@@ -57,27 +58,6 @@ pub enum Sent {
     Dropped,
     /// The client is gone.
     Closed,
-}
-
-/// What the task of the WebSocket sleeps for.
-#[derive(Clone, Copy, Default)]
-enum Awaits {
-    /// It does not sleep, and will look by itself.
-    #[default]
-    Nothing,
-    Frames,
-    /// Its socket takes no more: only the session's end is news.
-    End,
-}
-
-#[derive(Default)]
-struct Wakers {
-    get: Option<Waker>,
-    websocket: Option<Waker>,
-    awaits: Awaits,
-    probe: Option<Waker>,
-    /// The readers of the WebSocket and of a POST that have to stop for a while.
-    readers: [Option<Waker>; 2],
 }
 
 struct State {
@@ -194,12 +174,11 @@ impl Connection {
     }
 
     fn step<'a>(&self, state: &mut State, now: Time, input: Input<'a>, timeout: bool) -> Step<'a> {
+        if let (Input::PostBegins | Input::PostGoesOn, Some(client)) = (&input, &mut state.client) {
+            client.progress(now);
+        }
         let reaction = state.session.handle(now, input);
         if timeout && let Some(client) = &mut state.client {
-            if state.session.is_posting() {
-                // What is due may be in the body that arrives, whose progress is watched where it is read.
-                client.progress(now);
-            }
             return match client.timeout(now) {
                 Err(error) if state.session.is_open() => Step::Broken(error),
                 Err(_) | Ok(()) => Step::Outcome(Outcome::Handled),
@@ -585,21 +564,6 @@ impl Connection {
     #[must_use]
     pub fn pong_overdue(&self, now: Time) -> bool {
         lock(&self.state).session.pong_overdue(now)
-    }
-}
-
-/// With the lock released: a task that another thread runs would wait for it at once.
-fn wake<const N: usize>(ready: [Option<Waker>; N]) {
-    ready.into_iter().flatten().for_each(Waker::wake);
-}
-
-impl Wakers {
-    fn wait(&mut self, waker: &Waker, awaits: Awaits) {
-        self.awaits = awaits;
-        match &mut self.websocket {
-            Some(known) => known.clone_from(waker),
-            none => *none = Some(waker.clone()),
-        }
     }
 }
 
