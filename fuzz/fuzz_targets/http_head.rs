@@ -37,11 +37,7 @@ fuzz_target!(|data: &[u8]| {
     }
 
     let mut out = Vec::new();
-    Response::new(200).header("X", String::from_utf8_lossy(data).into_owned()).write_head(
-        &mut out,
-        true,
-        "Sat, 31 Jan 2026 12:00:00 GMT",
-    );
+    Response::new(200).header("X", String::from_utf8_lossy(data).into_owned()).write_head(&mut out, true, "Sat, 31 Jan 2026 12:00:00 GMT");
     assert_eq!(find_end(&out, 0), Some(out.len()));
     assert_eq!(out.iter().filter(|b| **b == b'\n').count(), 6);
 });
