@@ -417,7 +417,9 @@ impl Namespace {
             if self.is_from_far_ahead(&mut hub, id, &posted, now) {
                 continue;
             }
-            if !hub.reading.is_new(id, &posted) {
+            // A number that this server has not given away says nothing.
+            let given = posted.uid != self.core.uid || posted.seq <= hub.reading.sent;
+            if given && !hub.reading.is_new(id, &posted) {
                 self.core.metrics.log_repeats.one();
                 continue;
             }
@@ -536,7 +538,7 @@ impl Namespace {
 
     /// The log has a hole: nobody knows what the clients here have missed. Their sessions end, they come back as new ones, and the log is
     /// read anew.
-    fn lost(self: &Arc<Self>, position: Offset) {
+    pub(crate) fn lost(self: &Arc<Self>, position: Offset) {
         let mut hub = lock(&self.hub);
         if !hub.reading.ready || hub.position < position {
             return;
