@@ -243,6 +243,24 @@ async fn probe(http: &mut Http, head: &Head, session: Arc<Connection>) -> Result
     }
 }
 
+/// Tells a session that nobody waits for an answer any more, when the task that did is dropped: as it is where another program's server has
+/// read the request.
+struct Abandoned<'a>(&'a Arc<Connection>, Option<Input<'static>>);
+
+impl Abandoned<'_> {
+    fn defuse(mut self) {
+        self.1 = None;
+    }
+}
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        if let Some(input) = self.1.take() {
+            self.0.handle(self.0.server().now(), input);
+        }
+    }
+}
+
 /// GET of a session: answered when something waits.
 async fn poll(
     http: &mut Http,
@@ -254,10 +272,9 @@ async fn poll(
     if let Outcome::Refused(refusal) = session.handle(http.server.now(), Input::Get) {
         return refuse(http, head, refusal, keep_alive).await;
     }
-    let Some(answer) = http.while_open(|cx| session.poll_get(cx.waker())).await else {
-        session.handle(http.server.now(), Input::GetAborted);
-        return Err(Gone);
-    };
+    let abandoned = Abandoned(session, Some(Input::GetAborted));
+    let Some(answer) = http.while_open(|cx| session.poll_get(cx.waker())).await else { return Err(Gone) };
+    abandoned.defuse();
     let mut frames = match answer {
         GetAnswer::Packets(frames) => frames,
         GetAnswer::Refused(refusal) => return refuse(http, head, refusal, keep_alive).await,
@@ -319,7 +336,9 @@ async fn post(
     let carrier = http.carrier();
     let verdict = session.judge_post(now, Repeated { target: &head.target, mark, body: &body, carrier: &carrier });
     if verdict == Verdict::New {
+        let abandoned = Abandoned(session, Some(Input::PostAborted));
         deliver(&http.server, session, now, &body).await;
+        abandoned.defuse();
     }
     session.handle(http.server.now(), Input::PostEnds);
     if verdict == Verdict::Doubtful {
