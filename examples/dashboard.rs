@@ -14,7 +14,6 @@ use rill::app::files::Client;
 use rill::codec::http::{Head, Response};
 use rill::io::redis::{RedisOptions, RedisStreams};
 use rill::io::workers::Workers;
-use rill::server::redis::commands::Names;
 use rill::{Events, Limits, Options, Server, io};
 use std::path::Path;
 use std::sync::Arc;
@@ -36,7 +35,7 @@ async fn serve() -> std::io::Result<()> {
         port: redis_port.parse().unwrap_or(6379),
         username: env("REDIS_USERNAME"),
         password: env("REDIS_PASSWORD"),
-        names: Names { streams: "socket.io".to_owned(), sessions: "sio:session:".to_owned() },
+        ..RedisOptions::default()
     };
 
     let log = Arc::new(|notice: &rill::Notice| println!("{notice}"));
@@ -47,7 +46,7 @@ async fn serve() -> std::io::Result<()> {
         // Figures go to this room: other clients of the namespace would not get them.
         let _ = socket.join("figures");
     }));
-    tokio::spawn(streams.run(server.clone(), Some(port)));
+    tokio::spawn(streams.run(server.clone(), Some(([127, 0, 0, 1], port).into())));
 
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     println!("the dashboard is on http://localhost:{port}");

@@ -31,10 +31,11 @@
 //!
 //! # The guide
 //!
-//! [`guide`] is a book in ten chapters: [getting started](guide::getting_started), [rooms](guide::rooms),
-//! [acknowledgements](guide::acks), [waiting](guide::waiting), [middlewares](guide::middlewares), [recovery](guide::recovery), [cluster](guide::cluster),
+//! [`guide`] is a book in eleven chapters: [getting started](guide::getting_started), [rooms](guide::rooms),
+//! [acknowledgements](guide::acks), [waiting](guide::waiting), [joining another server](guide::joining),
+//! [middlewares](guide::middlewares), [recovery](guide::recovery), [cluster](guide::cluster),
 //! [deploying](guide::deploying), [limits](guide::limits), and [coming from the Node server](guide::coming_from_node). Whole programs are
-//! in `examples/`: a chat, a game lobby, a dashboard that another program feeds.
+//! in `examples/`: a chat, a game lobby, a dashboard that another program feeds, an Axum application.
 //!
 //! # The floors
 //!
@@ -55,7 +56,7 @@ pub mod server;
 
 pub use codec::args::{Args, ArgsError};
 pub use codec::to_args::Binary;
-pub use io::{Service, run, run_on};
+pub use io::{Answer, Request, Service, WebSocket, run, run_on};
 pub use limits::Limits;
 pub use proto::reason::Reason;
 pub use server::client::events::Events;

@@ -1,12 +1,31 @@
 // The programs in examples/, each used as its first lines say.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, afterEach, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
-import { RETURNING, ask, client, closeClients, connect, cut, cutAndReturn } from "./harness/clients.js";
+import { RETURNING, TRANSPORTS, ask, client, closeClients, connect, cut, cutAndReturn } from "./harness/clients.js";
 import { Redis, USER } from "./harness/redis.js";
 import { Server, freePort, listens } from "./harness/server.js";
 import { collect, eventually, next } from "./harness/wait.js";
 import { fetchOnce } from "./harness/wire.js";
+
+/** A folder that is gone afterwards. */
+function folder() {
+  const path = mkdtempSync(join(tmpdir(), "rill-"));
+  after(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
+
+/** Ends it as its user would: it says goodbye, and its exit status is 0. */
+async function interrupt(server) {
+  server.assertHealthy();
+  server.child.kill("SIGINT");
+  assert.deepEqual(await server.gone(), { code: 0, signal: null });
+}
 
 const WEBSOCKET = { transports: ["websocket"] };
 const file = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
@@ -149,4 +168,113 @@ describe("the dashboard", () => {
     assert.deepEqual([page.status, script.status], [200, 200]);
     assert.match(String(page.body), /<title>Dashboard<\/title>/);
   });
+});
+
+describe("in an application made with Axum", () => {
+  let server;
+  before(async () => (server = await example("axum")));
+  after(() => server.end());
+
+  for (const [name, options] of TRANSPORTS) {
+    it(`a route reaches the clients: ${name}`, async () => {
+      const sockets = await Promise.all([1, 2].map(() => connect(server, options)));
+      const heard = Promise.all(sockets.map((socket) => next(socket, "notice")));
+      const posted = await fetch(`${server.url}/notices`, { method: "POST", body: name });
+      assert.equal(await posted.text(), "posted\n");
+      for (const [notice] of await heard) assert.equal(notice, name);
+      assert.match(await ask(sockets[0], "notices"), new RegExp(`${name}$`));
+    });
+
+    it(`a client that is cut comes back, and has missed nothing: ${name}`, async () => {
+      const socket = await connect(server, { ...options, ...RETURNING });
+      const heard = collect(socket, "notice", 2);
+      await fetch(`${server.url}/notices`, { method: "POST", body: "before" });
+      socket.io.reconnectionDelay(200);
+      await cut(socket);
+      await fetch(`${server.url}/notices`, { method: "POST", body: "meanwhile" });
+      assert.deepEqual(await heard, ["before", "meanwhile"]);
+      assert.equal(socket.recovered, true);
+    });
+  }
+
+  it("the application's own routes are left alone, and what is too large is refused", async () => {
+    assert.equal((await fetchOnce(server, "GET", "/nowhere")).status, 404);
+    assert.equal((await fetchOnce(server, "GET", "/")).status, 200);
+    assert.equal((await fetchOnce(server, "GET", "/socket.io/?EIO=4&transport=polling&sid=x")).status, 400);
+    const large = await fetch(`${server.url}/socket.io/?EIO=4&transport=polling`, { method: "POST", body: "x".repeat(1_000_001) });
+    assert.equal(large.status, 413);
+  });
+
+  it("a page that hangs up while it waits leaves nothing behind; Ctrl-C ends all", async () => {
+    const socket = await connect(server, { transports: ["polling"] });
+    const gone = next(socket, "disconnect");
+    await interrupt(server);
+    assert.match((await gone)[0], /transport/);
+  });
+});
+
+describe("over TLS", () => {
+  let server, ca;
+  const [key, cert] = ["key.pem", "cert.pem"].map((name) => join(folder(), name));
+  before(async () => {
+    const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-days", "2"];
+    const kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-x509"];
+    execFileSync("openssl", ["req", ...kind, ...subject, "-keyout", key, "-out", cert], { stdio: "pipe" });
+    ca = readFileSync(cert);
+    server = await example("tls", { CERT: cert, KEY: key });
+    Object.defineProperty(server, "url", { value: `https://127.0.0.1:${server.port}` });
+  });
+  after(() => server.end());
+
+  for (const [name, options] of TRANSPORTS) {
+    it(`small and large, there and back: ${name}`, async () => {
+      const socket = await connect(server, { ...options, ca });
+      for (const size of [0, 10, 20_000, 900_000]) {
+        const echo = next(socket, "echo");
+        socket.emit("echo", "x".repeat(size), Buffer.alloc(size % 1_000));
+        const [text, bytes] = await echo;
+        assert.deepEqual([text.length, bytes.length], [size, size % 1_000]);
+      }
+    });
+  }
+
+  it("who speaks no TLS is left, and the others are not; Ctrl-C ends all", async () => {
+    const socket = await connect(server, { ...WEBSOCKET, ca });
+    const plain = net.connect(server.port, "127.0.0.1", () => plain.write("GET / HTTP/1.1\r\n\r\n")).resume();
+    await next(plain, "close");
+    const gone = next(socket, "disconnect");
+    await interrupt(server);
+    assert.match((await gone)[0], /transport/);
+  });
+});
+
+describe("on a Unix socket", () => {
+  let server, proxy;
+  const path = join(folder(), "rill.sock");
+  before(async () => {
+    server = new Server(file("target/checked/examples/unix"), [], { SOCKET: path });
+    await server.prints(/the server is on/);
+    // What nginx would do.
+    proxy = net.createServer((near) => {
+      const far = net.connect(path);
+      near.pipe(far).pipe(near);
+      [near, far].forEach((socket) => socket.on("error", () => [near, far].forEach((other) => other.destroy())));
+    });
+    server.port = await freePort();
+    proxy.listen(server.port, "127.0.0.1");
+    await next(proxy, "listening");
+  });
+  after(async () => {
+    proxy.close();
+    await server.end();
+  });
+
+  for (const [name, options] of TRANSPORTS) {
+    it(`the proxy says where a client is: ${name}`, async () => {
+      const socket = await connect(server, { ...options, extraHeaders: { "X-Forwarded-For": "203.0.113.7" } });
+      assert.equal(await ask(socket, "where am I"), "203.0.113.7");
+    });
+  }
+
+  it("Ctrl-C ends all", () => interrupt(server));
 });

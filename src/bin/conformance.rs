@@ -8,7 +8,6 @@ use rill::io::redis::{RedisOptions, RedisStreams};
 use rill::io::workers::{Workers, runtime};
 use rill::io::{clock, random};
 use rill::proto::handshake::Offered;
-use rill::server::redis::commands::Names;
 use rill::server::{Log, Message};
 use rill::{Ack, Args, ConnectError, Event, Events, Limits, Options, Recovery, Server, Socket};
 use serde_json::{Value, json};
@@ -68,8 +67,7 @@ fn make(options: Options, asked: &Asked, redis: &mut Option<RedisStreams>) -> Se
     // The suites break the protocol on purpose, and often.
     let options = Options { log: None, ..options };
     let Some((host, port)) = asked.redis.clone() else { return Server::in_memory(options) };
-    let names = Names { streams: "socket.io".to_owned(), sessions: "sio:session:".to_owned() };
-    let place = RedisOptions { host, port, username: String::new(), password: String::new(), names };
+    let place = RedisOptions { host, port, ..RedisOptions::default() };
     let log: Log = Arc::new(|notice| eprintln!("{notice}"));
     let streams = RedisStreams::new(place, &options.limits, clock(), Some(log));
     *redis = Some(streams.clone());
@@ -91,7 +89,7 @@ fn serve(server: Server, redis: Option<RedisStreams>, mode: &str, port: u16) -> 
             Err(error) => return failed(&format!("can't listen on 127.0.0.1:{port}: {error}")),
         };
         if let Some(redis) = redis {
-            tokio::spawn(redis.run(server.clone(), Some(port)));
+            tokio::spawn(redis.run(server.clone(), Some(([127, 0, 0, 1], port).into())));
         }
         println!("[SERVER] conformance {mode} listens on 127.0.0.1:{port}");
         rill::run_on(workers, listener, server, std::future::pending()).await;

@@ -12,6 +12,9 @@ use memchr::{memchr, memchr_iter};
 use std::borrow::Cow;
 use std::fmt;
 
+/// A header of a response.
+pub type Field = (Cow<'static, str>, Cow<'static, str>);
+
 /// What the client wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -264,6 +267,26 @@ pub fn parse(head: &[u8], max_headers: usize) -> Result<Head, HeadError> {
     })
 }
 
+/// Reads the head of a response: status and headers, without those that concern one connection only or say how long the body is. `None`: it is
+/// none, or has more than 100 headers.
+#[must_use]
+pub fn parse_answer(head: &[u8]) -> Option<(u16, Vec<Field>)> {
+    let mut headers = [EMPTY_HEADER; 100];
+    let mut response = httparse::Response::new(&mut headers);
+    let Ok(Status::Complete(_)) = response.parse(head) else { return None };
+    let status = response.code?;
+    let ours = |name: &str| {
+        let framing =
+            ["content-length", "transfer-encoding", "keep-alive"].iter().any(|own| name.eq_ignore_ascii_case(own));
+        framing || (status != 101 && name.eq_ignore_ascii_case("connection"))
+    };
+    let fields = response.headers.iter().filter(|header| !ours(header.name));
+    let field = |header: &Header<'_>| -> Field {
+        (header.name.to_owned().into(), String::from_utf8_lossy(header.value).into_owned().into())
+    };
+    Some((status, fields.map(field).collect()))
+}
+
 /// Copies the headers. What is not UTF-8 in a value is replaced, which is the exception: looked for once, in all of them.
 fn collect(headers: &[Header<'_>]) -> Headers {
     let size =
@@ -311,8 +334,11 @@ fn body(headers: &Headers, http11: bool) -> Result<Body, HeadError> {
         }
         _ => return Err(HeadError::Malformed),
     };
+    if headers.get("transfer-encoding").is_none() {
+        return Ok(Body::Length(length.unwrap_or(0)));
+    }
     let mut codings = headers.all("transfer-encoding").flat_map(|value| value.split(','));
-    let Some(first) = codings.next() else { return Ok(Body::Length(length.unwrap_or(0))) };
+    let first = codings.next().unwrap_or_default();
     // "Such a message might indicate an attempt to perform request smuggling"; and of a message of HTTP/1.0 with a Transfer-Encoding: "its
     // framing is faulty".
     if length.is_some() || !http11 {

@@ -3,13 +3,15 @@
 //! The other server is asked over a plain connection of its own, which ends with the answer; a WebSocket stays on it. Whoever hangs up first
 //! ends both sides, as if there were one connection.
 
+use super::exchange::{Answer, Kept};
 use super::http::{Flow, Gone, Http, NoBody};
 use super::routes;
 use super::stream::Stream;
-use crate::codec::http::{Head, Method};
+use crate::codec::http::{self, Head, Method};
+use bytes::Bytes;
 use std::fmt::Write as _;
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -21,6 +23,8 @@ use tokio::time::timeout;
 const CONNECT: Duration = Duration::from_secs(1);
 /// For a side to take what the other says.
 const STUCK: Duration = Duration::from_secs(30);
+/// Bytes of an answer's head that is kept: what a server of ours says is far shorter.
+const HEAD: usize = 64 * 1024;
 /// Marks a request that has been passed on: who does not know its session either says so.
 const HOP: &str = "rill-hop";
 /// Headers that concern one connection only (RFC 9110 section 7.6.1; `Upgrade` goes with a request for one), or the body, whose length is known by
@@ -54,7 +58,15 @@ pub(super) async fn forward(http: &mut Http, head: &Head, address: &str) -> Opti
         Method::Post => "POST",
         Method::Head | Method::Options | Method::Other => return None,
     };
-    let mut other = timeout(CONNECT, TcpStream::connect(address)).await.ok()?.ok()?;
+    let reached = timeout(CONNECT, TcpStream::connect(address)).await;
+    let mut other = match reached.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
+        Ok(other) => other,
+        Err(error) => {
+            http.server.reached(address, Err(error.to_string()));
+            return None;
+        }
+    };
+    http.server.reached(address, Ok(()));
     let _ = other.set_nodelay(true);
     let body = match http.read_body(head, || {}).await {
         Ok(body) => body,
@@ -72,8 +84,59 @@ pub(super) async fn forward(http: &mut Http, head: &Head, address: &str) -> Opti
         return None;
     }
     http.server.metrics().forwarded.one();
+    let limits = &http.server.options().limits;
+    let most = limits.unsent_bytes.saturating_add(limits.max_payload).saturating_mul(2);
+    if let Stream::Kept(kept) = http.stream() {
+        return keep(kept, other, most).await.then_some(Ok(Flow::Close));
+    }
     // An end without an answer would look to a balancer as if it were this server that fails.
     copy_both(http.stream(), other, websocket).await.then_some(Ok(Flow::Close))
+}
+
+/// Keeps the other server's answer for somebody who will write it; false: there is none, or it is larger than what waits for a client may be.
+async fn keep(kept: &mut Kept, mut other: TcpStream, most: usize) -> bool {
+    let mut bytes = Vec::new();
+    let mut looked = 0;
+    let end = loop {
+        if let Some(end) = http::find_end(&bytes, looked) {
+            break end;
+        }
+        looked = bytes.len();
+        if bytes.len() > HEAD || !matches!(other.read_buf(&mut bytes).await, Ok(1..)) {
+            return false;
+        }
+    };
+    let mut rest = bytes.split_off(end);
+    let Some((status, headers)) = http::parse_answer(&bytes) else { return false };
+    let mut answer = Answer { status, headers, body: Bytes::new(), websocket: None };
+    if status == 101 {
+        kept.other = Some((other, rest));
+    } else {
+        let left = u64::try_from(most).unwrap_or(u64::MAX);
+        if other.take(left).read_to_end(&mut rest).await.is_err() || rest.len() >= most {
+            return false;
+        }
+        answer.body = rest.into();
+    }
+    kept.answer = Some(answer);
+    true
+}
+
+/// Carries on with a WebSocket whose other end is at another server, which has said something already.
+pub(super) async fn carry(client: &mut Stream, mut other: TcpStream, said: &[u8]) {
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_other, mut to_other) = other.split();
+    let mut up = pin!(pass(&mut from_client, &mut to_other));
+    let mut down = pin!(async {
+        if matches!(timeout(STUCK, write(&mut to_client, said)).await, Ok(Ok(()))) {
+            pass(&mut from_other, &mut to_client).await;
+        }
+    });
+    poll_fn(|cx| match (up.as_mut().poll(cx), down.as_mut().poll(cx)) {
+        (Poll::Pending, Poll::Pending) => Poll::Pending,
+        (Poll::Ready(()), _) | (_, Poll::Ready(())) => Poll::Ready(()),
+    })
+    .await;
 }
 
 fn rewritten(method: &str, head: &Head, length: usize, peer: &str) -> String {

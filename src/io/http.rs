@@ -6,6 +6,7 @@
 
 use super::Stopping;
 use super::deadline::{Deadline, Pace};
+use super::exchange::Answer;
 use super::routes;
 use super::stream::Stream;
 use super::websocket::{self, Begin};
@@ -19,6 +20,7 @@ use crate::server::Server;
 use crate::server::client::connection::Connection;
 use crate::server::client::repeats::{Carrier, End};
 use crate::server::notice::Notice;
+use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -112,6 +114,12 @@ impl Http {
             server,
             peer,
         }
+    }
+
+    /// With a body that has been read already.
+    pub(super) fn with_body(mut self, body: Vec<u8>) -> Http {
+        self.buffer = body;
+        self
     }
 
     /// Serves the connection until it ends; `full`: there are too many connections already.
@@ -317,6 +325,10 @@ impl Http {
         &mut self.stream
     }
 
+    pub(super) fn into_stream(self) -> Stream {
+        self.stream
+    }
+
     /// What sessions know this connection by.
     pub(super) fn carrier(&mut self) -> Arc<Carrier> {
         self.carrier.get_or_insert_default().clone()
@@ -335,6 +347,12 @@ impl Http {
     /// Writes a response, head and small bodies in one piece. The answer to HEAD announces a body and has none.
     pub(super) async fn answer(&mut self, response: &Response, with_body: bool, keep_alive: bool) -> Result<(), Gone> {
         let mut body = if with_body { response.body.as_ref() } else { &[] };
+        if let Stream::Kept(kept) = &mut self.stream {
+            let answer = Answer::from(response.clone());
+            self.server.metrics().bytes_out.add(body.len());
+            kept.answer = Some(if with_body { answer } else { Answer { body: Bytes::new(), ..answer } });
+            return Ok(());
+        }
         let mut bytes = Vec::with_capacity(USUAL_HEAD + if body.len() <= COPIED { body.len() } else { 0 });
         with_date(self.server.recently(), |date| response.write_head(&mut bytes, keep_alive, date));
         self.server.metrics().bytes_out.add(bytes.len() + body.len());

@@ -7,6 +7,7 @@
 
 mod cors;
 mod deadline;
+mod exchange;
 mod forward;
 mod http;
 pub mod redis;
@@ -34,6 +35,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use workers::Workers;
 
+pub use exchange::{Answer, Request, WebSocket};
 pub use service::Service;
 
 /// The timers look at the clock at least this often.
@@ -105,7 +107,7 @@ pub async fn run(listener: TcpListener, server: Server, shutdown: impl Future<Ou
 /// Handlers run on those threads, but the present runtime is, for what they spawn and open there, the one that this is called in: a pool of
 /// connections that a handler has made is still good after `run_on` has returned, and in the next one.
 pub async fn run_on(mut workers: Workers, listener: TcpListener, server: Server, shutdown: impl Future<Output = ()>) {
-    let service = Service::begin(server.clone());
+    let service = Service::start(server.clone(), true);
     workers.settle().await;
     let mut door =
         Door { listener, workers, server: server.clone(), stopping: service.stopping(), tasks: JoinSet::new() };

@@ -55,9 +55,8 @@ struct Shared {
     connections: Arc<AtomicUsize>,
     /// Futures of handlers that have not come to their end.
     futures: Arc<AtomicUsize>,
-    /// Where handlers are at home, and how many tasks there were when it all began.
-    home: Handle,
-    tasks: usize,
+    /// Where handlers are at home, and how many tasks there were when it all began; unless another program's server has its own there.
+    home: Option<(Handle, usize)>,
 }
 
 impl Drop for Shared {
@@ -90,16 +89,22 @@ impl Service {
     /// Outside of a runtime of tokio.
     #[must_use]
     pub fn begin(server: Server) -> Service {
-        let home = Handle::current();
+        Service::start(server, false)
+    }
+
+    /// `alone`: what is spawned in this runtime from now on is spawned by handlers.
+    pub(super) fn start(server: Server, alone: bool) -> Service {
         let futures = Arc::default();
         server.open_again();
         server.set_spawner(counting(&futures, super::spawner()));
         let timers = tokio::spawn(keep_time(server.clone())).abort_handle();
         // It begins now, so that it is not counted later.
         relay::carriers();
+        let home = Handle::current();
         let tasks = home.metrics().num_alive_tasks();
+        let home = alone.then_some((home, tasks));
         let (stop, over) = (watch::Sender::new(false), watch::Sender::new(false));
-        Service(Arc::new(Shared { server, stop, over, timers, connections: Arc::default(), futures, home, tasks }))
+        Service(Arc::new(Shared { server, stop, over, timers, connections: Arc::default(), futures, home }))
     }
 
     /// The server.
@@ -120,16 +125,19 @@ impl Service {
         let full = self.0.connections.load(Ordering::Relaxed) >= self.0.server.options().limits.tcp_connections();
         let counted = Counted::new(&self.0.connections);
         let served = Http::new(Stream::new(stream), self.0.server.clone(), peer).serve(self.stopping(), full);
-        let mut over = self.0.over.subscribe();
+        let served = until(self.0.over.subscribe(), served);
         async move {
             let _counted = counted;
-            let (mut served, mut over) = (pin!(served), pin!(over.wait_for(|over| *over)));
-            poll_fn(|cx| match over.as_mut().poll(cx) {
-                Poll::Ready(_) => Poll::Ready(()),
-                Poll::Pending => served.as_mut().poll(cx),
-            })
-            .await;
+            served.await;
         }
+    }
+
+    /// Serves a WebSocket of somebody else's connection, at most until everything is over.
+    pub(super) async fn until_over(self, served: impl Future<Output = ()>) {
+        let _counted = Counted::new(&self.0.connections);
+        let over = self.0.over.subscribe();
+        drop(self);
+        until(over, served).await;
     }
 
     /// Whether it stops, for connections that wait for requests.
@@ -137,8 +145,9 @@ impl Service {
         self.0.stop.subscribe()
     }
 
-    /// Closes every session without a DISCONNECT packet, lets nobody in, and returns when the connections are gone and what handlers have begun
-    /// has come to its end, as [`run`](crate::run) does, in the same time. [`Service::begin`] lets clients in again.
+    /// Closes every session without a DISCONNECT packet, lets nobody in, and returns when the connections are gone and the futures of handlers
+    /// have come to their end, as [`run`](crate::run) does, in the same time. Tasks that handlers have spawned are not known here: what else is
+    /// spawned in this runtime is not theirs. [`Service::begin`] lets clients in again.
     pub async fn stop(&self) {
         self.close();
         let nobody = |count: &AtomicUsize| count.load(Ordering::Acquire) == 0;
@@ -181,9 +190,19 @@ impl Service {
     /// Something that handlers have begun has not come to its end. Of the tasks that they spawn themselves nothing is known but that there are
     /// more than there were.
     fn is_busy(&self) -> bool {
-        let tasks = self.0.home.metrics().num_alive_tasks();
-        self.0.futures.load(Ordering::Acquire) > 0 || tasks > self.0.tasks
+        let more = |(home, tasks): &(Handle, usize)| home.metrics().num_alive_tasks() > *tasks;
+        self.0.futures.load(Ordering::Acquire) > 0 || self.0.home.as_ref().is_some_and(more)
     }
+}
+
+/// Polls what is served, at most until everything is over.
+async fn until(mut over: watch::Receiver<bool>, served: impl Future<Output = ()>) {
+    let (mut served, mut over) = (pin!(served), pin!(over.wait_for(|over| *over)));
+    poll_fn(|cx| match over.as_mut().poll(cx) {
+        Poll::Ready(_) => Poll::Ready(()),
+        Poll::Pending => served.as_mut().poll(cx),
+    })
+    .await;
 }
 
 /// Counts what is spawned until it has come to its end.

@@ -1,7 +1,8 @@
 //! What a connection's bytes go over: a socket of the system, or anything else that an application hands in (TLS, a Unix socket, a pipe in memory).
 //!
-//! Two kinds and no type parameter: the machinery above exists once, and a TCP socket costs a comparison more, not a call through a table.
+//! Few kinds and no type parameter: the machinery above exists once, and a TCP socket costs a comparison more, not a call through a table.
 
+use super::exchange::Kept;
 use std::any::Any;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -20,6 +21,8 @@ pub(super) enum Stream {
     Tcp(TcpStream),
     /// Anything else. What is written may wait in it until it is flushed.
     Other(Pin<Box<dyn Transport>>),
+    /// None: one request of another program's server, whose answer is kept. Nothing more comes from its client.
+    Kept(Box<Kept>),
 }
 
 impl Stream {
@@ -41,7 +44,7 @@ impl Stream {
     pub(super) fn last_error(&self) -> io::Result<()> {
         match self {
             Stream::Tcp(stream) => stream.take_error()?.map_or(Ok(()), Err),
-            Stream::Other(_) => Ok(()),
+            Stream::Other(_) | Stream::Kept(_) => Ok(()),
         }
     }
 }
@@ -59,6 +62,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Other(stream) => stream.as_mut().poll_read(cx, buffer),
+            Stream::Kept(_) => Poll::Pending,
         }
     }
 }
@@ -68,6 +72,10 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Other(stream) => stream.as_mut().poll_write(cx, bytes),
+            Stream::Kept(kept) => {
+                kept.written.extend_from_slice(bytes);
+                Poll::Ready(Ok(bytes.len()))
+            }
         }
     }
 
@@ -76,16 +84,18 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
+        let me = self.get_mut();
+        match me {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Stream::Other(stream) => stream.as_mut().poll_write_vectored(cx, slices),
+            Stream::Kept(_) => Pin::new(me).poll_write(cx, slices.first().map_or(&[], |slice| slice)),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             // The system sends what it was given.
-            Stream::Tcp(_) => Poll::Ready(Ok(())),
+            Stream::Tcp(_) | Stream::Kept(_) => Poll::Ready(Ok(())),
             Stream::Other(stream) => stream.as_mut().poll_flush(cx),
         }
     }
@@ -94,6 +104,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Other(stream) => stream.as_mut().poll_shutdown(cx),
+            Stream::Kept(_) => Poll::Ready(Ok(())),
         }
     }
 }

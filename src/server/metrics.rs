@@ -130,6 +130,8 @@ pub struct Metrics {
     pub requests_repeated: Counter,
     /// Requests passed on to the server that has the session.
     pub forwarded: Counter,
+    /// Requests that could not be passed on, because the server that has the session was not reached.
+    pub unreachable: Counter,
     /// Connections refused because there are too many.
     pub refused_full: Counter,
     /// Sessions closed because of a packet that breaks the protocol.
@@ -152,6 +154,10 @@ pub struct Metrics {
     pub log_unreadable: Counter,
     /// Times that a shared log had lost entries before they were read.
     pub log_holes: Counter,
+    /// Times that a shared log was cut off by others behind what was read here.
+    pub log_cuts: Counter,
+    /// Sessions of clients that are away which were forgotten before their time, or not kept at all.
+    pub sessions_forgotten: Counter,
     /// From appending an entry to a shared log to delivering it here, of one entry at a time.
     pub delivery: Histogram,
     /// From a session that was found to its client let in with all that it missed.

