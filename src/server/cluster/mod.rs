@@ -182,7 +182,7 @@ impl Core {
 
 impl Server {
     /// Where other servers reach this one, `host:port`; told to them with the next heartbeat.
-    pub fn set_address(&self, address: &str) {
+    pub(crate) fn set_address(&self, address: &str) {
         lock(&self.core().cluster.0).address = address.into();
     }
 
@@ -226,7 +226,7 @@ impl Server {
     /// reader that may be late reads the logs `again` from that entry on, which must come first: else entries were trimmed before they were
     /// read, and [`Server::feed`] ends the sessions here before anything behind the hole is delivered.
     #[must_use]
-    pub fn cursors(&self, again: bool) -> Vec<(Key, Offset)> {
+    pub(crate) fn cursors(&self, again: bool) -> Vec<(Key, Offset)> {
         let core = self.core();
         let mut state = lock(&core.cluster.0);
         let mut cursors = Vec::new();
@@ -241,13 +241,13 @@ impl Server {
         cursors
     }
 
-    /// The logs that have been opened since this was last asked: the [`Server::cursors`] have them too.
+    /// The logs that have been opened since this was last asked: `Server::cursors` has them too.
     #[must_use]
     pub fn fresh_logs(&self) -> Vec<Key> {
         std::mem::take(&mut lock(&self.core().cluster.0).fresh)
     }
 
-    /// Where one of the [`Server::cursors`] stands; `None`: it is not read any more, or not now.
+    /// Where one of the `Server::cursors` stands; `None`: it is not read any more, or not now.
     #[must_use]
     pub fn cursor(&self, key: &Key, again: bool) -> Option<Offset> {
         match key {
@@ -262,7 +262,7 @@ impl Server {
     }
 
     /// Takes what was read from a shared log after `after`, one of the [`Server::cursors`].
-    pub fn feed(&self, now: Time, key: &Key, after: Offset, items: Vec<Item>) {
+    pub(crate) fn feed(&self, now: Time, key: &Key, after: Offset, items: Vec<Item>) {
         self.watch_clock(now);
         match key {
             Key::Log(nsp) => {
@@ -315,7 +315,7 @@ impl Server {
     }
 
     /// What a server that shares its log does from time to time, at least twice a second.
-    pub fn tend_cluster(&self, now: Time) {
+    pub(crate) fn tend_cluster(&self, now: Time) {
         if !self.core().streams.shared() {
             return;
         }
@@ -450,7 +450,7 @@ impl Server {
     }
 
     /// Tells the others that this server goes.
-    pub fn leave_cluster(&self) {
+    pub(crate) fn leave_cluster(&self) {
         if self.core().streams.shared() {
             self.core().post_numbered(Key::Control, Entry::Closed);
         }
