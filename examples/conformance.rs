@@ -85,7 +85,7 @@ fn serve(server: Server, redis: Option<RedisStreams>, mode: &str, port: u16) -> 
             Err(error) => return failed(&format!("can't listen on 127.0.0.1:{port}: {error}")),
         };
         if let Some(redis) = redis {
-            tokio::spawn(redis.run(server.clone(), Some(port)));
+            tokio::spawn(redis.run(server.clone(), Some(([127, 0, 0, 1], port).into())));
         }
         println!("[SERVER] conformance {mode} listens on 127.0.0.1:{port}");
         rill::run_on(workers, listener, server, std::future::pending()).await;

@@ -40,7 +40,7 @@ async fn serve() -> std::io::Result<()> {
         // Figures go to this room: other clients of the namespace would not get them.
         let _ = socket.join("figures");
     }));
-    tokio::spawn(redis.run(server.clone(), Some(port)));
+    tokio::spawn(redis.run(server.clone(), Some(([127, 0, 0, 1], port).into())));
 
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     println!("the dashboard is on http://localhost:{port}");

@@ -21,7 +21,6 @@ pub mod workers;
 use crate::id::{Clock, Random, Spawner, Time};
 use crate::server::log::memory::MemoryStreams;
 use crate::server::notice::Notice;
-use crate::server::redis::commands::Names;
 use crate::server::{Options, Server};
 use service::{GOODBYE, LAST_WORDS};
 use std::future::{Future, poll_fn};
@@ -93,7 +92,7 @@ impl Server {
     ///
     /// # async fn example() -> std::io::Result<()> {
     /// let (server, redis) = Server::with_redis(Options::default(), RedisOptions::default());
-    /// tokio::spawn(redis.run(server.clone(), Some(3000)));
+    /// tokio::spawn(redis.run(server.clone(), Some(([0, 0, 0, 0], 3000).into())));
     /// let listener = tokio::net::TcpListener::bind("0.0.0.0:3000").await?;
     /// rill::run(listener, server, std::future::pending()).await;
     /// # Ok(()) }
@@ -104,20 +103,6 @@ impl Server {
         let server = Server::new(options, Arc::new(streams.clone()), clock(), random());
         server.set_spawner(spawner());
         (server, streams)
-    }
-}
-
-/// Redis on this machine, without a password, with the official prefixes.
-impl Default for redis::RedisOptions {
-    fn default() -> redis::RedisOptions {
-        let names = Names { streams: "socket.io".to_owned(), sessions: "sio:session:".to_owned() };
-        redis::RedisOptions {
-            host: "localhost".to_owned(),
-            port: 6379,
-            username: String::new(),
-            password: String::new(),
-            names,
-        }
     }
 }
 

@@ -130,6 +130,8 @@ pub struct Metrics {
     pub requests_repeated: Counter,
     /// Requests passed on to the server that has the session.
     pub forwarded: Counter,
+    /// Requests that could not be passed on, because the server that has the session was not reached.
+    pub unreachable: Counter,
     /// Connections refused because there are too many.
     pub refused_full: Counter,
     /// Sessions closed because of a packet that breaks the protocol.

@@ -151,6 +151,10 @@ pub enum Notice {
     RedisRefused {
         /// The key that the command was for.
         key: String,
+        /// Redis's words.
+        words: String,
+        /// How many of this kind there were since it was last told of.
+        more: u64,
     },
     /// Redis is reached, and everything that must be read is being read.
     RedisReady,
@@ -260,9 +264,15 @@ impl Notice {
             Notice::RedisBack { redis } => {
                 Line::new(Info, "REDIS", format!("connected to {redis} again"), &[("redis", redis)])
             }
-            Notice::RedisRefused { key } => {
-                Line::new(Error, "REDIS", format!("a command on {key} was refused"), &[("key", key)])
-            }
+            Notice::RedisRefused { key, words, more } => Line::new(
+                Error,
+                "REDIS",
+                match more {
+                    0 => format!("a command on {key} was refused: {words}"),
+                    _ => format!("a command on {key} was refused: {words} ({more} like it since the last line)"),
+                },
+                &[("key", key), ("words", words), ("more", more)],
+            ),
             Notice::EntryAhead { namespace, id } => Line::new(
                 Warn,
                 "RECOVERY",
