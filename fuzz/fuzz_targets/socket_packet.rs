@@ -24,7 +24,7 @@ fuzz_target!(|text: &str| {
         }
         Ok(SocketPacket::Disconnect { nsp }) => same(&socket_packet::disconnect(nsp), &packet),
         Ok(SocketPacket::Connect { auth: Some(auth), .. }) => {
-            serde_json::from_str::<&RawValue>(auth).expect("JSON");
+            serde_json::from_str::<&RawValue>(&auth).expect("JSON");
         }
         Ok(SocketPacket::Connect { auth: None, .. }) | Err(_) => {}
     }

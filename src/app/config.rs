@@ -460,6 +460,8 @@ impl Config {
             // The room application begins nothing that would have to be waited for.
             finish_ms: 0,
             unsent_bytes: defaults.unsent_bytes.max(self.max_payload.saturating_mul(4)),
+            attachments_bytes: self.max_payload.saturating_mul(defaults.attachments),
+            fragments: defaults.fragments.max(self.max_payload / 1024),
             ..defaults
         };
         Options {
@@ -505,6 +507,8 @@ mod tests {
         assert_eq!(options.ping_timeout_ms, defaults.ping_timeout_ms);
         assert_eq!(options.limits.max_payload, defaults.limits.max_payload);
         assert_eq!(options.limits.connections, defaults.limits.connections);
+        assert_eq!(options.limits.attachments_bytes, defaults.limits.attachments_bytes);
+        assert_eq!(options.limits.fragments, defaults.limits.fragments);
         assert_eq!((options.limits.idle_ms, options.path), (defaults.limits.idle_ms, defaults.path));
         assert_eq!(options.recovery.unwrap().window_ms, defaults.recovery.unwrap().window_ms);
     }
@@ -562,6 +566,23 @@ mod tests {
             }
         }
         assert_eq!(parse(&[("PORT", "x"), ("HOST", "y")]).unwrap_err().len(), 2);
+    }
+
+    /// What has to grow with the largest message does.
+    #[test]
+    fn limits_that_follow_the_payload() {
+        for (payload, fragments, attachments, unsent) in [
+            ("100", 1_000, 1_000, 4 << 20),
+            ("1024000", 1_000, 10_240_000, 4 << 20),
+            ("1025024", 1_001, 10_250_240, 4 << 20),
+            ("100000000", 97_656, 1_000_000_000, 400_000_000),
+        ] {
+            let limits = parse(&[("MAX_PAYLOAD", payload)]).unwrap().options().limits;
+            assert_eq!(
+                (limits.fragments, limits.attachments_bytes, limits.unsent_bytes),
+                (fragments, attachments, unsent)
+            );
+        }
     }
 
     #[test]

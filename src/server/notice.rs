@@ -102,6 +102,13 @@ pub enum Notice {
         /// What was wrong.
         reason: String,
     },
+    /// A request of long-polling was refused; its session lives.
+    RequestRefused {
+        /// The beginning of its Engine.IO id; the rest is private.
+        session: String,
+        /// What was wrong.
+        reason: String,
+    },
     /// A request of long-polling came again, because a proxy or a browser had lost the answer to it, or its connection.
     RequestRepeated {
         /// The beginning of its Engine.IO id; the rest is private.
@@ -228,6 +235,12 @@ impl Notice {
                 Warn,
                 "CLIENT",
                 format!("{session} closed: {reason}"),
+                &[("session", session), ("reason", reason)],
+            ),
+            Notice::RequestRefused { session, reason } => Line::new(
+                Warn,
+                "HTTP",
+                format!("{session}: refused, {reason}"),
                 &[("session", session), ("reason", reason)],
             ),
             Notice::RequestRepeated { session, what } => {

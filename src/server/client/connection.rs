@@ -15,6 +15,7 @@ use crate::server::changes::Change;
 use crate::server::client::handshake::{self, Handshake};
 use crate::server::client::repeats::{Repeats, Request, Verdict};
 use crate::server::client::socket::Socket;
+use crate::server::client::wakers::{Awaits, Wakers, wake};
 use crate::server::notice::Notice;
 use crate::server::timers::Timer;
 use crate::server::{Message, Server, lock};
@@ -60,27 +61,6 @@ pub enum Sent {
     Closed,
 }
 
-/// What the task of the WebSocket sleeps for.
-#[derive(Clone, Copy, Default)]
-enum Awaits {
-    /// It does not sleep, and will look by itself.
-    #[default]
-    Nothing,
-    Frames,
-    /// Its socket takes no more: only the session's end is news.
-    End,
-}
-
-#[derive(Default)]
-struct Wakers {
-    get: Option<Waker>,
-    websocket: Option<Waker>,
-    awaits: Awaits,
-    probe: Option<Waker>,
-    /// The readers of the WebSocket and of a POST that have to stop for a while.
-    readers: [Option<Waker>; 2],
-}
-
 struct State {
     session: Session,
     /// `None` on a server that speaks Engine.IO alone.
@@ -92,6 +72,8 @@ struct State {
     forgotten: bool,
     /// The headers of the latest POST, where an engine handler may ask for them.
     post: Option<Box<Headers>>,
+    /// What ended the session, where its client can be told.
+    broken: Option<Box<ClientError>>,
     /// `None` once a WebSocket carries the session: what comes over that can't come twice.
     repeats: Option<Box<Repeats>>,
 }
@@ -141,6 +123,7 @@ impl Connection {
             scheduled: Time(u64::MAX),
             forgotten: false,
             post: None,
+            broken: None,
             repeats: None,
         };
         let connection = Arc::new_cyclic(|me| Connection {
@@ -180,8 +163,9 @@ impl Connection {
             state.scheduled = Time(u64::MAX);
         }
         let step = self.step(&mut state, now, input, timeout);
-        if let Step::Broken(_) = step {
+        if let Step::Broken(error) = &step {
             state.session.handle(now, Input::Close(Reason::ForcedClose));
+            state.broken = Some(Box::new(error.clone()));
         }
         let after = self.settle(state);
         let outcome = self.run(step);
@@ -190,6 +174,9 @@ impl Connection {
     }
 
     fn step<'a>(&self, state: &mut State, now: Time, input: Input<'a>, timeout: bool) -> Step<'a> {
+        if let (Input::PostBegins | Input::PostGoesOn, Some(client)) = (&input, &mut state.client) {
+            client.progress(now);
+        }
         let reaction = state.session.handle(now, input);
         if timeout && let Some(client) = &mut state.client {
             return match client.timeout(now) {
@@ -211,7 +198,7 @@ impl Connection {
             (Reaction::Text(text), None) => return Step::Text(text),
             (Reaction::Binary(data), None) => return Step::Binary(data),
             (Reaction::Text(text), Some(client)) => client.text(now, text, limits),
-            (Reaction::Binary(data), Some(client)) => client.binary(data, limits),
+            (Reaction::Binary(data), Some(client)) => client.binary(now, data, limits),
         };
         match action {
             Ok(action) => {
@@ -251,6 +238,25 @@ impl Connection {
             },
         }
         Outcome::Handled
+    }
+
+    /// Something has come of a message that is not whole yet.
+    pub(crate) fn progress(self: &Arc<Self>, now: Time) {
+        let mut state = lock(&self.state);
+        state.session.progress(now);
+        if let Some(client) = &mut state.client {
+            client.progress(now);
+        }
+        let after = self.settle(state);
+        self.finish(after);
+    }
+
+    /// Code and reason for the last close frame.
+    pub(crate) fn last_words(&self) -> (u16, String) {
+        match &lock(&self.state).broken {
+            Some(error) => (error.close_code(), error.to_string()),
+            None => (1000, String::new()),
+        }
     }
 
     /// A ping is about to go out: its pong will prove that the client got everything delivered so far. Read before the ping is queued,
@@ -562,21 +568,6 @@ impl Connection {
     #[must_use]
     pub fn pong_overdue(&self, now: Time) -> bool {
         lock(&self.state).session.pong_overdue(now)
-    }
-}
-
-/// With the lock released: a task that another thread runs would wait for it at once.
-fn wake<const N: usize>(ready: [Option<Waker>; N]) {
-    ready.into_iter().flatten().for_each(Waker::wake);
-}
-
-impl Wakers {
-    fn wait(&mut self, waker: &Waker, awaits: Awaits) {
-        self.awaits = awaits;
-        match &mut self.websocket {
-            Some(known) => known.clone_from(waker),
-            none => *none = Some(waker.clone()),
-        }
     }
 }
 
