@@ -304,7 +304,7 @@ impl Server {
     /// reader that may be late reads the logs `again` from that entry on, which must come first: else entries were trimmed before they were
     /// read, and [`Server::feed`] ends the sessions here before anything behind the hole is delivered.
     #[must_use]
-    pub(crate) fn cursors(&self, again: bool) -> Vec<(Key, Offset)> {
+    pub fn cursors(&self, again: bool) -> Vec<(Key, Offset)> {
         let core = self.core();
         let mut state = lock(&core.cluster.0);
         let mut cursors = Vec::new();
