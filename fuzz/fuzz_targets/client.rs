@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use rill::Limits;
-use rill::id::Time;
-use rill::proto::client::{Action, Client};
+use rill::internals::id::Time;
+use rill::internals::proto::client::{Action, Client};
 
 // Messages are separated by a zero byte; one that begins with a 1 byte is binary.
 fuzz_target!(|data: &[u8]| {

@@ -3,9 +3,9 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use rill::codec::args::Args;
-use rill::codec::frame::Frame;
-use rill::codec::socket_packet::{self, SocketError, SocketPacket, decode};
+use rill::internals::codec::args::Args;
+use rill::internals::codec::frame::Frame;
+use rill::internals::codec::socket_packet::{self, SocketError, SocketPacket, decode};
 use serde_json::value::{RawValue, Value};
 
 fuzz_target!(|text: &str| {

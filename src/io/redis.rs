@@ -153,7 +153,7 @@ impl Streams for RedisStreams {
 impl RedisStreams {
     /// A log that is not connected yet: [`RedisStreams::run`] does that.
     #[must_use]
-    pub fn new(options: RedisOptions, limits: &Limits, clock: Clock, log: Option<Log>) -> RedisStreams {
+    pub(crate) fn new(options: RedisOptions, limits: &Limits, clock: Clock, log: Option<Log>) -> RedisStreams {
         let pipeline = Pipeline::new(limits.log_waiting, limits.log_waiting_bytes);
         RedisStreams(Arc::new(Shared {
             options,

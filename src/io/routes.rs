@@ -147,7 +147,7 @@ pub(super) fn unavailable(why: &'static str) -> Response {
 
 /// Refuses a request with the official code: as JSON, or, where a WebSocket was asked for, as text.
 async fn refuse(http: &mut Http, head: &Head, refusal: Refusal, keep_alive: bool) -> Result<Flow, Gone> {
-    http.server.metrics().refuse(refusal);
+    http.server.request_refused(refusal, &head.target, || address(http, head));
     if head.http11 && head.headers.has_token("upgrade", "websocket") {
         // RFC 6455 section 4.4: a refusal says which versions are understood; the client may have asked for another.
         let response = Response::new(400).header("Content-Type", "text/html").header("Sec-WebSocket-Version", "13");

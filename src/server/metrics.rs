@@ -33,12 +33,12 @@ pub struct Counter([Line; PLACES]);
 
 impl Counter {
     /// One more.
-    pub fn one(&self) {
+    pub(crate) fn one(&self) {
         self.add(1);
     }
 
     /// `n` more.
-    pub fn add(&self, n: usize) {
+    pub(crate) fn add(&self, n: usize) {
         let place = PLACE.with(|place| *place);
         self.0[place].0.fetch_add(n as u64, Ordering::Relaxed);
     }

@@ -1,6 +1,6 @@
 //! One client's connection: the Engine.IO session, the Socket.IO client on it and its sockets, behind one lock.
 //!
-//! The io floor feeds [`Connection::handle`] and waits on [`Connection::poll_get`] and [`Connection::take_frames`]; everybody else
+//! The io floor feeds `Connection::handle` and waits on `Connection::poll_get` and `Connection::take_frames`; everybody else
 //! sends with `Connection::send`. Handlers run with the lock released. Order of locks: a namespace's hub, a socket's state, this one.
 
 use crate::codec::frame::Frame;
@@ -11,6 +11,7 @@ use crate::proto::client::{Action, Client, ClientError};
 use crate::proto::handshake::{Refusal, Transport};
 use crate::proto::reason::Reason;
 use crate::proto::session::{GetAnswer, Input, Reaction, Session, Via};
+use crate::server::changes::Change;
 use crate::server::client::handshake::{self, Handshake};
 use crate::server::client::repeats::{Repeats, Request, Verdict};
 use crate::server::client::socket::Socket;
@@ -104,7 +105,6 @@ enum Step<'a> {
 struct After {
     ended: Option<(Reason, Vec<Socket>)>,
     wake: [Option<Waker>; 3],
-    readers: [Option<Waker>; 2],
 }
 
 impl Connection {
@@ -145,7 +145,7 @@ impl Connection {
     }
 
     /// Takes one input and runs the handlers that it calls for.
-    pub fn handle(self: &Arc<Self>, now: Time, input: Input<'_>) -> Outcome {
+    pub(crate) fn handle(self: &Arc<Self>, now: Time, input: Input<'_>) -> Outcome {
         let timeout = matches!(input, Input::Timeout);
         if timeout {
             self.note_positions(now);
@@ -275,22 +275,26 @@ impl Connection {
         let ended = state.session.take_ended().map(|reason| (reason, std::mem::take(&mut state.sockets)));
         if let Some((reason, _)) = &ended {
             self.count_end(*reason, state.session.overflowed());
+            let change = || Change::Closed { address: self.handshake.address.clone(), reason: *reason };
+            self.server.core().watchers.tell(change);
         }
         self.schedule(&mut state);
         let closed = state.session.is_closed() && !state.forgotten;
         state.forgotten |= closed;
-        let wake = state.ready();
-        let readers = if ended.is_some() { std::mem::take(&mut state.wakers.readers) } else { [None, None] };
+        let ready = state.ready();
+        let readers = ended.is_some().then(|| std::mem::take(&mut state.wakers.readers));
         drop(state);
+        if let Some(readers) = readers {
+            wake(readers);
+        }
         if closed {
             self.server.forget(&self.sid);
         }
-        After { ended, wake, readers }
+        After { ended, wake: ready }
     }
 
     fn finish(&self, after: After) {
         wake(after.wake);
-        wake(after.readers);
         if let Some((reason, sockets)) = after.ended {
             for socket in sockets {
                 socket.left(reason);
@@ -352,12 +356,12 @@ impl Connection {
 
     /// The client is to be read no further: as many of its events wait for handlers as may.
     #[must_use]
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.full.load(Ordering::Acquire) > 0
     }
 
     /// Whether the client may be read on; if not, `waker` is woken when it may, or when the session ends.
-    pub fn poll_reading(&self, via: Via, waker: &Waker) -> bool {
+    pub(crate) fn poll_reading(&self, via: Via, waker: &Waker) -> bool {
         if !self.is_full() {
             return true;
         }
@@ -464,7 +468,7 @@ impl Connection {
     }
 
     /// The answer to the GET that was put in, or `None`: `waker` is woken when there is one.
-    pub fn poll_get(&self, waker: &Waker) -> Option<GetAnswer> {
+    pub(crate) fn poll_get(&self, waker: &Waker) -> Option<GetAnswer> {
         let mut state = lock(&self.state);
         let answer = state.session.poll_get();
         if answer.is_none() {
@@ -477,7 +481,7 @@ impl Connection {
 
     /// What the WebSocket has to do; its socket took `sent` bytes since it last asked. `waker` is woken when there is something to do, if there
     /// is nothing now; without one the WebSocket's task will ask again by itself.
-    pub fn take_frames(&self, sent: usize, waker: Option<&Waker>) -> Write {
+    pub(crate) fn take_frames(&self, sent: usize, waker: Option<&Waker>) -> Write {
         self.count_sent(sent);
         let mut state = lock(&self.state);
         state.session.sent(sent);
@@ -495,7 +499,7 @@ impl Connection {
 
     /// Whether the session has ended, asked by a WebSocket whose socket takes no more, and took `sent` bytes since it last asked; `waker` is
     /// woken when it does.
-    pub fn poll_blocked(&self, sent: usize, waker: &Waker) -> bool {
+    pub(crate) fn poll_blocked(&self, sent: usize, waker: &Waker) -> bool {
         self.count_sent(sent);
         let mut state = lock(&self.state);
         state.session.sent(sent);
@@ -504,14 +508,14 @@ impl Connection {
     }
 
     /// Whether the probe goes on; `waker` is woken when it ends.
-    pub fn poll_probe(&self, waker: &Waker) -> bool {
+    pub(crate) fn poll_probe(&self, waker: &Waker) -> bool {
         let mut state = lock(&self.state);
         state.wakers.probe = Some(waker.clone());
         state.session.is_probing()
     }
 
     /// The client's socket took `bytes`.
-    pub fn sent(&self, bytes: usize) {
+    pub(crate) fn sent(&self, bytes: usize) {
         lock(&self.state).session.sent(bytes);
         self.count_sent(bytes);
     }

@@ -239,7 +239,7 @@ impl Core {
 
 impl Server {
     /// Where other servers reach this one, `host:port`; told to them with the next heartbeat.
-    pub fn set_address(&self, address: &str) {
+    pub(crate) fn set_address(&self, address: &str) {
         lock(&self.core().cluster.0).address = address.into();
     }
 
@@ -319,7 +319,7 @@ impl Server {
         cursors
     }
 
-    /// The logs that have been opened since this was last asked: the [`Server::cursors`] have them too.
+    /// The logs that have been opened since this was last asked: `Server::cursors` has them too.
     #[must_use]
     pub fn fresh_logs(&self) -> Vec<Key> {
         std::mem::take(&mut lock(&self.core().cluster.0).fresh)
@@ -345,7 +345,7 @@ impl Server {
         }
     }
 
-    /// Where one of the [`Server::cursors`] stands; `None`: it is not read any more, or not now.
+    /// Where one of the `Server::cursors` stands; `None`: it is not read any more, or not now.
     #[must_use]
     pub fn cursor(&self, key: &Key, again: bool) -> Option<Offset> {
         match key {
@@ -360,7 +360,7 @@ impl Server {
     }
 
     /// Takes what was read from a shared log after `after`, one of the [`Server::cursors`].
-    pub fn feed(&self, now: Time, key: &Key, after: Offset, items: Vec<Item>) {
+    pub(crate) fn feed(&self, now: Time, key: &Key, after: Offset, items: Vec<Item>) {
         self.watch_clock(now);
         match key {
             Key::Log(nsp) => {
@@ -417,7 +417,7 @@ impl Server {
     }
 
     /// What a server that shares its log does from time to time, at least twice a second.
-    pub fn tend_cluster(&self, now: Time) {
+    pub(crate) fn tend_cluster(&self, now: Time) {
         if !self.core().streams.shared() {
             return;
         }
@@ -556,7 +556,7 @@ impl Server {
     }
 
     /// Tells the others that this server goes.
-    pub fn leave_cluster(&self) {
+    pub(crate) fn leave_cluster(&self) {
         if self.core().streams.shared() {
             self.core().post_numbered(Key::Control, Entry::Closed);
         }

@@ -30,7 +30,7 @@ impl Default for Names {
 impl Names {
     /// The key in Redis.
     #[must_use]
-    pub fn of(&self, key: &Key) -> String {
+    pub(crate) fn of(&self, key: &Key) -> String {
         self.pieces(key).concat()
     }
 
