@@ -1,12 +1,8 @@
 //! The server `rill`: reads the environment, then hands over to the operator. `rill help` tells the rest.
 
-use rill::app::config::{Config, LogFormat, VARIABLES, table};
-use rill::app::console::notice::Said;
-use rill::app::console::operator::Operator;
-use rill::app::console::terminal::{Form, Terminal};
-use rill::app::network::reachable;
-use rill::app::process::file_limit;
-use rill::app::spelling::meant;
+use rill::operator::{
+    Config, Form, LogFormat, Operator, Said, Terminal, VARIABLES, file_limit, meant, reachable, table,
+};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::exit;
@@ -56,8 +52,7 @@ fn serve() {
         .unwrap_or_else(|error| fail(1, &format!("[SERVER] can't start: {error}")));
     warn_of_file_limit(config.max_connections, &terminal);
     warn_of_environment(&config, &terminal);
-    let runtime =
-        rill::io::workers::runtime().unwrap_or_else(|error| fail(1, &format!("[SERVER] can't start: {error}")));
+    let runtime = rill::runtime().unwrap_or_else(|error| fail(1, &format!("[SERVER] can't start: {error}")));
     let status = runtime.block_on(Operator::new(config, terminal.clone()).run());
     terminal.finish(Duration::from_secs(1));
     // Not by returning: the thread that reads standard input may wait there for ever.
@@ -66,9 +61,9 @@ fn serve() {
 
 fn form(format: LogFormat) -> Form {
     match format {
-        LogFormat::Text => Form::Text(rill::io::clock()),
+        LogFormat::Text => Form::Text(rill::clock()),
         LogFormat::Plain => Form::Plain,
-        LogFormat::Json => Form::Json(rill::io::clock()),
+        LogFormat::Json => Form::Json(rill::clock()),
     }
 }
 

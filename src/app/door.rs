@@ -2,7 +2,6 @@
 //!
 //! It is asked for again at each return: the token may have been changed meanwhile. How long a comparison takes says nothing of the token.
 
-use super::config::Secret;
 use crate::server::client::handler::ConnectError;
 use crate::server::namespace::Namespace;
 use serde_json::{Value, json};
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 const REFUSAL: &str = "not authorized";
 
 /// Lets clients into the namespace that bring the token as `auth.token`, and no others.
-pub fn guard(namespace: &Namespace, token: Secret) {
+pub fn guard(namespace: &Namespace, token: String) {
     namespace.use_middleware(move |socket, next| match brings(socket.auth(), &token) {
         true => next.accept(),
         false => next.refuse(ConnectError::new(REFUSAL).with_data(json!({"code": "auth"}))),
@@ -19,7 +18,7 @@ pub fn guard(namespace: &Namespace, token: Secret) {
 }
 
 /// Whether this `auth` has the token.
-fn brings(auth: &str, Secret(token): &Secret) -> bool {
+fn brings(auth: &str, token: &str) -> bool {
     let auth: Value = serde_json::from_str(auth).unwrap_or_default();
     let given = auth.get("token").and_then(Value::as_str).unwrap_or_default().as_bytes();
     // The loop goes over the token and not over what was given, and looks at all of it.
@@ -36,7 +35,7 @@ mod tests {
 
     #[test]
     fn the_token_and_nothing_else_opens_it() {
-        let token = Secret("héllo".to_owned());
+        let token = "héllo".to_owned();
         assert!(brings(r#"{"token":"h\u00e9llo","more":1}"#, &token));
         for auth in [
             "{}",
@@ -55,6 +54,6 @@ mod tests {
         ] {
             assert!(!brings(auth, &token), "{auth}");
         }
-        assert!(!brings(r#"{"token":"\u0000"}"#, &Secret("\0\0".to_owned())));
+        assert!(!brings(r#"{"token":"\u0000"}"#, "\0\0"));
     }
 }

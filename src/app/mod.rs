@@ -10,5 +10,6 @@ pub mod monitor;
 pub mod network;
 pub mod pages;
 pub mod process;
+mod redis_config;
 pub mod report;
 pub mod spelling;

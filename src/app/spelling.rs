@@ -3,9 +3,8 @@
 //! An environment is full of other programs' variables, so only what can hardly be one of those is told.
 
 /// What other programs call these things.
-const OTHERS: [(&str, &str); 12] = [
-    ("REDIS_URL", "REDIS_HOST"),
-    ("REDIS_URI", "REDIS_HOST"),
+const OTHERS: [(&str, &str); 11] = [
+    ("REDIS_URI", "REDIS_URL"),
     ("REDIS_ADDR", "REDIS_HOST"),
     ("REDIS_PWD", "REDIS_PASSWORD"),
     ("REDIS_AUTH", "REDIS_PASSWORD"),
@@ -85,7 +84,7 @@ mod tests {
             ("REDIS_PWD", Some("REDIS_PASSWORD")),
             ("REDIS_USER", Some("REDIS_USERNAME")),
             ("REDIS_HOSTNAME", Some("REDIS_HOST")),
-            ("REDIS_URL", Some("REDIS_HOST")),
+            ("REDIS_URI", Some("REDIS_URL")),
             ("redis_host", Some("REDIS_HOST")),
             ("CORS_ORIGINS", Some("CORS_ORIGIN")),
             ("CORS_ALLOWED_ORIGINS", Some("CORS_ORIGIN")),

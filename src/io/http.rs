@@ -248,7 +248,7 @@ impl Http {
         let response = match refused {
             Refused::Status(status) => {
                 let (address, reason) = (self.peer.to_canonical().to_string(), format!("status {status}"));
-                self.server.log(&Notice::RequestRefused { address, reason });
+                self.server.log(&Notice::HandshakeRefused { address, reason });
                 Response::new(status)
             }
             Refused::Foreign(foreign) => {

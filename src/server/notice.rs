@@ -103,7 +103,7 @@ pub enum Notice {
         reason: String,
     },
     /// A request was refused.
-    RequestRefused {
+    HandshakeRefused {
         /// Where it came from.
         address: String,
         /// Why.
@@ -116,6 +116,13 @@ pub enum Notice {
         /// The namespace; its beginning, if its name is long.
         namespace: String,
         /// What the client was told.
+        reason: String,
+    },
+    /// A request of long-polling was refused; its session lives.
+    RequestRefused {
+        /// The beginning of its Engine.IO id; the rest is private.
+        session: String,
+        /// What was wrong.
         reason: String,
     },
     /// A request of long-polling came again, because a proxy or a browser had lost the answer to it, or its connection.
@@ -174,6 +181,10 @@ pub enum Notice {
     RedisRefused {
         /// The key that the command was for.
         key: String,
+        /// Redis's words.
+        words: String,
+        /// How many of this kind there were since it was last told of.
+        more: u64,
     },
     /// Redis is reached, and everything that must be read is being read.
     RedisReady,
@@ -249,7 +260,7 @@ impl Notice {
                 format!("{session} closed: {reason}"),
                 &[("session", session), ("reason", reason)],
             ),
-            Notice::RequestRefused { address, reason } => Line::new(
+            Notice::HandshakeRefused { address, reason } => Line::new(
                 Debug,
                 "HTTP",
                 format!("a request from {address} refused: {reason}"),
@@ -260,6 +271,12 @@ impl Notice {
                 "CLIENT",
                 format!("from {address} refused at {namespace}: {reason}"),
                 &[("address", address), ("namespace", namespace), ("reason", reason)],
+            ),
+            Notice::RequestRefused { session, reason } => Line::new(
+                Warn,
+                "HTTP",
+                format!("{session}: refused, {reason}"),
+                &[("session", session), ("reason", reason)],
             ),
             Notice::RequestRepeated { session, what } => {
                 Line::new(Info, "HTTP", format!("{session}: {what}"), &[("session", session)])
@@ -301,9 +318,15 @@ impl Notice {
             Notice::RedisBack { redis } => {
                 Line::new(Info, "REDIS", format!("connected to {redis} again"), &[("redis", redis)])
             }
-            Notice::RedisRefused { key } => {
-                Line::new(Error, "REDIS", format!("a command on {key} was refused"), &[("key", key)])
-            }
+            Notice::RedisRefused { key, words, more } => Line::new(
+                Error,
+                "REDIS",
+                match more {
+                    0 => format!("a command on {key} was refused: {words}"),
+                    _ => format!("a command on {key} was refused: {words} ({more} like it since the last line)"),
+                },
+                &[("key", key), ("words", words), ("more", more)],
+            ),
             Notice::EntryAhead { namespace, id } => Line::new(
                 Warn,
                 "RECOVERY",

@@ -103,7 +103,7 @@ impl Operator {
         let lines = terminal.clone();
         let hears: Hears = Arc::new(move |said| lines.line(said));
         let main = server.of("/").handle(Chat { log: (config.log_level >= Level::Debug).then_some(hears) });
-        if let Some(token) = config.auth_token.clone() {
+        if let Some(token) = config.auth_token.0.clone() {
             door::guard(&main, token);
         }
         let _ = site.server.set(server.clone());
@@ -317,7 +317,7 @@ impl Operator {
             ms => format!("recovery window {} s", seconds(ms)),
         };
         self.terminal.line(Said::Listening { url: format!("http://{address}"), adapter: self.adapter(), recovery });
-        self.terminal.line(if self.config.auth_token.is_some() { Said::ClosedDoor } else { Said::OpenDoor });
+        self.terminal.line(if self.config.auth_token.0.is_some() { Said::ClosedDoor } else { Said::OpenDoor });
         true
     }
 
@@ -344,14 +344,14 @@ impl Operator {
     fn adapter(&self) -> String {
         match &self.backend {
             Backend::Memory(_) => "memory".to_owned(),
-            Backend::Redis(_) => format!("Redis {}:{}", self.config.redis.host, self.config.redis.port),
+            Backend::Redis(_) => format!("Redis {}", self.config.redis.place()),
         }
     }
 
     fn connect_redis(&self) -> Option<JoinHandle<()>> {
         let Backend::Redis(redis) = &self.backend else { return None };
-        let port = self.config.advertise.is_none().then_some(self.config.port);
-        Some(tokio::spawn(redis.clone().run(self.server.clone(), port)))
+        let listens = self.config.advertise.is_none().then(|| self.address());
+        Some(tokio::spawn(redis.clone().run(self.server.clone(), listens)))
     }
 
     /// Stopped, and so without the others.
@@ -477,7 +477,7 @@ impl Operator {
             log: self.adapter(),
             started: self.started,
             draining: self.running.as_ref().is_some_and(|running| running.drain.is_some()),
-            door: if self.config.auth_token.is_some() { CLOSED_DOOR } else { OPEN_DOOR },
+            door: if self.config.auth_token.0.is_some() { CLOSED_DOOR } else { OPEN_DOOR },
         };
         status::screen(&facts, &self.report(), self.server.metrics())
     }

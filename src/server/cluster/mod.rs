@@ -3,6 +3,7 @@
 //!
 //! A server that is silent is dropped by the clock of this server's own heartbeats: while those don't come back, it is the log that is away.
 
+pub(crate) mod proof;
 pub(crate) mod remote;
 pub(crate) mod requests;
 
@@ -16,6 +17,7 @@ use crate::server::notice::Notice;
 use crate::server::options::UNNAMED;
 use crate::server::{Core, Server, lock};
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
@@ -29,6 +31,8 @@ const TWIN: u64 = 1_000;
 /// Milliseconds that the control log and inboxes are kept.
 const KEPT: u64 = 60_000;
 
+/// Milliseconds between two lines about the same.
+const TOLD_AGAIN: u64 = 60_000;
 /// Logs that the reader has not heard of; it asks all the time, where there is one.
 const FRESH: usize = 1_000_000;
 
@@ -61,7 +65,13 @@ impl Reader {
 struct Seen {
     member: Member,
     at: Time,
-    /// It has this server's name, and that was said.
+    /// When the heartbeat was signed.
+    signed: Time,
+    /// Since when it can't be reached, and when that was last told.
+    unreachable: Option<(Time, Time)>,
+    /// It has this server's name, and that was told.
+    twin: bool,
+    /// What is unlikely about its address was told.
     told: bool,
 }
 
@@ -80,6 +90,54 @@ struct State {
     sent: HashMap<Key, u64>,
     /// Logs that have been opened since [`Server::fresh_logs`] was last asked.
     fresh: Vec<Key>,
+    /// When somebody was last told of who had not proved to be of this cluster.
+    unproved: Option<Time>,
+}
+
+/// Takes a heartbeat, and gives what there is to be said of it.
+fn hear_of(core: &Core, state: &mut State, uid: &Arc<str>, member: &Member, now: Time) -> Vec<Notice> {
+    let signed = match &core.options.cluster_secret {
+        None => Some(now),
+        Some(secret) => proof::verify(secret, uid, member, now),
+    };
+    let before = state.members.get(uid);
+    let is_secret = core.options.cluster_secret.is_some();
+    // A copy of the last one says nothing, and one of an earlier one is none of this server's.
+    if is_secret && before.is_some_and(|seen| signed == Some(seen.signed)) {
+        return Vec::new();
+    }
+    let Some(signed) = signed.filter(|at| !is_secret || before.is_none_or(|seen| seen.signed < *at)) else {
+        let tell = state.unproved.is_none_or(|told| now.since(told) >= TOLD_AGAIN);
+        core.metrics.log_unreadable.one();
+        if tell {
+            state.unproved = Some(now);
+        }
+        return if tell { vec![Notice::HeartbeatUnproved { server: member.name.to_string() }] } else { Vec::new() };
+    };
+    let own = &state.address;
+    let unlikely = !own.is_empty() && (member.address == *own || is_loopback(&member.address) != is_loopback(own));
+    let (unreachable, told) = before.map_or((None, false), |seen| (seen.unreachable, seen.told));
+    // A server that announces something else now may be reached there.
+    let moved = before.is_some_and(|seen| seen.member.address != member.address);
+    let notice = Notice::AddressUnlikely {
+        server: member.name.to_string(),
+        address: member.address.to_string(),
+        own: own.to_string(),
+    };
+    let unreachable = unreachable.filter(|_| !moved);
+    let say = unlikely && !member.address.is_empty() && (!told || moved);
+    let (twin, since) = before.map_or((false, 0), |seen| (seen.twin, now.since(seen.at)));
+    let meets = !twin && since >= TWIN && core.is_named() && *member.name == *core.options.name;
+    let seen = Seen { member: member.clone(), at: now, signed, unreachable, twin: twin || meets, told: told || say };
+    state.members.insert(uid.clone(), seen);
+    let same = Notice::SameName { name: member.name.to_string(), address: member.address.to_string() };
+    [(say, notice), (meets, same)].into_iter().filter(|(tell, _)| *tell).map(|(_, notice)| notice).collect()
+}
+
+/// Whether only this machine reaches the address.
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 impl State {
@@ -104,6 +162,8 @@ pub struct Neighbour {
     pub member: Member,
     /// Milliseconds since its last heartbeat.
     pub age: u64,
+    /// For how many milliseconds this server can't reach it at the address that it announces.
+    pub unreachable: Option<u64>,
 }
 
 impl Core {
@@ -193,7 +253,7 @@ impl Core {
 
 impl Server {
     /// Where other servers reach this one, `host:port`; told to them with the next heartbeat.
-    pub fn set_address(&self, address: &str) {
+    pub(crate) fn set_address(&self, address: &str) {
         lock(&self.core().cluster.0).address = address.into();
     }
 
@@ -206,6 +266,7 @@ impl Server {
             uid: uid.clone(),
             member: seen.member.clone(),
             age: now.since(seen.at),
+            unreachable: seen.unreachable.map(|(since, _)| now.since(since)),
         };
         let mut all: Vec<Neighbour> = state.members.iter().map(neighbour).collect();
         all.sort_by(|a, b| (&a.member.name, &a.uid).cmp(&(&b.member.name, &b.uid)));
@@ -218,6 +279,26 @@ impl Server {
         let is_owner = |seen: &&Seen| !seen.member.tag.is_empty() && sid.starts_with(&*seen.member.tag);
         let owner = state.members.values().find(is_owner)?;
         Some(owner.member.address.clone()).filter(|address| !address.is_empty())
+    }
+
+    /// Whether a request could be passed on to the server that announces this address, or why not.
+    pub(crate) fn reached(&self, address: &str, result: Result<(), String>) {
+        let now = self.now();
+        let mut state = lock(&self.core().cluster.0);
+        let Some(seen) = state.members.values_mut().find(|seen| *seen.member.address == *address) else { return };
+        let Err(reason) = result else {
+            seen.unreachable = None;
+            return;
+        };
+        self.metrics().unreachable.one();
+        let (since, told) = seen.unreachable.map_or((now, None), |(since, told)| (since, Some(told)));
+        let tell = told.is_none_or(|told| now.since(told) >= TOLD_AGAIN);
+        seen.unreachable = Some((since, if tell { now } else { told.unwrap_or(now) }));
+        let server = seen.member.name.to_string();
+        drop(state);
+        if tell {
+            self.log(&Notice::Unreachable { server, address: address.to_owned(), reason });
+        }
     }
 
     /// The log has been reached and all that must be read is being read: clients may come.
@@ -235,7 +316,7 @@ impl Server {
 
     /// What the reader of a shared log has to read, each with the position after which to read. That is the last entry that is known; a
     /// reader that may be late reads the logs `again` from that entry on, which must come first: else entries were trimmed before they were
-    /// read, and [`Server::feed`] ends the sessions here before anything behind the hole is delivered.
+    /// read, and `Server::feed` ends the sessions here before anything behind the hole is delivered.
     #[must_use]
     pub fn cursors(&self, again: bool) -> Vec<(Key, Offset)> {
         let core = self.core();
@@ -252,15 +333,35 @@ impl Server {
         cursors
     }
 
-    /// The logs that have been opened since this was last asked: the [`Server::cursors`] have them too.
+    /// The logs that have been opened since this was last asked: `Server::cursors` has them too.
     #[must_use]
-    pub fn fresh_logs(&self) -> Vec<Key> {
+    pub(crate) fn fresh_logs(&self) -> Vec<Key> {
         std::mem::take(&mut lock(&self.core().cluster.0).fresh)
     }
 
-    /// Where one of the [`Server::cursors`] stands; `None`: it is not read any more, or not now.
+    /// The streams beside the logs that this server reads.
     #[must_use]
-    pub fn cursor(&self, key: &Key, again: bool) -> Option<Offset> {
+    pub(crate) fn side_keys(&self) -> [Key; 2] {
+        [Side::Control, Side::Inbox].map(|side| self.core().side_key(side))
+    }
+
+    /// One of what is read can't be read any more: something else has its name, or it is not permitted.
+    pub(crate) fn unreadable(&self, key: &Key) {
+        match key {
+            Key::Log(nsp) => {
+                if let Some(namespace) = self.namespace(nsp) {
+                    namespace.unreadable();
+                }
+            }
+            Key::Control => lock(&self.core().cluster.0).control.position = None,
+            Key::Inbox(_) => lock(&self.core().cluster.0).inbox.position = None,
+            Key::Session(_) => {}
+        }
+    }
+
+    /// Where one of the `Server::cursors` stands; `None`: it is not read any more, or not now.
+    #[must_use]
+    pub(crate) fn cursor(&self, key: &Key, again: bool) -> Option<Offset> {
         match key {
             Key::Log(nsp) => {
                 let position = self.namespace(nsp)?.cursor()?;
@@ -273,7 +374,7 @@ impl Server {
     }
 
     /// Takes what was read from a shared log after `after`, one of the [`Server::cursors`].
-    pub fn feed(&self, now: Time, key: &Key, after: Offset, items: Vec<Item>) {
+    pub(crate) fn feed(&self, now: Time, key: &Key, after: Offset, items: Vec<Item>) {
         self.watch_clock(now);
         match key {
             Key::Log(nsp) => {
@@ -308,18 +409,13 @@ impl Server {
                     self.beat(address);
                 }
                 Entry::Member(member) => {
-                    let before = state.members.get(&posted.uid).map(|seen| (seen.told, now.since(seen.at)));
-                    let (told, since) = before.unwrap_or_default();
-                    let twin = !told && since >= TWIN && core.is_named() && *member.name == *core.options.name;
-                    let seen = Seen { member: member.clone(), at: now, told: told || twin };
-                    state.members.insert(posted.uid.clone(), seen);
+                    let notices = hear_of(core, &mut state, &posted.uid, member, now);
                     drop(state);
-                    if twin {
-                        let (name, address) = (member.name.to_string(), member.address.to_string());
-                        self.log(&Notice::SameName { name, address });
-                    }
+                    notices.iter().for_each(|notice| core.log(notice));
                 }
-                Entry::Closed => drop(state.members.remove(&posted.uid)),
+                // Anybody can say that somebody else goes: where servers prove themselves, silence tells.
+                Entry::Closed if core.options.cluster_secret.is_none() => drop(state.members.remove(&posted.uid)),
+                Entry::Closed => {}
                 Entry::Taken { nsp, sid, claim } => {
                     drop(state);
                     if let Some(namespace) = self.namespace(nsp) {
@@ -335,7 +431,7 @@ impl Server {
     }
 
     /// What a server that shares its log does from time to time, at least twice a second.
-    pub fn tend_cluster(&self, now: Time) {
+    pub(crate) fn tend_cluster(&self, now: Time) {
         if !self.core().streams.shared() {
             return;
         }
@@ -370,7 +466,11 @@ impl Server {
         let core = self.core();
         let clients = self.connection_count();
         let (name, tag) = (core.options.name.as_str().into(), core.tag.as_str().into());
-        core.post_numbered(Key::Control, Entry::Member(Member { name, tag, address, clients }));
+        let mut member = Member { name, tag, address, clients, proof: Box::default() };
+        if let Some(secret) = &core.options.cluster_secret {
+            member.proof = proof::sign(secret, &core.uid, &member, self.now());
+        }
+        core.post_numbered(Key::Control, Entry::Member(member));
         let me = self.clone();
         let done: Done = Box::new(move |_| lock(&me.core().cluster.0).beating = false);
         // Both die with the last that reads them.
@@ -446,7 +546,7 @@ impl Server {
 
     /// Takes notice that a shared log has refused a command of this server. Whoever carries commands to the log calls this, beside what hears
     /// the reply.
-    pub fn refused(&self, command: &Command, error: StreamError) {
+    pub(crate) fn refused(&self, command: &Command, error: StreamError) {
         let Command::XAdd { key, posted, .. } = command else { return };
         match key {
             Key::Log(nsp) => {
@@ -465,12 +565,12 @@ impl Server {
 
     /// What a log that has no memory left can be given back: commands that cut the logs which this server reads.
     #[must_use]
-    pub fn make_room(&self) -> Vec<Command> {
+    pub(crate) fn make_room(&self) -> Vec<Command> {
         self.namespaces().iter().filter_map(|namespace| namespace.make_room()).collect()
     }
 
     /// Tells the others that this server goes.
-    pub fn leave_cluster(&self) {
+    pub(crate) fn leave_cluster(&self) {
         if self.core().streams.shared() {
             self.core().post_numbered(Key::Control, Entry::Closed);
         }
