@@ -195,6 +195,22 @@ impl MemoryStreams {
         self.shards.iter().for_each(|shard| lock_as(Rank::Log, shard).streams.clear());
     }
 
+    /// Forgets what was appended from `since` on, as a log does that was restored.
+    #[cfg(test)]
+    pub(crate) fn lose_tail(&self, since: Time) {
+        for shard in &self.shards {
+            let mut shard = lock_as(Rank::Log, shard);
+            for stream in shard.streams.values_mut() {
+                while stream.entries.back().is_some_and(|(id, _)| id.ms >= since.0) {
+                    let Some((_, kept)) = stream.entries.pop_back() else { break };
+                    stream.bytes -= kept.weight();
+                }
+                stream.last = stream.entries.back().map_or(Offset::ZERO, |(id, _)| *id);
+            }
+            shard.streams.retain(|_, stream| !stream.entries.is_empty());
+        }
+    }
+
     /// Puts an entry of nobody's with this id behind the others, as any program can in Redis.
     #[cfg(test)]
     pub(crate) fn plant(&self, key: &Key, id: Offset) {
