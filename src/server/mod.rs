@@ -14,6 +14,7 @@
 
 #[cfg(test)]
 mod application_tests;
+pub mod changes;
 pub mod client;
 pub mod cluster;
 pub mod log;
@@ -27,6 +28,7 @@ pub mod recovery;
 pub mod redis;
 #[cfg(test)]
 mod sim;
+pub mod testing;
 #[cfg(test)]
 mod tests;
 pub mod timers;
@@ -36,9 +38,10 @@ pub use options::{AllowRequest, Cors, EngineHandler, InitialHeaders, Log, Messag
 
 use crate::id::{Clock, Nsp, Random, Sid, Spawner, Task, Time};
 use crate::proto::client::Client;
-use crate::proto::handshake::{self as opening, Announced, Transport};
+use crate::proto::handshake::{self as opening, Announced, Refusal, Transport};
 use crate::proto::reason::Reason;
 use crate::proto::session::{Input, Session, Settings};
+use changes::{Change, Changes, Watchers};
 use client::connection::Connection;
 use client::handler::{self, Handler};
 use client::handshake::Handshake;
@@ -84,6 +87,7 @@ pub(crate) struct Core {
     pub(crate) logged: bool,
     pub(crate) timers: Timers,
     spawner: RwLock<Option<Spawner>>,
+    pub(crate) watchers: Watchers,
     pub(crate) metrics: Metrics,
     requests: Requests,
     cluster: Cluster,
@@ -160,7 +164,7 @@ pub struct Server(Arc<Inner>);
 impl Server {
     /// A server over `streams`, with its clock and its source of randomness. Most want [`Server::in_memory`].
     #[must_use]
-    pub fn new(options: Options, streams: Arc<dyn Streams>, clock: Clock, random: Random) -> Server {
+    pub(crate) fn new(options: Options, streams: Arc<dyn Streams>, clock: Clock, random: Random) -> Server {
         let mut bytes = [0; 8];
         random(&mut bytes);
         let uid = bytes.iter().fold(String::new(), |mut uid, byte| {
@@ -178,6 +182,7 @@ impl Server {
             streams,
             timers: Timers::default(),
             spawner: RwLock::default(),
+            watchers: Watchers::default(),
             metrics: Metrics::default(),
             requests: Requests::default(),
             cluster: Cluster::default(),
@@ -308,7 +313,13 @@ impl Server {
 
     /// Opens a session for a handshake request. `None`: there are as many as there may be, or the server is closed.
     #[must_use]
-    pub fn open(&self, now: Time, transport: Transport, base64: bool, handshake: Handshake) -> Option<Arc<Connection>> {
+    pub(crate) fn open(
+        &self,
+        now: Time,
+        transport: Transport,
+        base64: bool,
+        handshake: Handshake,
+    ) -> Option<Arc<Connection>> {
         let options = self.options();
         let full = self.0.sessions.len() >= options.limits.connections;
         if full || self.0.closed.load(Ordering::Relaxed) || !self.has_begun() {
@@ -333,6 +344,8 @@ impl Server {
         let connection = Connection::new(self.clone(), sid, handshake, session, client);
         self.0.sessions.insert(connection.clone());
         self.metrics().sessions_opened.one();
+        let address = || connection.handshake.address.clone();
+        self.core().watchers.tell(|| Change::Opened { address: address(), transport });
         self.engine_message(&connection, Message::Opened);
         Some(connection)
     }
@@ -348,7 +361,7 @@ impl Server {
 
     /// The session of this id.
     #[must_use]
-    pub fn find(&self, sid: &str) -> Option<Arc<Connection>> {
+    pub(crate) fn find(&self, sid: &str) -> Option<Arc<Connection>> {
         self.0.sessions.get(sid)
     }
 
@@ -380,14 +393,20 @@ impl Server {
         }
     }
 
+    /// A request is refused.
+    pub(crate) fn request_refused(&self, refusal: Refusal, url: &str, address: impl FnOnce() -> Box<str>) {
+        self.metrics().refuse(refusal);
+        self.core().watchers.tell(|| Change::Refused { address: address(), url: url.into(), refusal });
+    }
+
     /// Lets clients in again after [`Server::close`].
-    pub fn open_again(&self) {
+    pub(crate) fn open_again(&self) {
         self.0.closed.store(false, Ordering::Relaxed);
     }
 
     /// Closes every connection without a DISCONNECT packet, and lets nobody in: the official client comes back, to this server or another,
     /// and recovers.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.0.closed.store(true, Ordering::Relaxed);
         let now = self.now();
         for connection in self.connections() {
@@ -398,7 +417,7 @@ impl Server {
     // ---- time
 
     /// Sees to everything that is due at `now`.
-    pub fn handle_timeouts(&self, now: Time) {
+    pub(crate) fn handle_timeouts(&self, now: Time) {
         self.watch_clock(now);
         for timer in self.timers().due(now) {
             match timer {
@@ -438,6 +457,12 @@ impl Server {
         }
     }
 
+    /// Watches what happens on this server from now on; what an admin page shows.
+    #[must_use]
+    pub fn watch(&self) -> Changes {
+        self.core().watchers.add()
+    }
+
     /// What runs the futures of handlers from now on; [`run`](crate::run) sees to it.
     pub fn set_spawner(&self, spawner: Spawner) {
         *self.core().spawner.write().unwrap_or_else(PoisonError::into_inner) = Some(spawner);
@@ -463,7 +488,7 @@ impl Server {
 
     /// The server's deadlines.
     #[must_use]
-    pub fn timers(&self) -> &Timers {
+    pub(crate) fn timers(&self) -> &Timers {
         &self.0.core.timers
     }
 
