@@ -18,6 +18,7 @@ use crate::id::Time;
 use crate::limits::Limits;
 use crate::server::Server;
 use crate::server::client::connection::Connection;
+use crate::server::client::door::NoPlace;
 use crate::server::client::repeats::{Carrier, End};
 use crate::server::notice::Notice;
 use bytes::Bytes;
@@ -153,8 +154,8 @@ impl Http {
             };
             fresh = false;
             if full {
-                self.server.metrics().refused_full.one();
-                let _ = self.answer(&routes::unavailable("Too many connections\n"), true, false).await;
+                let full = routes::no_place(&self.server, NoPlace::Full);
+                let _ = self.answer(&full, true, false).await;
                 return None;
             }
             // A server that stops answers what it has, and nothing after that.

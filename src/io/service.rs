@@ -124,11 +124,14 @@ impl Service {
     ) -> impl Future<Output = ()> + Send + 'static {
         let full = self.0.connections.load(Ordering::Relaxed) >= self.0.server.options().limits.tcp_connections();
         let counted = Counted::new(&self.0.connections);
+        let stay = self.0.server.arrive(peer);
         let served = Http::new(Stream::new(stream), self.0.server.clone(), peer).serve(self.stopping(), full);
         let served = until(self.0.over.subscribe(), served);
         async move {
             let _counted = counted;
-            served.await;
+            if let Some(_stay) = stay {
+                served.await;
+            }
         }
     }
 

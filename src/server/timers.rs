@@ -17,6 +17,8 @@ use std::task::Waker;
 pub enum Timer {
     /// A session's heartbeat, upgrade, connect or attachment deadline.
     Connection(Weak<Connection>),
+    /// A client that is read more slowly may be read on.
+    Pace(Weak<Connection>),
     /// An acknowledgement that may not have come.
     Ack(WeakSocket, u64),
     /// A question to all servers that may not have been answered by all.
