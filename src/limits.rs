@@ -59,6 +59,13 @@ pub struct Limits {
     pub rooms_per_client: usize,
     /// Length of a room's or namespace's name. At the limit: error, connect error.
     pub name_bytes: usize,
+    /// Names of all rooms that one client is in, together. At the limit: `join` returns an error.
+    pub room_names_bytes: usize,
+    /// Sessions of clients that are away, together, about; each takes its rooms, its data and some hundred bytes. At the limit: the oldest is
+    /// forgotten, and its client will be new.
+    pub away_bytes: usize,
+    /// Entries that one return looks at: what came since its client was known to be there. At the limit: its client is new.
+    pub replay_entries: usize,
     /// Acknowledgements that the server waits for from one client. At the limit: emit returns an error.
     pub pending_acks: usize,
     /// Events of one client in one namespace that wait for its handlers. At the limit: its connection is read no further until half of them
@@ -126,6 +133,9 @@ impl Default for Limits {
             namespaces_per_client: 100,
             rooms_per_client: 1_000,
             name_bytes: 1_024,
+            room_names_bytes: 64 * 1024,
+            away_bytes: 64 * 1024 * 1024,
+            replay_entries: 1_000_000,
             pending_acks: 10_000,
             waiting_events: 100,
             waiting_event_bytes: 1024 * 1024,

@@ -43,6 +43,8 @@ pub struct Report {
     pub process: Option<Process>,
     /// How long a client may be away, in milliseconds; `None`: recovery is off.
     pub window_ms: Option<u64>,
+    /// About how many bytes the sessions take whose clients are away.
+    pub away_bytes: usize,
 }
 
 /// What a log in this process holds.
@@ -63,6 +65,7 @@ impl Report {
         let mut report = Report {
             name: server.options().name.clone(),
             window_ms: server.options().recovery.as_ref().map(|recovery| recovery.window_ms),
+            away_bytes: server.away_bytes(),
             process: Process::now(),
             ..Report::default()
         };
@@ -108,6 +111,12 @@ impl Report {
         page.one("gauge", "rill_connections", "Engine.IO sessions.", (self.websocket + self.polling) as u64);
         page.one("gauge", "rill_rooms", "Rooms with at least one client.", self.rooms as u64);
         page.one("gauge", "rill_namespaces", "Namespaces.", self.namespaces as u64);
+        page.one(
+            "gauge",
+            "rill_sessions_away_bytes",
+            "Sessions of clients that are away, about.",
+            self.away_bytes as u64,
+        );
         if let Some(memory) = &self.memory {
             page.one(
                 "gauge",
@@ -259,6 +268,12 @@ impl Page {
             ("rill_log_repeats_total", "Entries that repeat earlier ones, skipped.", &m.log_repeats),
             ("rill_log_unreadable_total", "Entries that could not be read, skipped.", &m.log_unreadable),
             ("rill_log_holes_total", "Times that a log had lost entries before they were read.", &m.log_holes),
+            ("rill_log_cuts_total", "Times that others cut a log off behind what was read.", &m.log_cuts),
+            (
+                "rill_sessions_forgotten_total",
+                "Sessions forgotten early because too many were away.",
+                &m.sessions_forgotten,
+            ),
             (
                 "rill_requests_repeated_total",
                 "Requests that came again after their connection broke, not taken for new ones.",

@@ -6,13 +6,15 @@
 use crate::codec::{json, validate};
 use crate::id::{Offset, Pid};
 
-/// The private session id in an auth object, and the offset of the last packet that the client has got. The client sends as `offset` whatever
-/// string an event ended with: what is no offset counts as absent. `None`: the client does not ask for a session.
+/// The private session id in an auth object, and the offset of the last packet that the client has got, each if it is there. The client sends
+/// as `offset` whatever string an event ended with: what is no offset counts as absent. Without a pid it does not ask for a session, but its
+/// offset may still be of an earlier one.
 #[must_use]
-pub fn session(auth: &str) -> Option<(Pid, Option<Offset>)> {
-    let [pid, offset] = validate::object(auth, ["pid", "offset"])?;
-    let pid = Pid::from_wire(&json::read_string(pid?)?)?;
-    Some((pid, offset.and_then(json::read_string).as_deref().and_then(Offset::from_wire)))
+pub fn session(auth: &str) -> (Option<Pid>, Option<Offset>) {
+    let Some([pid, offset]) = validate::object(auth, ["pid", "offset"]) else { return (None, None) };
+    let pid = pid.and_then(json::read_string);
+    let offset = offset.and_then(json::read_string);
+    (pid.as_deref().and_then(Pid::from_wire), offset.as_deref().and_then(Offset::from_wire))
 }
 
 #[cfg(test)]
@@ -51,7 +53,7 @@ mod tests {
             ("an offset that is none", json!({"pid": PID, "offset": "hello"}).to_string(), new),
             ("an offset with half an emoji", format!(r#"{{"pid":"{PID}","offset":"17-3\ud83d"}}"#), new),
             ("an offset that is no string", json!({"pid": PID, "offset": 17}).to_string(), new),
-            ("no pid", json!({"offset": "17-3"}).to_string(), None),
+            ("no pid, an offset from before", json!({"offset": "17-3"}).to_string(), None),
             ("a pid that is no string", json!({"pid": [PID]}).to_string(), None),
             ("a pid that is too short", json!({"pid": &PID[1..]}).to_string(), None),
             ("a pid with a character that it can't have", json!({"pid": "abcdefghijklmnopqr\"t"}).to_string(), None),
@@ -59,8 +61,8 @@ mod tests {
             ("nothing", "{}".to_owned(), None),
             ("no object", "[]".to_owned(), None),
         ] {
-            let found = session(&auth);
-            let found = found.as_ref().map(|(pid, offset)| (pid.as_str(), offset.map(|offset| offset.to_string())));
+            let (pid, offset) = session(&auth);
+            let found = pid.as_ref().map(|pid| (pid.as_str(), offset.map(|offset| offset.to_string())));
             let want = want.map(|(pid, offset)| (pid, offset.map(str::to_owned)));
             assert_eq!(found, want, "{name}: {auth}");
         }
@@ -82,8 +84,9 @@ mod tests {
                     c => c.to_string(),
                 }).collect();
             }
-            let found = session(&text).map(|(pid, offset)| (pid.as_str().to_owned(), offset));
-            prop_assert_eq!(found, Some((PID.to_owned(), Some(Offset { ms: 17, seq: 3 }))), "{}", text);
+            let (pid, offset) = session(&text);
+            prop_assert_eq!(pid.as_ref().map(Pid::as_str), Some(PID), "{}", text);
+            prop_assert_eq!(offset, Some(Offset { ms: 17, seq: 3 }), "{}", text);
         }
     }
 }

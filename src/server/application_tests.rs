@@ -138,12 +138,14 @@ fn answers_can_be_awaited_and_given_up() {
     assert_eq!(poll(answer.as_mut()), Poll::Pending);
     assert_eq!(poll(socket.ask("q", (), None)), Poll::Ready(Err(AckError::NotSent(EmitError::TooManyAcks))));
     assert_eq!(poll(socket.ask("connect", (), None)), Poll::Ready(Err(AckError::NotSent(EmitError::ReservedName))));
-    line.send(bench.server.now(), "430[5]");
+    let asked = bench.got(&mut line).pop().unwrap();
+    let id: u64 = asked.strip_prefix("42").and_then(|rest| rest.strip_suffix(r#"["q"]"#)).unwrap().parse().unwrap();
+    line.send(bench.server.now(), &format!("43{id}[5]"));
     assert_eq!(poll(answer.as_mut()), Poll::Ready(Ok(5.into())));
     // Given up, its place is free again, and a late answer is nobody's.
     drop(socket.ask("q", (), None));
     let mut late = pin!(socket.ask("q", (), Some(Duration::from_millis(100))));
-    line.send(bench.server.now(), "431[6]");
+    line.send(bench.server.now(), &format!("43{}[6]", id + 1));
     bench.pass(100);
     assert_eq!(poll(late.as_mut()), Poll::Ready(Err(AckError::Timeout)));
     bench.got(&mut line);

@@ -158,6 +158,10 @@ pub struct Metrics {
     pub log_unreadable: Counter,
     /// Times that a shared log had lost entries before they were read.
     pub log_holes: Counter,
+    /// Times that a shared log was cut off by others behind what was read here.
+    pub log_cuts: Counter,
+    /// Sessions of clients that are away which were forgotten before their time, or not kept at all.
+    pub sessions_forgotten: Counter,
     /// From appending an entry to a shared log to delivering it here, of one entry at a time.
     pub delivery: Histogram,
     /// From a session that was found to its client let in with all that it missed.

@@ -51,6 +51,7 @@ use namespace::Namespace;
 use namespace::family::Family;
 use namespace::hash::Keyed;
 use notice::Notice;
+use recovery::keep::Away;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -85,6 +86,7 @@ pub(crate) struct Core {
     pub(crate) metrics: Metrics,
     requests: Requests,
     cluster: Cluster,
+    pub(crate) away: Away,
     number: AtomicU64,
     next_claim: AtomicU64,
     next_namespace: AtomicU64,
@@ -177,6 +179,7 @@ impl Server {
             metrics: Metrics::default(),
             requests: Requests::default(),
             cluster: Cluster::default(),
+            away: Away::default(),
             number: AtomicU64::new(0),
             next_claim: AtomicU64::new(1),
             next_namespace: AtomicU64::new(1),
@@ -205,7 +208,7 @@ impl Server {
     pub fn of(&self, name: &str) -> Arc<Namespace> {
         let name = Nsp::new(name);
         let mut namespaces = self.0.namespaces.write().unwrap_or_else(PoisonError::into_inner);
-        let make = || Arc::new(Namespace::new(name.clone(), self.0.core.clone(), false));
+        let make = || Namespace::new(name.clone(), self.0.core.clone(), false);
         let namespace = namespaces.entry(name.clone()).or_insert_with(make).clone();
         // One that a rule made stays from now on: the application may keep what it gets here.
         namespace.dynamic.store(false, Ordering::SeqCst);
@@ -252,7 +255,7 @@ impl Server {
                 let namespace = Namespace::new(name.clone(), self.0.core.clone(), true);
                 namespace.set_handler(family.handler());
                 family.middlewares().into_iter().for_each(|middleware| namespace.add_middleware(middleware));
-                Arc::new(namespace)
+                namespace
             };
             let namespace = namespaces.entry(name.clone()).or_insert_with(make).clone();
             self.retain(&namespace);
@@ -276,7 +279,7 @@ impl Server {
         let dynamic = namespace.dynamic.load(Ordering::SeqCst);
         if same && dynamic && namespace.users.load(Ordering::SeqCst) == 0 {
             namespaces.remove(namespace.name());
-            namespace.retire(self.retention_ms());
+            namespace.retire(self.core().retention_ms());
         }
     }
 
@@ -357,6 +360,12 @@ impl Server {
         self.0.sessions.all()
     }
 
+    /// About how many bytes the sessions take that are kept for clients that are away.
+    #[must_use]
+    pub fn away_bytes(&self) -> usize {
+        self.core().away.bytes()
+    }
+
     /// How many connections there are.
     #[must_use]
     pub fn connection_count(&self) -> usize {
@@ -402,6 +411,12 @@ impl Server {
                         socket.acked(id, Err(handler::AckError::Timeout));
                     }
                 }
+                Timer::Keep(socket) => {
+                    if let Some(socket) = socket.upgrade() {
+                        socket.namespace().keep_session(&socket);
+                    }
+                }
+                Timer::Run(action) => action(),
                 Timer::Request(request) => {
                     self.core().requests.expire(request, |uid| self.core().server_name(uid));
                 }
@@ -418,12 +433,8 @@ impl Server {
         *trimmed = now;
         drop(trimmed);
         for namespace in self.namespaces() {
-            namespace.trim(now, self.retention_ms());
+            namespace.trim(now, self.core().retention_ms());
         }
-    }
-
-    fn retention_ms(&self) -> u64 {
-        self.core().retention_ms()
     }
 
     /// What runs the futures of handlers from now on; [`run`](crate::run) sees to it.

@@ -136,29 +136,3 @@ impl Options {
         self.ping_interval_ms.saturating_add(self.ping_timeout_ms)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::id::Nsp;
-    use crate::server::Server;
-    use crate::server::log::memory::MemoryStreams;
-    use std::sync::Mutex;
-
-    /// Heard by default, by whoever was named, or by nobody.
-    #[test]
-    fn what_a_server_says_is_a_value() {
-        assert!(Options::default().log.is_some());
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let kept = heard.clone();
-        let log: Log = Arc::new(move |notice: &Notice| kept.lock().unwrap().push(notice.clone()));
-        for log in [Some(log), None] {
-            let options = Options { log, ..Options::default() };
-            let streams = Arc::new(MemoryStreams::new(&options.limits));
-            let clock = Arc::new(|| crate::id::Time(0));
-            let server = Server::new(options, streams, clock, Arc::new(|bytes: &mut [u8]| bytes.fill(0)));
-            server.log(&Notice::LogLost { namespace: Nsp::new("/"), clients: 3 });
-        }
-        assert_eq!(*heard.lock().unwrap(), [Notice::LogLost { namespace: Nsp::new("/"), clients: 3 }]);
-    }
-}

@@ -7,6 +7,7 @@ use super::client::connection::Connection;
 use super::client::socket::WeakSocket;
 use super::lock;
 use super::log::entry::RequestId;
+use super::log::reader::Action;
 use crate::id::Time;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -14,13 +15,17 @@ use std::sync::{Mutex, Weak};
 use std::task::Waker;
 
 /// What is to be looked at.
-pub enum Timer {
+pub(crate) enum Timer {
     /// A session's heartbeat, upgrade, connect or attachment deadline.
     Connection(Weak<Connection>),
     /// A client that is read more slowly may be read on.
     Pace(Weak<Connection>),
     /// An acknowledgement that may not have come.
     Ack(WeakSocket, u64),
+    /// A session that may have become worth keeping, or whose data have changed.
+    Keep(WeakSocket),
+    /// Something that must not be done where it was asked for: others come first, or a lock was held.
+    Run(Action),
     /// A question to all servers that may not have been answered by all.
     Request(RequestId),
 }
@@ -63,7 +68,7 @@ pub struct Timers(Mutex<Inner>);
 
 impl Timers {
     /// Adds a deadline, and wakes the sleeper if it is the soonest.
-    pub fn add(&self, at: Time, timer: Timer) {
+    pub(crate) fn add(&self, at: Time, timer: Timer) {
         let mut inner = lock(&self.0);
         let soonest = inner.heap.peek().is_none_or(|first| at < first.at);
         inner.heap.push(Entry { at, timer });
@@ -82,7 +87,7 @@ impl Timers {
     }
 
     /// Takes what is due at `now`, soonest first.
-    pub fn due(&self, now: Time) -> Vec<Timer> {
+    pub(crate) fn due(&self, now: Time) -> Vec<Timer> {
         let mut inner = lock(&self.0);
         let mut due = Vec::new();
         while inner.heap.peek().is_some_and(|first| first.at <= now) {

@@ -14,13 +14,14 @@ use crate::server::client::handler::AckError;
 use crate::server::client::life::{Life, LifeCell};
 use crate::server::client::turn::Turn;
 use crate::server::lock;
-use crate::server::log::entry::{Entry, Record, RemoteSocket, Rooms, Stay, Target};
+use crate::server::log::entry::{Record, RemoteSocket, Rooms, Target};
 use crate::server::log::held::Held;
+use crate::server::log::reader::Action;
 use crate::server::log::streams::StreamError;
 use crate::server::namespace::Namespace;
 use crate::server::namespace::broadcast::Broadcast;
 use crate::server::pending::Pending;
-use crate::server::recovery::record;
+use crate::server::recovery::kept::{Kept, Place, Planned, RoomList};
 use crate::server::timers::Timer;
 use serde_core::de::DeserializeOwned;
 use serde_core::ser::Serialize;
@@ -82,30 +83,11 @@ pub(crate) fn milliseconds(time: Duration) -> u64 {
 
 type OnAck = Box<dyn FnOnce(Result<Args, AckError>) + Send>;
 
-/// What recovery has to know. Positions are ids in the namespace's log.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Position {
-    pub(crate) since: Offset,
-    pub(crate) confirmed: Offset,
-    pub(crate) noted: Option<Offset>,
-    pub(crate) floor: Offset,
-    pub(crate) claim: Offset,
-    /// What the newest record says is confirmed.
-    pub(crate) recorded: Offset,
-    /// The session has its stream: a later record must not make it anew.
-    pub(crate) written: bool,
-    /// Records that stand in the stream besides the newest.
-    pub(crate) untidy: usize,
-}
-
 pub(super) struct State {
-    stays: Vec<Stay>,
-    data: Arc<Value>,
-    position: Position,
+    /// What belongs to its session.
+    pub(super) kept: Kept,
     pub(super) acks: HashMap<u64, OnAck>,
     pub(super) turn: Turn,
-    /// The session's time to live is being renewed.
-    refreshing: bool,
 }
 
 pub(super) struct Inner {
@@ -175,14 +157,7 @@ impl Socket {
                 (SocketId::new(server.random()), pid, Arc::new(Value::Null))
             }
         };
-        let state = State {
-            stays: Vec::new(),
-            data,
-            position: Position::default(),
-            acks: HashMap::new(),
-            turn: Turn::default(),
-            refreshing: false,
-        };
+        let state = State { kept: Kept::new(data), acks: HashMap::new(), turn: Turn::default() };
         server.retain(namespace);
         Socket(Arc::new(Inner {
             number: server.next_number(),
@@ -252,7 +227,7 @@ impl Socket {
     /// What the application keeps with the client; survives a recovery.
     #[must_use]
     pub fn data(&self) -> Arc<Value> {
-        lock(&self.0.state).data.clone()
+        self.kept(|kept| kept.data().clone())
     }
 
     /// The client's data as a type of yours.
@@ -270,8 +245,9 @@ impl Socket {
     /// the next record.
     pub fn set_data(&self, data: impl Serialize) -> Result<(), EmitError> {
         let data = serde_json::to_value(data).map_err(|_| EmitError::NotJson)?;
-        lock(&self.0.state).data = Arc::new(data);
-        self.0.namespace.save_data(self)
+        self.kept(|kept| kept.set_data(Arc::new(data)));
+        self.0.namespace.keep_data(self);
+        Ok(())
     }
 
     /// Changes the client's data in place, as a type of yours ([`Value`] is one). No change gets lost that somebody else makes at the same time:
@@ -294,11 +270,16 @@ impl Socket {
             let mut data = T::deserialize(&*before).map_err(|_| EmitError::OtherData)?;
             change(&mut data);
             let after = serde_json::to_value(data).map_err(|_| EmitError::NotJson)?;
-            let mut state = lock(&self.0.state);
-            if Arc::ptr_eq(&before, &state.data) {
-                state.data = Arc::new(after);
-                drop(state);
-                return self.0.namespace.save_data(self);
+            let changed = self.kept(|kept| {
+                let same = Arc::ptr_eq(&before, kept.data());
+                if same {
+                    kept.set_data(Arc::new(after));
+                }
+                same
+            });
+            if changed {
+                self.0.namespace.keep_data(self);
+                return Ok(());
             }
         }
     }
@@ -383,7 +364,7 @@ impl Socket {
         state.acks.insert(id, on_ack);
         drop(state);
         if let Some(ms) = timeout_ms {
-            server.timers().add(server.now().plus(ms), Timer::Ack(WeakSocket(Arc::downgrade(&self.0)), id));
+            server.timers().add(server.now().plus(ms), Timer::Ack(self.downgrade(), id));
         }
         Ok(())
     }
@@ -479,12 +460,12 @@ impl Socket {
         self.0.namespace.when_saved(self, Box::new(saved));
     }
 
-    /// The rooms that the client is in, its own id first.
+    /// The rooms that the client is in, its own id first. With recovery a room counts for events when its entry has come
+    /// back from the log, a moment later.
     #[must_use]
     pub fn rooms(&self) -> Vec<Room> {
-        let state = lock(&self.0.state);
-        let open = state.stays.iter().filter(|stay| stay.until.is_none()).map(|stay| stay.room.clone());
-        std::iter::once(self.0.id.room()).chain(open).collect()
+        let rooms = self.kept(|kept| kept.planned_rooms());
+        std::iter::once(self.0.id.room()).chain(rooms).collect()
     }
 
     /// Removes the client from the namespace; with `close` from all of them, and its connection is closed.
@@ -541,76 +522,76 @@ impl Socket {
         self.0.namespace.name()
     }
 
+    // ---- its session
+
+    /// Looks at what belongs to its session.
+    pub(crate) fn kept<R>(&self, f: impl FnOnce(&mut Kept) -> R) -> R {
+        f(&mut lock(&self.0.state).kept)
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakSocket {
+        WeakSocket(Arc::downgrade(&self.0))
+    }
+
     pub(crate) fn note_position(&self) {
-        let position = self.0.namespace.position();
-        lock(&self.0.state).position.noted = Some(position);
+        self.0.namespace.with_hub(|hub| {
+            let position = hub.reader.position();
+            self.kept(|kept| kept.note(position));
+        });
     }
 
     /// The pong has come: the client got everything up to the noted position.
     pub(crate) fn confirm_position(&self) {
-        let mut state = lock(&self.0.state);
-        if let Some(noted) = state.position.noted.take() {
-            state.position.confirmed = state.position.confirmed.max(noted);
-        }
-        drop(state);
+        self.kept(|kept| kept.confirm());
         self.0.namespace.keep_alive(self);
     }
 
-    /// The namespace lets the client in at `position`.
-    pub(crate) fn admitted(&self, position: Position, stays: Vec<Stay>) {
+    /// The namespace lets the client in.
+    pub(crate) fn admitted(&self, place: Place, is_stored: bool) {
         let mut state = lock(&self.0.state);
         self.0.life.set(Life::Admitted);
-        state.position = position;
-        state.stays = stays;
+        state.kept.begin(place, is_stored);
     }
 
-    /// Enters a room after entry `at`; false if it is in it already. Under the hub's lock.
-    pub(crate) fn enter(&self, room: &Room, at: Offset) -> bool {
-        record::enter(&mut lock(&self.0.state).stays, room, at)
+    /// It was gone before it was in.
+    pub(crate) fn not_admitted(&self) {
+        let mut state = lock(&self.0.state);
+        self.0.life.set(Life::Gone);
+        let turn = std::mem::take(&mut state.turn);
+        drop(state);
+        drop(turn);
     }
 
-    /// Leaves a room after entry `at`. Under the hub's lock.
-    pub(crate) fn leave_at(&self, room: &Room, at: Offset) -> bool {
-        record::leave(&mut lock(&self.0.state).stays, room, at)
+    /// Enters a room. Under the hub's lock.
+    pub(crate) fn enter(&self, room: &Room, at: Offset) {
+        self.kept(|kept| kept.enter(room, at));
     }
 
-    pub(crate) fn room_count(&self) -> usize {
-        lock(&self.0.state).stays.iter().filter(|stay| stay.until.is_none()).count()
+    /// Leaves a room. Under the hub's lock.
+    pub(crate) fn leave_room(&self, room: &Room, at: Offset) {
+        self.kept(|kept| kept.leave(room, at));
     }
 
-    /// The pongs have proved more than the newest record says.
-    pub(crate) fn has_moved(&self) -> bool {
-        let position = &lock(&self.0.state).position;
-        position.confirmed > position.recorded
+    /// The rooms that the hub has it in.
+    pub(crate) fn joined_rooms(&self) -> RoomList {
+        self.kept(|kept| kept.rooms().clone())
     }
 
-    /// The claim by which this server has the session; zero if it made it.
-    pub(crate) fn claim(&self) -> Offset {
-        lock(&self.0.state).position.claim
+    pub(crate) fn plans(&self, room: &Room) -> Planned {
+        self.kept(|kept| kept.plans(room))
     }
 
-    /// False: the last refresh of the session is not answered yet.
-    pub(crate) fn begins_refresh(&self) -> bool {
-        !std::mem::replace(&mut lock(&self.0.state).refreshing, true)
+    pub(crate) fn change_begun(&self, seq: u64, room: Room, enters: bool) {
+        self.kept(|kept| kept.change_begun(seq, room, enters));
     }
 
-    pub(crate) fn ends_refresh(&self) {
-        lock(&self.0.state).refreshing = false;
-    }
-
-    /// The session's stream is gone: the next record makes it anew.
-    pub(crate) fn forget_records(&self) {
-        lock(&self.0.state).position.written = false;
-    }
-
-    /// Whether at least `records` stand in the stream; they count as tidied then.
-    pub(crate) fn take_untidy(&self, records: usize) -> bool {
-        let untidy = &mut lock(&self.0.state).position.untidy;
-        let many = *untidy >= records;
-        if many {
-            *untidy = 1;
-        }
-        many
+    /// A change has come back from the log, or will not. Without a lock held: who waits for it hears of it here.
+    pub(crate) fn change_settled(&self, seq: u64, result: Result<(), EmitError>) {
+        let actions: Vec<Action> = self.kept(|kept| match result {
+            Ok(()) => kept.change_kept(seq),
+            Err(error) => kept.change_failed(seq, error),
+        });
+        actions.into_iter().for_each(|action| action());
     }
 
     /// As cluster-wide questions tell of it.
@@ -621,31 +602,5 @@ impl Socket {
             rooms: self.rooms(),
             data: Value::clone(&self.data()),
         }
-    }
-
-    /// The session's record, with all room commands up to `applied`, and whether it is the first.
-    pub(crate) fn record(&self, applied: Offset) -> Option<(Entry, bool)> {
-        let pid = self.0.pid.clone()?;
-        let server = self.0.connection.server();
-        let mut state = lock(&self.0.state);
-        let State { stays, position, data, .. } = &mut *state;
-        position.floor =
-            record::prune(stays, position.confirmed, position.floor, server.options().limits.rooms_per_client);
-        position.recorded = position.confirmed;
-        let record = Record {
-            nsp: self.nsp_name().clone(),
-            sid: self.0.id.clone(),
-            pid,
-            claim: position.claim,
-            since: position.since,
-            position: position.confirmed,
-            applied,
-            floor: position.floor,
-            stays: stays.clone(),
-            data: data.clone(),
-        };
-        let first = !std::mem::replace(&mut position.written, true);
-        position.untidy += 1;
-        Some((Entry::Record(Box::new(record)), first))
     }
 }

@@ -115,7 +115,7 @@ impl Socket {
         let limits = &self.0.connection.server().options().limits;
         let mut state = lock(&self.0.state);
         let turn = &mut state.turn;
-        if !turn.busy && self.0.life.get() != Life::Admitted {
+        if !turn.busy && !matches!(self.0.life.get(), Life::Joining | Life::Admitted) {
             drop(state);
             return self.hand_over(name, args, id);
         }
@@ -191,9 +191,14 @@ impl Socket {
         let was = self.0.life.get();
         self.0.life.set(next);
         let acks = std::mem::take(&mut state.acks);
+        let unsaved = state.kept.give_up();
         let has_room = state.turn.has_room();
         // Whoever was never announced has nobody who would see to its line.
-        let line = if was == Life::Admitted { std::mem::take(&mut state.turn) } else { Turn::default() };
+        let line = if matches!(was, Life::Joining | Life::Admitted) {
+            std::mem::take(&mut state.turn)
+        } else {
+            Turn::default()
+        };
         if was == Life::Busy {
             state.turn.push(Came::Left(reason));
         }
@@ -202,6 +207,7 @@ impl Socket {
         if has_room {
             self.0.connection.resume_reading();
         }
+        unsaved.into_iter().for_each(|action| action());
         for on_ack in acks.into_values() {
             on_ack(Err(crate::server::client::handler::AckError::Disconnected));
         }

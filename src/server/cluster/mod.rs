@@ -148,6 +148,11 @@ impl Core {
         }
     }
 
+    /// The last entry of the control log that was read; zero: none.
+    pub(crate) fn control_position(&self) -> Offset {
+        lock(&self.cluster.0).control.position.unwrap_or(Offset::ZERO)
+    }
+
     /// Whether this is another server that lives.
     pub(crate) fn is_alive(&self, uid: &str) -> bool {
         lock(&self.cluster.0).members.contains_key(uid)

@@ -194,7 +194,7 @@ impl Namespace {
         done: OnGathered,
         entry: impl FnOnce(RequestId) -> Entry,
     ) -> Result<Option<RequestId>, EmitError> {
-        let others = || self.core.alive(&lock(&self.hub).reading.readers);
+        let others = || self.with_hub(|hub| self.core.alive(hub.reader.readers()));
         let this = self.core.uid.clone();
         let awaited = match whom {
             Whom::All => others().into_iter().chain([this]).collect(),

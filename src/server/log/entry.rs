@@ -285,6 +285,8 @@ pub enum Entry {
     Claim(Nsp),
     /// 25, in a session's stream: it was ended on purpose, by the owner with this claim.
     Ended(Nsp, Offset),
+    /// 26, in a session's stream: this claim was taken back by its appender, and counts for nothing.
+    Withdrawn(Nsp, Offset),
     /// 22, in the control log: a session has a new owner.
     Taken {
         /// The session's namespace.
@@ -338,7 +340,8 @@ impl Entry {
             | Entry::Ask { name, args, .. } => name.len() + args.text().len(),
             Entry::ServerAnswer { args, .. } | Entry::Answer { args, .. } => args.text().len(),
             Entry::Record(record) => {
-                let names: usize = record.stays.iter().map(|stay| 96 + stay.room.as_str().len()).sum();
+                let all = record.rooms.iter().chain(record.base.iter().flatten());
+                let names: usize = all.map(|room| 32 + room.as_str().len()).sum();
                 names + value_weight(&record.data)
             }
             Entry::Fetched { sockets, .. } => {
@@ -392,18 +395,7 @@ fn value_weight(value: &Value) -> usize {
     }
 }
 
-/// A client's stay in a room: it gets the entries after `from`, up to and with `until`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stay {
-    /// The room.
-    pub room: Room,
-    /// The last entry before it joined.
-    pub from: Offset,
-    /// The last entry before it left; `None` while it stays.
-    pub until: Option<Offset>,
-}
-
-/// What a session is restored from. Positions are ids in the namespace's log.
+/// What a session is restored from: a snapshot at a position of the namespace's log. The log after it tells the rest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// The namespace that the session belongs to.
@@ -418,12 +410,22 @@ pub struct Record {
     pub since: Offset,
     /// The client has got everything up to here.
     pub position: Offset,
-    /// `stays` tells of room commands up to here; later ones are found in the log.
-    pub applied: Offset,
-    /// `stays` is complete from here on; what was missed before can't be told any more.
-    pub floor: Offset,
-    /// The rooms, with the stretch of the log that the client was in them.
-    pub stays: Vec<Stay>,
+    /// An offset that the client had before the session and that was no entry of the log: it counts as absent.
+    pub stale: Option<Offset>,
+    /// One of which nobody could tell: a return with it is refused.
+    pub doubtful: Option<Offset>,
+    /// How often in a row the session was taken from a connection that looked alive.
+    pub taken: u8,
+    /// The client's connection has ended.
+    pub away: bool,
+    /// The rooms when this was written, without the client's own.
+    pub rooms: Vec<Room>,
+    /// The entry after which they were the same.
+    pub rooms_since: Offset,
+    /// The entry up to which they were the same: the last one before this was written.
+    pub rooms_until: Offset,
+    /// The rooms at the position, where they have changed since.
+    pub base: Option<Vec<Room>>,
     /// What the application keeps with the client.
     pub data: Arc<Value>,
 }

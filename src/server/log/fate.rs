@@ -5,8 +5,7 @@
 
 use crate::id::{Offset, Time};
 use crate::server::client::socket::EmitError;
-use crate::server::lock;
-use crate::server::log::Deferred;
+use crate::server::log::Seam;
 use crate::server::log::budget::Budget;
 use crate::server::log::entry::{Entry, Posted};
 use crate::server::log::streams::{Command, Done, Reply, StreamError};
@@ -15,7 +14,6 @@ use crate::server::namespace::hub::Hub;
 use crate::server::notice::Notice;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Milliseconds by which the id of another's entry may be ahead of where this server's own entries stand by now.
 const AHEAD: u64 = 3_600_000;
@@ -31,7 +29,7 @@ pub(crate) struct Fate {
     /// Numbers of entries that the log refused, above the last that has come back.
     refused: BTreeSet<u64>,
     /// The bytes of the log.
-    pub(crate) budget: Budget,
+    budget: Budget,
     /// How far the log's clock is ahead of this server's (above half of all numbers: behind), as the last own entry told.
     skew: Option<u64>,
     /// An entry from far ahead was told of.
@@ -45,62 +43,82 @@ impl Fate {
         self.skew = Some(marker.ms.wrapping_sub(now.0));
     }
 
+    pub(crate) fn budget(&mut self) -> &mut Budget {
+        &mut self.budget
+    }
+
+    pub(crate) fn ask(&mut self, seq: u64, settled: Settled) {
+        self.asked.insert(seq, settled);
+    }
+
+    pub(crate) fn take_asked(&mut self, seq: u64) -> Option<Settled> {
+        self.asked.remove(&seq)
+    }
+
     /// Those who will never hear of their entries, because the log was lost.
-    pub(crate) fn forget_asked(&mut self) -> impl Iterator<Item = Settled> + use<> {
-        std::mem::take(&mut self.asked).into_values()
+    pub(crate) fn forget_asked(&mut self) -> Vec<Settled> {
+        std::mem::take(&mut self.asked).into_values().collect()
+    }
+
+    pub(crate) fn refuse(&mut self, seq: u64) {
+        self.refused.insert(seq);
+    }
+
+    /// Numbers that never come back count as if they had, once all before them have.
+    pub(crate) fn pass_refused(&mut self, mut returned: u64) -> u64 {
+        while let Some(first) = self.refused.first().copied().filter(|first| *first <= returned + 1) {
+            self.refused.pop_first();
+            returned = returned.max(first);
+        }
+        returned
+    }
+
+    /// Whether another's entry has an id that Redis's clock can't have given to it; and whether that is news.
+    pub(crate) fn is_from_far_ahead(&mut self, now: Time, id: Offset, own: bool) -> Option<bool> {
+        if own {
+            self.skew = Some(id.ms.wrapping_sub(now.0));
+        }
+        let ahead = id.ms.wrapping_sub(now.0.wrapping_add(self.skew?));
+        // Above half of all numbers: behind.
+        (AHEAD..u64::MAX / 2).contains(&ahead).then(|| !std::mem::replace(&mut self.told, true))
     }
 }
 
 impl Namespace {
     /// As `publish`, for an entry of which `settled` hears once it has come back, or was refused: at once, where the log is in this process.
     pub(crate) fn publish_then(&self, entry: Entry, settled: Settled) {
-        if !self.core.logged || !self.core.streams.shared() {
+        if self.core.seam() != Seam::Shared {
             return settled(self.publish(entry));
         }
-        let mut hub = lock(&self.hub);
-        let seq = hub.reading.sent + 1;
-        let appended = match hub.reading.retired {
-            true => Err(EmitError::NamespaceGone),
-            false => self.append(&mut hub, entry, seq).map_err(EmitError::Log),
-        };
-        match appended {
-            Ok(()) => drop(hub.reading.fate.asked.insert(seq, settled)),
-            Err(error) => {
-                drop(hub);
-                settled(Err(error));
+        let appended = self.with_hub(|hub| match self.append(hub, entry) {
+            Ok(seq) => {
+                hub.reader.ask(seq, settled);
+                Ok(())
             }
+            Err(error) => Err((settled, error)),
+        });
+        if let Err((settled, error)) = appended {
+            settled(Err(error));
         }
     }
 
     /// The log has refused this server's entry number `seq`: it will never come back, and what waits for it goes on. A log that is full gives
     /// up its oldest entries; one that nobody can append to any more begins anew.
     pub(crate) fn not_written(self: &Arc<Self>, seq: u64, error: StreamError) {
-        let mut deferred = Vec::new();
-        let mut hub = lock(&self.hub);
-        if let Some(settled) = hub.reading.fate.asked.remove(&seq) {
-            deferred.push(Deferred::Run(Box::new(move || settled(Err(EmitError::Log(error))))));
+        self.core.metrics.log_failures.one();
+        let (settled, deferred) = self.with_hub(|hub| {
+            let settled = hub.reader.was_refused(seq);
+            let mut deferred = Vec::new();
+            self.release(hub, &mut deferred);
+            (settled, deferred)
+        });
+        if let Some(settled) = settled {
+            settled(Err(EmitError::Log(error)));
         }
-        if seq > self.returned.load(Ordering::Acquire) {
-            hub.reading.fate.refused.insert(seq);
-        }
-        self.pass_refused(&mut hub);
-        let (returned, position) = (self.returned.load(Ordering::Acquire), hub.position);
-        hub.reading.release(returned, position, &mut deferred);
-        drop(hub);
         self.run(deferred);
         if error == StreamError::Exhausted {
             self.begin_anew();
         }
-    }
-
-    /// Numbers that never come back count as if they had, once all before them have.
-    fn pass_refused(&self, hub: &mut Hub) {
-        let mut returned = self.returned.load(Ordering::Acquire);
-        while let Some(first) = hub.reading.fate.refused.first().copied().filter(|first| *first <= returned + 1) {
-            hub.reading.fate.refused.pop_first();
-            returned = returned.max(first);
-        }
-        self.returned.store(returned, Ordering::Release);
     }
 
     /// Somebody has written the last possible id: nobody can append behind it. The log is deleted, which is a hole like any other, if that
@@ -120,24 +138,15 @@ impl Namespace {
 
     /// Redis has no memory left: this log gives up its oldest part. Gives the command that does it.
     pub(crate) fn make_room(&self) -> Option<Command> {
-        let min = lock(&self.hub).reading.fate.budget.shrink()?;
+        let min = self.with_hub(|hub| hub.reader.budget().shrink())?;
         Some(Command::XTrim { key: self.key(), min })
     }
 
-    /// Whether another's entry has an id that Redis's clock can't have given to it: it is skipped, counted, and told of once.
+    /// Another's entry from far ahead is skipped, counted, and told of once.
     pub(crate) fn is_from_far_ahead(&self, hub: &mut Hub, id: Offset, posted: &Posted, now: Time) -> bool {
-        let fate = &mut hub.reading.fate;
-        if posted.uid == self.core.uid {
-            fate.skew = Some(id.ms.wrapping_sub(now.0));
-        }
-        let Some(skew) = fate.skew else { return false };
-        let ahead = id.ms.wrapping_sub(now.0.wrapping_add(skew));
-        // Above half of all numbers: behind.
-        if !(AHEAD..u64::MAX / 2).contains(&ahead) {
-            return false;
-        }
+        let Some(news) = hub.reader.is_from_far_ahead(now, id, posted.uid == self.core.uid) else { return false };
         self.core.metrics.log_unreadable.one();
-        if !std::mem::replace(&mut fate.told, true) {
+        if news {
             self.core.log(&Notice::EntryAhead { namespace: self.name().clone(), id });
         }
         true
@@ -146,36 +155,22 @@ impl Namespace {
     /// About how many bytes a shared log holds, and for how many milliseconds back, where that is less than is wanted because of its bytes.
     #[must_use]
     pub fn held(&self) -> (u64, Option<u64>) {
-        let hub = lock(&self.hub);
-        let budget = &hub.reading.fate.budget;
-        (budget.held(), budget.cut().map(|cut| hub.position.ms.saturating_sub(cut.ms)))
+        self.with_hub(|hub| {
+            let position = hub.reader.position();
+            let budget = hub.reader.budget();
+            (budget.held(), budget.cut().map(|cut| position.ms.saturating_sub(cut.ms)))
+        })
     }
 
     /// Counts an entry's bytes. Gives the entry before which the log is to be cut, if it has too many.
     pub(crate) fn note_bytes(&self, hub: &mut Hub, id: Offset, posted: &Posted) -> Option<Offset> {
-        hub.reading.fate.budget.note(id, posted.entry.weight(), self.core.options.limits.log_bytes)
+        hub.reader.budget().note(id, posted.entry.weight(), self.core.options.limits.log_bytes)
     }
 
     /// Cuts the log, but never where this server still has to look.
     pub(crate) fn cut_off(&self, hub: &Hub, min: Option<Offset>) {
         if let Some(min) = min {
-            let _ = self.submit(Command::XTrim { key: self.key(), min: min.min(hub.reading.checked) }, None);
+            let _ = self.submit(Command::XTrim { key: self.key(), min: hub.reader.may_cut(min) }, None);
         }
-    }
-
-    /// An entry was delivered. What this server has not sent is not its own, whatever name stands at it.
-    pub(crate) fn came_back(&self, hub: &mut Hub, id: Offset, posted: &Posted, deferred: &mut Vec<Deferred>) {
-        if posted.uid != self.core.uid || !(1..=hub.reading.sent).contains(&posted.seq) {
-            return;
-        }
-        if let Some(settled) = hub.reading.fate.asked.remove(&posted.seq) {
-            deferred.push(Deferred::Run(Box::new(|| settled(Ok(())))));
-        }
-        self.returned.fetch_max(posted.seq, Ordering::AcqRel);
-        if let Some((_, since)) = hub.reading.timed.take_if(|(seq, _)| *seq <= posted.seq) {
-            self.core.metrics.delivery.add(self.now().since(since));
-        }
-        self.pass_refused(hub);
-        hub.reading.release(self.returned.load(Ordering::Acquire), id, deferred);
     }
 }

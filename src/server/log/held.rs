@@ -8,11 +8,10 @@ use crate::limits::Limits;
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
 use crate::server::client::socket::Socket;
-use crate::server::lock;
-use crate::server::log::Deferred;
+use crate::server::log::Seam;
+use crate::server::log::deliver::Deferred;
 use crate::server::namespace::Namespace;
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::Ordering;
 
 /// Pieces that wait in one namespace.
 const HELD: usize = 100_000;
@@ -60,6 +59,8 @@ impl HeldQueue {
         }
         self.bytes += bytes;
         self.of.insert(held.socket().id().clone(), of + bytes);
+        // Ascending, so that the front is the first to go: what came behind a later entry does not overtake it.
+        let seq = self.queue.back().map_or(seq, |(last, _)| seq.max(*last));
         self.queue.push_back((seq, held));
         None
     }
@@ -84,16 +85,16 @@ impl HeldQueue {
 impl Namespace {
     /// Does what does not go through the log once this server's entry number `seq` has come back.
     pub(crate) fn hold(&self, seq: u64, held: Held) {
-        let mut hub = lock(&self.hub);
-        if seq <= self.returned.load(Ordering::Acquire) || !self.core.streams.shared() {
-            drop(hub);
-            return self.run(vec![Deferred::Held(held)]);
-        }
-        let refused = hub.reading.held.hold(seq, held, &self.core.options.limits);
-        drop(hub);
-        if let Some(held) = refused {
+        let held = self.with_hub(|hub| match seq <= hub.reader.returned() || self.core.seam() != Seam::Shared {
+            true => Ok(vec![Deferred::Held(held)]),
+            false => hub.reader.hold(seq, held, &self.core.options.limits).map_or(Ok(Vec::new()), Err),
+        });
+        match held {
+            Ok(deferred) => self.run(deferred),
             // The log is away, and this client goes on asking: it recovers when both are back.
-            held.socket().connection().handle(self.now(), Input::Abort(Reason::TransportError));
+            Err(held) => {
+                held.socket().connection().handle(self.now(), Input::Abort(Reason::TransportError));
+            }
         }
     }
 }

@@ -21,11 +21,11 @@ const RUNS: usize = 4;
 ///
 /// Any program may write any number under any name. So a number says something about those near it only: one far away begins a run of its
 /// own, and silences nobody.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Numbers(HashMap<Arc<str>, Vec<Run>>);
 
 /// Numbers that follow one another, with small holes. The run that was used last stands last.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Run {
     first: u64,
     last: u64,

@@ -5,8 +5,8 @@
 
 use crate::id::{Offset, Room, SocketId};
 use crate::server::client::socket::Socket;
-use crate::server::log::Reading;
 use crate::server::log::entry::Target;
+use crate::server::log::reader::Reader;
 use crate::server::log::seen::Samples;
 use crate::server::namespace::hash::Keyed;
 use std::collections::{HashMap, HashSet};
@@ -46,12 +46,10 @@ pub struct Hub {
     pub(crate) sockets: HashMap<SocketId, Socket, Numbered>,
     /// Rooms with at least one client.
     pub(crate) rooms: HashMap<Room, Members, Keyed>,
-    /// The last entry that was delivered.
-    pub(crate) position: Offset,
     /// Where the position was some time ago, for trimming.
     pub(crate) samples: Samples,
     /// How the log is read, and what waits for that.
-    pub(crate) reading: Reading,
+    pub(crate) reader: Reader,
     /// Sessions that this server has claimed and not yet let in, with the claim.
     pub(crate) restoring: HashMap<SocketId, Offset>,
 }
@@ -73,8 +71,8 @@ impl Hub {
             former.set_in(false);
         }
         socket.set_in(true);
-        for room in socket.rooms().into_iter().skip(1) {
-            self.rooms.entry(room).or_default().insert(socket.number(), socket.clone());
+        for room in socket.joined_rooms().iter() {
+            self.rooms.entry(room.clone()).or_default().insert(socket.number(), socket.clone());
         }
     }
 
@@ -83,8 +81,8 @@ impl Hub {
         if let Some(removed) = self.sockets.remove(socket.id()) {
             removed.set_in(false);
         }
-        for room in socket.rooms().into_iter().skip(1) {
-            self.expel(socket, &room);
+        for room in socket.joined_rooms().iter() {
+            self.expel(socket, room);
         }
         if self.sockets.capacity() > 1_024 && self.sockets.len() * 8 < self.sockets.capacity() {
             self.sockets.shrink_to_fit();
@@ -101,15 +99,21 @@ impl Hub {
         }
     }
 
+    /// Puts a client that is in into a room.
     pub(crate) fn join(&mut self, socket: &Socket, room: &Room) {
-        if room.as_str() != socket.id().as_str() && socket.enter(room, self.position) {
-            self.rooms.entry(room.clone()).or_default().insert(socket.number(), socket.clone());
+        debug_assert!(self.has(socket), "only who is in joins a room");
+        let own = room.as_str() == socket.id().as_str();
+        if !own && self.rooms.entry(room.clone()).or_default().insert(socket.number(), socket.clone()).is_none() {
+            socket.enter(room, self.reader.position());
         }
     }
 
+    /// Takes a client that is in out of a room.
     pub(crate) fn leave(&mut self, socket: &Socket, room: &Room) {
-        if socket.leave_at(room, self.position) {
+        debug_assert!(self.has(socket), "only who is in leaves a room");
+        if self.rooms.get(room).is_some_and(|members| members.contains_key(&socket.number())) {
             self.expel(socket, room);
+            socket.leave_room(room, self.reader.position());
         }
     }
 

@@ -17,17 +17,18 @@ use crate::proto::reason::Reason;
 use crate::server::client::handler::{ConnectError, Handler, Middleware, Next};
 use crate::server::client::socket::{EmitError, Socket, milliseconds};
 use crate::server::cluster::requests::{Gathered, OnGathered, Whom};
+use crate::server::log::deliver::Deferred;
 use crate::server::log::entry::{Entry, EventRef, Posted, RequestId, Rooms, Target};
-use crate::server::log::streams::{Command, Key};
-use crate::server::log::{Deferred, Reading};
+use crate::server::log::reader::Reader;
+use crate::server::log::streams::Key;
 use crate::server::namespace::broadcast::Broadcast;
 use crate::server::namespace::handlers::Handlers;
 use crate::server::namespace::hub::Hub;
 use crate::server::pending::Pending;
-use crate::server::recovery::restore::UNTIDY;
+use crate::server::recovery::kept::Planned;
 use crate::server::{Core, lock};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, RwLock, Weak};
 use std::time::Duration;
 
 /// A namespace.
@@ -40,7 +41,8 @@ pub struct Namespace {
     /// Some handler hears of what is sent.
     tells: AtomicBool,
     middlewares: RwLock<Vec<Middleware>>,
-    pub(crate) hub: Mutex<Hub>,
+    hub: Mutex<Hub>,
+    pub(crate) me: Weak<Namespace>,
     acks: AtomicU64,
     /// The numbers of this server's last entry in a shared log, and of the last that came back. Written with the hub held.
     pub(crate) sent: AtomicU64,
@@ -52,27 +54,35 @@ pub struct Namespace {
 
 impl Namespace {
     /// A namespace whose log is not open yet.
-    pub(crate) fn new(name: Nsp, core: Arc<Core>, dynamic: bool) -> Namespace {
+    pub(crate) fn new(name: Nsp, core: Arc<Core>, dynamic: bool) -> Arc<Namespace> {
         // A namespace that comes again goes on with higher numbers than the one that went.
         // Also after very many of them: a million numbers for each millisecond.
         let now = (core.clock)().0 << 20;
         let next = |last: u64| Some(now.max(last.saturating_add(1 << 20)));
         let _ = core.next_namespace.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
         let first = core.next_namespace.load(Ordering::Relaxed);
-        Namespace {
+        let first_ack = first_ack(&core);
+        Arc::new_cyclic(|me| Namespace {
+            me: me.clone(),
             key: Key::Log(name.clone()),
             name,
             core,
             handlers: Handlers::default(),
             tells: AtomicBool::new(false),
             middlewares: RwLock::default(),
-            hub: Mutex::new(Hub { reading: Reading::new(first), ..Hub::default() }),
-            acks: AtomicU64::new(0),
+            hub: Mutex::new(Hub { reader: Reader::new(first), ..Hub::default() }),
+            acks: AtomicU64::new(first_ack),
             sent: AtomicU64::new(first),
             returned: AtomicU64::new(first),
             users: AtomicUsize::new(0),
             dynamic: AtomicBool::new(dynamic),
-        }
+        })
+    }
+
+    /// The one place where the hub is locked: its order is the order of everything that clients can observe. In it nothing
+    /// waits, no handler runs and no action that others have left behind; what wants that is given back and done afterwards.
+    pub(crate) fn with_hub<R>(&self, f: impl FnOnce(&mut Hub) -> R) -> R {
+        f(&mut lock(&self.hub))
     }
 
     /// Its name, with the leading `/`.
@@ -201,13 +211,13 @@ impl Namespace {
     /// The client of this id, on this server.
     #[must_use]
     pub fn socket(&self, id: &SocketId) -> Option<Socket> {
-        lock(&self.hub).sockets.get(id).cloned()
+        self.with_hub(|hub| hub.sockets.get(id).cloned())
     }
 
     /// How many clients are in it, on this server.
     #[must_use]
     pub fn len(&self) -> usize {
-        lock(&self.hub).sockets.len()
+        self.with_hub(|hub| hub.sockets.len())
     }
 
     /// Whether nobody is in it, on this server.
@@ -219,14 +229,14 @@ impl Namespace {
     /// How many rooms have a client, without the clients' own rooms, on this server.
     #[must_use]
     pub fn room_count(&self) -> usize {
-        lock(&self.hub).rooms.len()
+        self.with_hub(|hub| hub.rooms.len())
     }
 
     /// Its rooms with their number of clients, without the clients' own rooms, on this server.
     #[must_use]
     pub fn rooms(&self) -> Vec<(Room, usize)> {
         let mut rooms: Vec<_> =
-            lock(&self.hub).rooms.iter().map(|(room, members)| (room.clone(), members.len())).collect();
+            self.with_hub(|hub| hub.rooms.iter().map(|(room, members)| (room.clone(), members.len())).collect());
         rooms.sort();
         rooms
     }
@@ -305,10 +315,7 @@ impl Namespace {
     /// Sends an event that clients who are away get later.
     pub(crate) fn emit(&self, to: Target, name: &str, args: Args) -> Result<(), EmitError> {
         self.check(name, &args)?;
-        match self.core.logged {
-            true => self.publish_event(to, name, args),
-            false => self.emit_here(&to, name, &args, false),
-        }
+        self.publish_event(to, name, args)
     }
 
     /// As `emit`, to a single client.
@@ -329,10 +336,10 @@ impl Namespace {
     /// Sends an event to the clients that are here, and keeps nothing.
     pub(crate) fn emit_here(&self, to: &Target, name: &str, args: &Args, volatile: bool) -> Result<(), EmitError> {
         self.check(name, args)?;
-        let hub = lock(&self.hub);
-        self.send_unlogged(&hub, to, name, args, volatile);
-        let told = self.told(&hub, to);
-        drop(hub);
+        let told = self.with_hub(|hub| {
+            self.send_unlogged(hub, to, name, args, volatile);
+            self.told(hub, to)
+        });
         self.tell(&told, name, args);
         Ok(())
     }
@@ -346,102 +353,69 @@ impl Namespace {
         }
     }
 
-    /// With recovery on the event ends with the position of the last entry that was delivered, because the official client takes any trailing
-    /// string for an offset.
-    pub(crate) fn send_unlogged(&self, hub: &Hub, to: &Target, name: &str, args: &Args, volatile: bool) {
-        let offset = self.recovery_ms().map(|_| hub.position);
-        let frames = socket_packet::event(self.name.as_str(), None, name, args, offset);
-        self.send(hub, to, &frames, volatile);
-    }
-
     // ---- clients and rooms
 
     pub(crate) fn matching(&self, to: &Target) -> Vec<Socket> {
-        lock(&self.hub).matching(to)
+        self.with_hub(|hub| hub.matching(to))
     }
 
-    pub(crate) fn join(self: &Arc<Self>, socket: &Socket, room: &Room) -> Result<(), EmitError> {
+    /// A client enters a room. With recovery that is told by the log: it counts when its entry has come back.
+    pub(crate) fn join(&self, socket: &Socket, room: &Room) -> Result<(), EmitError> {
         let limits = &self.core.options.limits;
         if room.as_str().len() > limits.name_bytes {
             return Err(EmitError::NameTooLong);
         }
-        let mut hub = lock(&self.hub);
-        if socket.room_count() >= limits.rooms_per_client {
-            return Err(EmitError::TooManyRooms);
+        match socket.plans(room) {
+            Planned::In => return Ok(()),
+            Planned::Out { rooms, bytes } => {
+                if rooms >= limits.rooms_per_client || bytes + room.as_str().len() > limits.room_names_bytes {
+                    return Err(EmitError::TooManyRooms);
+                }
+            }
         }
-        if hub.has(socket) {
-            hub.join(socket, room);
-            return self.save(hub, socket);
+        self.change_room(socket, room.clone(), true)
+    }
+
+    pub(crate) fn leave(&self, socket: &Socket, room: &Room) -> Result<(), EmitError> {
+        match (socket.is_in(), socket.plans(room)) {
+            (true, Planned::Out { .. }) => Ok(()),
+            (true, Planned::In) | (false, _) => self.change_room(socket, room.clone(), false),
         }
-        drop(hub);
+    }
+
+    fn change_room(&self, socket: &Socket, room: Room, enters: bool) -> Result<(), EmitError> {
+        if self.recovery_ms().is_none() {
+            let act = if enters { Hub::join } else { Hub::leave };
+            self.with_hub(|hub| {
+                if hub.has(socket) {
+                    act(hub, socket, &room)
+                }
+            });
+            return Ok(());
+        }
         // A client that is cut off joins when it returns. One that is gone joins nothing: the room would never be empty again.
-        match socket.may_return() {
-            true => self.publish(Entry::Join { to: socket.only(), rooms: vec![room.clone()] }),
-            false => Ok(()),
+        if !socket.may_return() {
+            return Ok(());
         }
-    }
-
-    pub(crate) fn leave(self: &Arc<Self>, socket: &Socket, room: &Room) -> Result<(), EmitError> {
-        let mut hub = lock(&self.hub);
-        if hub.has(socket) {
-            hub.leave(socket, room);
-            return self.save(hub, socket);
-        }
-        drop(hub);
-        match socket.may_return() {
-            true => self.publish(Entry::Leave { to: socket.only(), rooms: vec![room.clone()] }),
-            false => Ok(()),
-        }
-    }
-
-    /// Puts clients into rooms, or takes them out.
-    pub(crate) fn move_clients(
-        &self,
-        hub: &mut Hub,
-        to: &Target,
-        rooms: &[Room],
-        act: fn(&mut Hub, &Socket, &Room),
-        deferred: &mut Vec<Deferred>,
-    ) {
-        for socket in hub.matching(to) {
-            rooms.iter().for_each(|room| act(hub, &socket, room));
-            let _ = self.write_record(hub, &socket);
-            deferred.push(Deferred::Tidy(socket));
-        }
-    }
-
-    /// The socket's data has changed.
-    pub(crate) fn save_data(self: &Arc<Self>, socket: &Socket) -> Result<(), EmitError> {
-        let hub = lock(&self.hub);
-        match hub.has(socket) {
-            true => self.save(hub, socket),
-            false => Ok(()),
-        }
-    }
-
-    fn save(self: &Arc<Self>, hub: std::sync::MutexGuard<'_, Hub>, socket: &Socket) -> Result<(), EmitError> {
-        let saved = self.write_record(&hub, socket);
-        drop(hub);
-        self.tidy(socket, UNTIDY);
-        saved.map_err(EmitError::Log)
+        self.keep_first(socket);
+        self.publish_room(socket, room, enters)
     }
 
     /// Takes the client out; its session stays for the window if neither side meant it to end. A socket whose session was taken over is
     /// not in the hub any more, and touches neither rooms nor record.
     pub(crate) fn remove(&self, socket: &Socket, reason: Reason) {
-        let mut hub = lock(&self.hub);
-        if hub.has(socket) {
-            self.expel(&mut hub, socket, reason);
-        }
+        self.with_hub(|hub| {
+            if hub.has(socket) {
+                self.expel(hub, socket, reason);
+            }
+        });
     }
 
     pub(crate) fn expel(&self, hub: &mut Hub, socket: &Socket, reason: Reason) {
         hub.remove(socket);
-        if let (Some(window), Some(pid), true) = (self.recovery_ms(), socket.pid(), reason.recoverable()) {
-            let _ = self.write_record(hub, socket);
-            let _ = self.submit(Command::Expire { key: Key::Session(pid.clone()), ms: window }, None);
-        } else {
-            self.end_session(socket);
+        match reason.recoverable() {
+            true => self.keep_away(hub, socket),
+            false => self.end_session(socket),
         }
     }
 
@@ -460,4 +434,12 @@ impl Namespace {
     pub(crate) fn count_out(&self, packets: usize) {
         self.core.metrics.messages_out.add(packets);
     }
+}
+
+/// Where this server's acknowledgement ids begin: at random, so that a client's answer to one server's question is none to
+/// another's after a return. Short enough to cost little.
+fn first_ack(core: &Core) -> u64 {
+    let mut bytes = [0; 8];
+    (core.random)(&mut bytes);
+    u64::from_le_bytes(bytes) >> 32
 }

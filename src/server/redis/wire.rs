@@ -24,7 +24,7 @@ use crate::codec::socket_packet::{self, SocketError, SocketPacket};
 use crate::codec::validate;
 use crate::id::{Nsp, Offset, Pid, Room, SocketId};
 use crate::limits::Limits;
-use crate::server::log::entry::{Entry, Member, Posted, Record, RemoteSocket, RequestId, Rooms, Stay, Target};
+use crate::server::log::entry::{Entry, Member, Posted, Record, RemoteSocket, RequestId, Rooms, Target};
 use crate::server::redis::msgpack;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -49,7 +49,7 @@ const DEFAULT_TIMEOUT: u64 = 5_000;
 /// may be written then: an entry of type 3 without data stops an official reader for good.
 pub fn encode<'a>(nsp: &'a Nsp, posted: &'a Posted) -> Result<Vec<(&'static str, Cow<'a, str>)>, WireError> {
     let nsp = match &posted.entry {
-        Entry::Claim(own) | Entry::Ended(own, _) | Entry::Taken { nsp: own, .. } => own,
+        Entry::Claim(own) | Entry::Ended(own, _) | Entry::Withdrawn(own, _) | Entry::Taken { nsp: own, .. } => own,
         Entry::Record(record) => &record.nsp,
         _ => nsp,
     };
@@ -86,6 +86,7 @@ fn kind(entry: &Entry) -> &'static str {
         Entry::Member(_) => "23",
         Entry::Wake => "24",
         Entry::Ended(..) => "25",
+        Entry::Withdrawn(..) => "26",
     }
 }
 
@@ -121,7 +122,7 @@ fn data(entry: &Entry) -> Result<Option<String>, WireError> {
         Entry::Asked { request, clients } => format!(r#"{{"requestId":"{request:016x}","clientCount":{clients}}}"#),
         Entry::Record(record) => record_text(record),
         Entry::Taken { sid, claim, .. } => format!(r#"{{"sid":{},"claim":"{claim}"}}"#, Value::from(sid.as_str())),
-        Entry::Ended(_, claim) => format!(r#"{{"claim":"{claim}"}}"#),
+        Entry::Ended(_, claim) | Entry::Withdrawn(_, claim) => format!(r#"{{"claim":"{claim}"}}"#),
         Entry::Member(Member { name, tag, address, clients }) => {
             let [name, tag, address] = [name, tag, address].map(|text| Value::from(&**text));
             format!(r#"{{"name":{name},"tag":{tag},"address":{address},"clients":{clients}}}"#)
@@ -208,17 +209,31 @@ fn socket_text(socket: &RemoteSocket) -> String {
 }
 
 fn record_text(record: &Record) -> String {
-    let Record { nsp: _, sid, pid, claim, since, position, applied, floor, stays, data } = record;
+    let Record {
+        nsp: _,
+        sid,
+        pid,
+        claim,
+        since,
+        position,
+        stale,
+        doubtful,
+        taken,
+        away,
+        rooms,
+        rooms_since,
+        rooms_until,
+        base,
+        data,
+    } = record;
     let (sid, pid) = (Value::from(sid.as_str()), Value::from(pid.as_str()));
-    let stay = |Stay { room, from, until }: &Stay| -> Value {
-        let until = until.map_or(Value::Null, |until| Value::from(until.to_string()));
-        vec![Value::from(room.as_str()), Value::from(from.to_string()), until].into()
-    };
-    let stays: Value = stays.iter().map(stay).collect();
-    let places = format!(
-        r#""claim":"{claim}","since":"{since}","position":"{position}","applied":"{applied}","floor":"{floor}""#
-    );
-    format!(r#"{{"sid":{sid},"pid":{pid},{places},"stays":{stays},"data":{data}}}"#)
+    let stale = stale.map(|stale| format!(r#","stale":"{stale}""#)).unwrap_or_default();
+    let doubtful = doubtful.map(|doubtful| format!(r#","doubtful":"{doubtful}""#)).unwrap_or_default();
+    let places = format!(r#""claim":"{claim}","since":"{since}","position":"{position}"{stale}{doubtful}"#);
+    let state = format!(r#""taken":{taken},"away":{away}"#);
+    let base = base.as_ref().map(|base| format!(r#","base":{}"#, names(base))).unwrap_or_default();
+    let rooms = format!(r#""rooms":{},"roomsSince":"{rooms_since}","roomsUntil":"{rooms_until}"{base}"#, names(rooms));
+    format!(r#"{{"sid":{sid},"pid":{pid},{places},{state},{rooms},"data":{data}}}"#)
 }
 
 // ---- reading
@@ -366,6 +381,10 @@ fn entry(kind: &str, nsp: &Nsp, data: &str, attachments: Vec<Bytes>, limits: &Li
             let [claim] = object(data, ["claim"])?;
             Ok(Entry::Ended(nsp.clone(), offset(claim, "claim")?))
         }
+        "26" => {
+            let [claim] = object(data, ["claim"])?;
+            Ok(Entry::Withdrawn(nsp.clone(), offset(claim, "claim")?))
+        }
         _ => Err(WireError::UnknownType),
     }
 }
@@ -500,25 +519,32 @@ fn remote_socket(json: &str, limits: &Limits) -> Result<RemoteSocket, WireError>
 
 fn record(nsp: &Nsp, json: &str, limits: &Limits) -> Result<Record, WireError> {
     let [sid, pid, claim, since, position] = object(json, ["sid", "pid", "claim", "since", "position"])?;
-    let [applied, floor, stays, data] = object(json, ["applied", "floor", "stays", "data"])?;
-    let stays: Vec<(String, String, Option<String>)> = parse(need(stays, "stays")?, "stays")?;
-    let place = |text: &str| Offset::from_wire(text).ok_or(WireError::Key("stays"));
-    let stay = |(room, from, until): &(String, String, Option<String>)| {
-        let until = until.as_deref().map(place).transpose()?;
-        Ok(Stay { room: Room::from(short(room, limits)?), from: place(from)?, until })
-    };
-    Ok(Record {
+    let [stale, doubtful, taken, away] = object(json, ["stale", "doubtful", "taken", "away"])?;
+    let [rooms, rooms_since, rooms_until, base, data] =
+        object(json, ["rooms", "roomsSince", "roomsUntil", "base", "data"])?;
+    let record = Record {
         nsp: nsp.clone(),
         sid: socket_id(sid, "sid", limits)?,
         pid: Pid::from_wire(&string(pid, "pid")?).ok_or(WireError::Key("pid"))?,
         claim: offset(claim, "claim")?,
         since: offset(since, "since")?,
         position: offset(position, "position")?,
-        applied: offset(applied, "applied")?,
-        floor: offset(floor, "floor")?,
-        stays: stays.iter().map(stay).collect::<Result<_, WireError>>()?,
+        stale: stale.map(|stale| offset(Some(stale), "stale")).transpose()?,
+        doubtful: doubtful.map(|doubtful| offset(Some(doubtful), "doubtful")).transpose()?,
+        taken: parse(need(taken, "taken")?, "taken")?,
+        away: parse(need(away, "away")?, "away")?,
+        rooms: rooms_in(need(rooms, "rooms")?, "rooms", limits, MAX_ROOMS)?,
+        rooms_since: offset(rooms_since, "roomsSince")?,
+        rooms_until: offset(rooms_until, "roomsUntil")?,
+        base: base.map(|base| rooms_in(base, "base", limits, MAX_ROOMS)).transpose()?,
         data: Arc::new(parse(need(data, "data")?, "data")?),
-    })
+    };
+    // The rest of the server relies on it.
+    let known = record.base.is_some() || record.rooms_since <= record.position;
+    match record.since <= record.position && record.rooms_since <= record.rooms_until && known {
+        true => Ok(record),
+        false => Err(WireError::Key("position")),
+    }
 }
 
 // ---- one value

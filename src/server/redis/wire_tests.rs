@@ -165,10 +165,6 @@ fn binary_from_the_official_adapter() {
 fn our_own_entries() {
     let random: Random = Arc::new(|bytes: &mut [u8]| bytes.fill(1));
     let (sid, pid) = (SocketId::new(&random), Pid::new(&random));
-    let stays = vec![
-        Stay { room: "a\"b".into(), from: at(1, 0), until: None },
-        Stay { room: "é".into(), from: at(1, 2), until: Some(at(u64::MAX, u64::MAX)) },
-    ];
     let record = Record {
         nsp: Nsp::new("/chat"),
         sid: sid.clone(),
@@ -176,16 +172,21 @@ fn our_own_entries() {
         claim: Offset::ZERO,
         since: at(1, 0),
         position: at(5, 1),
-        applied: at(4, 0),
-        floor: at(1, 1),
-        stays,
+        stale: Some(at(9, 9)),
+        doubtful: Some(at(9, 8)),
+        taken: 2,
+        away: true,
+        rooms: vec!["a\"b".into(), "é".into()],
+        rooms_since: at(6, 0),
+        rooms_until: at(7, 0),
+        base: Some(vec!["b".into()]),
         data: Arc::new(json!({"name": "anna", "n": [1, null]})),
     };
     let entry = Entry::Record(Box::new(record));
     let data = format!(
-        r#"{{"sid":"{sid}","pid":"{}","claim":"0-0","since":"1-0","position":"5-1","applied":"4-0","floor":"1-1",{}}}"#,
+        r#"{{"sid":"{sid}","pid":"{}","claim":"0-0","since":"1-0","position":"5-1",{}}}"#,
         pid.as_str(),
-        r#""stays":[["a\"b","1-0",null],["é","1-2","18446744073709551615-18446744073709551615"]],"data":{"n":[1,null],"name":"anna"}"#
+        r#""stale":"9-9","doubtful":"9-8","taken":2,"away":true,"rooms":["a\"b","é"],"roomsSince":"6-0","roomsUntil":"7-0","base":["b"],"data":{"n":[1,null],"name":"anna"}"#
     );
     let fields = write(&entry);
     assert_eq!((&*fields[1].1, &*fields[2].1, &*fields[3].1), ("/chat", "20", &*data));
@@ -199,6 +200,7 @@ fn our_own_entries() {
     assert_eq!(fields[3].1, r#"{"name":"web-1","tag":"ab","address":"10.0.0.1:3000","clients":12}"#);
     check(&Entry::Member(member)).unwrap();
     check(&Entry::Ended(Nsp::new("/chat"), Offset { ms: 5, seq: 6 })).unwrap();
+    check(&Entry::Withdrawn(Nsp::new("/chat"), Offset { ms: 5, seq: 6 })).unwrap();
     let claim = Entry::Claim(Nsp::new("/chat"));
     assert_eq!(write(&claim).iter().map(|(field, _)| *field).collect::<Vec<_>>(), ["uid", "nsp", "type", "seq"]);
     check(&claim).unwrap();
@@ -325,7 +327,7 @@ fn refused() {
         ("12", r#"{"packet":1}"#, Key("requestId")),
         ("12", r#"{"requestId":"0000000000000001","packet":1,"more":{}}"#, Key("more")),
         ("12", r#"{"requestId":"0000000000000001","more":[2]}"#, Event(SocketError::Json)),
-        ("20", "{}", Key("stays")),
+        ("20", "{}", Key("sid")),
         ("22", r#"{"sid":"s","claim":"1"}"#, Key("claim")),
         ("23", "{}", Key("name")),
     ] {

@@ -135,8 +135,9 @@ struct Session {
     since: Offset,
     /// Facts before this one had been flushed when it began.
     first: usize,
-    /// Joins (true) and leaves by its server alone, at a position.
-    local: Vec<(Offset, &'static str, bool)>,
+    /// It stood in the log once; and did when its client came for it last.
+    kept: bool,
+    was_kept: bool,
     got: Vec<u64>,
     proved: u64,
     over: bool,
@@ -401,6 +402,12 @@ impl Cluster {
         let own = matches!(&command, Command::XAdd { key: Key::Log(_), .. });
         if let (Command::XAdd { key: Key::Log(_), posted, .. }, Reply::Added(Some(id))) = (&command, &reply) {
             self.learn(*id, posted);
+        }
+        if let (Command::XAdd { posted, .. }, Reply::Added(Some(_))) = (&command, &reply)
+            && let Entry::Record(record) = &posted.entry
+            && let Some(session) = self.sessions.get_mut(record.sid.as_str())
+        {
+            session.kept = true;
         }
         self.nodes[k].replies.push_back((own.then_some(command), reply));
     }

@@ -11,6 +11,7 @@ use crate::server::client::handshake::Handshake;
 use crate::server::client::socket::Socket;
 use crate::server::log::streams::Streams;
 use crate::server::namespace::Namespace;
+use crate::server::recovery::record::Refused;
 use crate::server::{Options, Recovery, Server, lock};
 use serde_json::json;
 use std::collections::HashMap;
@@ -243,7 +244,13 @@ impl World {
             .and_then(Offset::from_wire)
             .map_or(0, |offset| offset.ms);
         let proved = wanted.as_ref().and_then(|pid| self.sessions.get(pid)).map_or(0, |session| session.proved);
-        let may_refuse = self.kind.may_refuse() || now.0 - proved.max(offset) > WINDOW;
+        // What is no entry of the log may be a sign that it has lost some; and who takes a session again and again from one that looks alive
+        // is new.
+        let refused = self.server.metrics().last_refused();
+        let shared = refused.first().is_some_and(|refused| refused.reason == Refused::Shared && refused.at == now);
+        // Where its rooms must be told from the position that its last pong proved, the log may not go back so far.
+        let forgotten = now.0 - proved > WINDOW + 2 * 45_000 + 15_000;
+        let may_refuse = forged || shared || forgotten || self.kind.may_refuse() || now.0 - proved.max(offset) > WINDOW;
         if let Some(session) = wanted.and_then(|wanted| self.sessions.get_mut(&wanted)) {
             match (recovered, session.lives(now.0, WINDOW) || session.away.is_none() && !session.over) {
                 (true, false) => return Err(format!("{} came back to life", session.sid)),

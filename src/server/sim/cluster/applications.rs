@@ -62,12 +62,7 @@ impl Cluster {
             true => socket.join(room).unwrap(),
             false => socket.leave(room).unwrap(),
         }
-        // A server that is behind may still take a dead connection for alive; its client has moved on, and nothing before that is for it.
-        let offset = self.peers[i].0.offset.clone();
         if let Some(session) = self.sessions.get_mut(&sid) {
-            let offset = offset.filter(|offset| session.stale.as_ref() != Some(offset));
-            let offset = offset.as_deref().and_then(Offset::from_wire).unwrap_or_default();
-            session.local.push((namespace.position().max(offset), room, join));
             session.pending.fetch_add(1, Ordering::Relaxed);
             let saved = session.pending.clone();
             // What was not saved stays pending.

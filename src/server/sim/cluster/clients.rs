@@ -1,11 +1,13 @@
 //! The clients of the simulated cluster: how they come, what they hear and how it is judged, how they go.
 
-use super::truth::is_subsequence;
 use super::*;
 
 impl Cluster {
     pub(super) fn connect(&mut self, i: usize, k: usize) -> Result<(), String> {
         self.unsure_if_unsaved(i);
+        if let Some((_, session)) = self.session(i) {
+            session.was_kept = session.kept;
+        }
         let (now, polling) = (self.now(), self.below(4) == 0);
         if let Some(line) = self.peers[i].0.line.take() {
             self.ghosts.push(line);
@@ -89,15 +91,10 @@ impl Cluster {
             Heard::Logged(n) => {
                 let sid = self.session(i).ok_or("event without session")?.0.to_owned();
                 let expected = self.expected(&sid);
-                let all = self.all();
                 let session = self.sessions.get_mut(&sid).ok_or("no session")?;
                 session.got.push(n);
-                let unsure = session.unsure || session.pending.load(Ordering::Relaxed) > 0;
                 let got = session.got.clone();
-                let in_order = match unsure {
-                    true => is_subsequence(&got, &all),
-                    false => self.sure(&expected).starts_with(&self.sure(&got)),
-                };
+                let in_order = self.sure(&expected).starts_with(&self.sure(&got));
                 if !in_order && self.kind == Kind::Flushes {
                     // It must end before long.
                     self.sessions.entry(sid).and_modify(|session| session.gap = true);
@@ -146,6 +143,10 @@ impl Cluster {
         let kicked = self.is_kicked(&old);
         let given_up = Refused::ALL.iter().position(|r| *r == Refused::LogUnavailable).unwrap();
         let unavailable = self.nodes[k].server.metrics().recoveries_refused[given_up].get() > 0;
+        // Taken again and again from one that looks alive.
+        let lately = |at: Time| now.saturating_sub(at.0) < 60_000;
+        let refused = self.nodes[k].server.metrics().last_refused();
+        let shared = refused.iter().any(|refused| refused.reason == Refused::Shared && lately(refused.at));
         let offset = self.peers[i].0.offset.as_deref().and_then(Offset::from_wire).map_or(0, |offset| offset.ms);
         let flushes = self.kind == Kind::Flushes;
         let Some(session) = self.sessions.get_mut(&old) else { return Ok(()) };
@@ -160,9 +161,12 @@ impl Cluster {
             || unsaved
             || session.unsure
             || kicked
+            || !session.was_kept
             || unavailable
+            || shared
             || flushes
-            || now - session.proved.max(offset) > WINDOW;
+            || now - session.proved.max(offset) > WINDOW
+            || now - session.proved > WINDOW + 2 * 45_000 + 15_000;
         session.over = true;
         if !reason {
             self.say_log();
@@ -211,7 +215,8 @@ impl Cluster {
                 let new = || Session {
                     since: position,
                     first: self.flushed,
-                    local: Vec::new(),
+                    kept: false,
+                    was_kept: false,
                     got: Vec::new(),
                     proved: now,
                     over: false,

@@ -3,14 +3,6 @@
 use super::*;
 
 impl Cluster {
-    pub(super) fn all(&self) -> Vec<u64> {
-        let events = self.facts.iter().filter_map(|(_, fact)| match fact {
-            Fact::Event(n, _) => Some(*n),
-            _ => None,
-        });
-        events.collect()
-    }
-
     pub(super) fn is_kicked(&self, sid: &str) -> bool {
         self.walk(sid).1
     }
@@ -27,15 +19,9 @@ impl Cluster {
     /// What the session of `sid` must have got by the log, and whether it was kicked.
     fn walk(&self, sid: &str) -> (Vec<u64>, bool) {
         let Some(session) = self.sessions.get(sid) else { return (Vec::new(), false) };
-        let (mut rooms, mut local) = (BTreeSet::new(), session.local.iter().peekable());
+        let mut rooms = BTreeSet::new();
         let mut events = Vec::new();
-        for (id, fact) in self.facts.iter().skip(session.first).filter(|(id, _)| *id > session.since) {
-            while let Some((_, room, join)) = local.next_if(|(at, ..)| at < id) {
-                match join {
-                    true => drop(rooms.insert((*room).to_owned())),
-                    false => drop(rooms.remove(*room)),
-                }
-            }
+        for (_, fact) in self.facts.iter().skip(session.first).filter(|(id, _)| *id > session.since) {
             let is_in = |room: &Room| room.as_str() == sid || rooms.contains(room.as_str());
             match fact {
                 Fact::Event(n, to) if to.matches(is_in) => events.push(*n),
@@ -96,9 +82,4 @@ impl Cluster {
         }
         Ok(())
     }
-}
-
-pub(super) fn is_subsequence(some: &[u64], all: &[u64]) -> bool {
-    let mut all = all.iter();
-    some.iter().all(|n| all.any(|other| other == n))
 }
