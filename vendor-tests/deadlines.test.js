@@ -6,11 +6,11 @@ import { rill } from "./harness/server.js";
 import { BINARY, Polling, Wire, closeWires, fetchOnce, frame, request, webSocket } from "./harness/wire.js";
 
 const PATH = "/socket.io/";
-let server;
-before(async () => (server = await rill()));
+let server, slow;
+before(async () => ([server, slow] = await Promise.all([rill(), rill({ PING_INTERVAL_MS: "3000", PING_TIMEOUT_MS: "3000" })])));
 after(async () => {
   closeWires();
-  await server.end();
+  await Promise.all([server.end(), slow.end()]);
 });
 
 /** Writes one byte of `text` every 400 ms for as long as the connection lasts. */
@@ -74,7 +74,6 @@ describe("a deadline for everything", { concurrency: true }, () => {
   });
 
   it("bodies that come slowly and go on coming are taken, after more than the time for a pong", async () => {
-    const slow = await rill({ PING_INTERVAL_MS: "3000", PING_TIMEOUT_MS: "3000" });
     const session = await Polling.open(slow, PATH);
     await session.post("40");
     await session.packets();
@@ -89,7 +88,6 @@ describe("a deadline for everything", { concurrency: true }, () => {
     assert.equal((await wire.response()).body, "ok");
     assert.ok(Date.now() - begin > 14_000);
     assert.ok((await session.packets()).some((packet) => packet.startsWith('430[{"ok":true')));
-    await slow.end();
   });
 
   it("a body of which nothing comes", async () => {

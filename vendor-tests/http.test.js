@@ -181,6 +181,29 @@ describe("refusals of upgrades are complete answers", () => {
     assert.deepEqual((await session.get()).body, REFUSALS[3]);
   });
 
+  for (const end of ["answered", "dropped"]) {
+    it(`5 while a POST is on its way upgrades; the POST is still ${end === "answered" ? "heard" : "let go, and the WebSocket goes on"}`, async () => {
+      const session = await Polling.open(server);
+      const post = await Wire.to(server);
+      post.send(request("POST", session.target, { headers: { "Content-Length": 5 } }), "4po");
+      const socket = await webSocket(server, session.target.replace("polling", "websocket"));
+      socket.send(frame("2probe"));
+      assert.equal(await socket.text({ pings: true }), "3probe");
+      socket.send(frame("5"), frame("4new"));
+      assert.equal(await socket.text(), "4new");
+      if (end === "answered") {
+        post.send("st");
+        assert.equal((await post.response()).body, "ok");
+        assert.equal(await socket.text(), "4post");
+      } else {
+        post.socket.destroy();
+      }
+      socket.send(frame("4on"));
+      assert.equal(await socket.text(), "4on");
+      assert.deepEqual((await session.post("4late")).body, REFUSALS[3]);
+    });
+  }
+
   for (const [what, packet] of [["a message", "4x"], ["another probe text", "2other"], ["no packet", "abc"]]) {
     it(`a probing WebSocket that sends ${what} is closed, and polling goes on`, async () => {
       const session = await Polling.open(server);

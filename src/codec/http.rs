@@ -334,8 +334,11 @@ fn body(headers: &Headers, http11: bool) -> Result<Body, HeadError> {
         }
         _ => return Err(HeadError::Malformed),
     };
+    if headers.get("transfer-encoding").is_none() {
+        return Ok(Body::Length(length.unwrap_or(0)));
+    }
     let mut codings = headers.all("transfer-encoding").flat_map(|value| value.split(','));
-    let Some(first) = codings.next() else { return Ok(Body::Length(length.unwrap_or(0))) };
+    let first = codings.next().unwrap_or_default();
     // "Such a message might indicate an attempt to perform request smuggling"; and of a message of HTTP/1.0 with a Transfer-Encoding: "its
     // framing is faulty".
     if length.is_some() || !http11 {
