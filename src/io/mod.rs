@@ -154,11 +154,7 @@ impl Door {
                     let full = self.tasks.len() >= self.server.options().limits.tcp_connections();
                     let (server, stopping) = (self.server.clone(), self.stopping.clone());
                     let serve = move |stream: TcpStream| {
-                        let served = http::Http::new(stream.into(), server, peer.ip()).serve(stopping, full);
-                        async move {
-                            let _stay = stay;
-                            served.await;
-                        }
+                        http::Http::new(stream.into(), server, peer.ip()).serve(stopping, full, stay)
                     };
                     match self.workers.next() {
                         None => drop(self.tasks.spawn(serve(stream))),

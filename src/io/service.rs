@@ -125,11 +125,12 @@ impl Service {
         let full = self.0.connections.load(Ordering::Relaxed) >= self.0.server.options().limits.tcp_connections();
         let counted = Counted::new(&self.0.connections);
         let stay = self.0.server.arrive(peer);
-        let served = Http::new(Stream::new(stream), self.0.server.clone(), peer).serve(self.stopping(), full);
-        let served = until(self.0.over.subscribe(), served);
+        let (server, stopping, over) = (self.0.server.clone(), self.stopping(), self.0.over.subscribe());
+        let serve = |stay| Box::pin(Http::new(Stream::new(stream), server, peer).serve(stopping, full, stay));
+        let served = stay.map(|stay| until(over, serve(stay)));
         async move {
             let _counted = counted;
-            if let Some(_stay) = stay {
+            if let Some(served) = served {
                 served.await;
             }
         }

@@ -247,12 +247,13 @@ impl Door {
     }
 }
 
-/// The place of a connection, as long as it is kept.
-pub(crate) struct Stay(Option<(Server, Site)>);
+/// The place of a connection, as long as it is kept. Apart, because most have none that is counted.
+pub(crate) struct Stay(Option<Box<(Server, Site)>>);
 
 impl Drop for Stay {
     fn drop(&mut self) {
-        if let Some((server, site)) = self.0.take() {
+        if let Some(stay) = self.0.take() {
+            let (server, site) = *stay;
             server.door().disconnect(server.recently(), site);
         }
     }
@@ -293,7 +294,7 @@ impl Server {
             self.metrics().refused_address.one();
             return None;
         }
-        Some(Stay(Some((self.clone(), site))))
+        Some(Stay(Some(Box::new((self.clone(), site)))))
     }
 
     /// The session has joined a namespace, or begun to speak.
