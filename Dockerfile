@@ -4,8 +4,7 @@ FROM rust:1-bookworm AS build
 WORKDIR /rill
 # Compiled once, for as long as the dependencies stay the same.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src/bin && echo '//! .' > src/lib.rs \
- && printf '//! .\nfn main() {}\n' | tee src/main.rs > src/bin/conformance.rs
+RUN mkdir src && echo '//! .' > src/lib.rs && printf '//! .\nfn main() {}\n' > src/main.rs
 ENV RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols"
 RUN cargo build --release --locked --bin rill --target "$(rustc -vV | sed -n 's/^host: //p')"
 COPY LICENSE licenses/

@@ -27,7 +27,7 @@ struct App {
 }
 
 fn main() -> std::io::Result<()> {
-    rill::io::workers::runtime()?.block_on(run())
+    rill::runtime()?.block_on(run())
 }
 
 async fn run() -> std::io::Result<()> {

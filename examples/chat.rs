@@ -16,15 +16,14 @@
 //! socket.io.engine.close();                     // a cut: it comes back, and misses nothing
 //! ```
 
-use rill::io::workers::Workers;
-use rill::{Event, Events, Options, Reason, Server, Socket};
+use rill::{Event, Events, Options, Reason, Server, Socket, Workers};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 type Answer = Result<Value, &'static str>;
 
 fn main() -> std::io::Result<()> {
-    rill::io::workers::runtime()?.block_on(serve())
+    rill::runtime()?.block_on(serve())
 }
 
 async fn serve() -> std::io::Result<()> {

@@ -10,12 +10,8 @@
 //! Open http://localhost:3000. Start a second dashboard with PORT=3001: it shows the same. Switch the network off and on: the
 //! page catches up with every figure that it missed. The program that feeds it never hears of Rill.
 
-use rill::app::files::Client;
-use rill::codec::http::{Head, Response};
-use rill::io::redis::{RedisOptions, RedisStreams};
-use rill::io::workers::Workers;
-use rill::server::redis::commands::Names;
-use rill::{Events, Limits, Options, Server, io};
+use rill::operator::Client;
+use rill::{Events, Head, Options, RedisOptions, Response, Server, Workers};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -23,7 +19,7 @@ use tokio::net::TcpListener;
 const PAGE: &str = include_str!("dashboard.html");
 
 fn main() -> std::io::Result<()> {
-    rill::io::workers::runtime()?.block_on(serve())
+    rill::runtime()?.block_on(serve())
 }
 
 async fn serve() -> std::io::Result<()> {
@@ -31,23 +27,20 @@ async fn serve() -> std::io::Result<()> {
     let port = env("PORT").parse().unwrap_or(3000);
     let address = env("REDIS");
     let (host, redis_port) = address.rsplit_once(':').unwrap_or(("localhost", "6379"));
-    let redis = RedisOptions {
+    let place = RedisOptions {
         host: host.to_owned(),
         port: redis_port.parse().unwrap_or(6379),
         username: env("REDIS_USERNAME"),
         password: env("REDIS_PASSWORD"),
-        names: Names { streams: "socket.io".to_owned(), sessions: "sio:session:".to_owned() },
+        ..RedisOptions::default()
     };
-
-    let log = Arc::new(|notice: &rill::Notice| println!("{notice}"));
-    let streams = RedisStreams::new(redis, &Limits::default(), io::clock(), Some(log.clone()));
-    let options = Options { pages: Some(pages()), log: Some(log), ..Options::default() };
-    let server = Server::new(options, Arc::new(streams.clone()), io::clock(), io::random());
+    let options = Options { pages: Some(pages()), ..Options::default() };
+    let (server, redis) = Server::with_redis(options, place);
     server.of("/").handle(Events::new().on_connect(|socket| {
         // Figures go to this room: other clients of the namespace would not get them.
         let _ = socket.join("figures");
     }));
-    tokio::spawn(streams.run(server.clone(), Some(port)));
+    tokio::spawn(redis.run(server.clone(), Some(([127, 0, 0, 1], port).into())));
 
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     println!("the dashboard is on http://localhost:{port}");
@@ -56,7 +49,7 @@ async fn serve() -> std::io::Result<()> {
 }
 
 /// The page, and the official browser client as `scripts/client-files` has fetched it.
-fn pages() -> rill::server::options::Pages {
+fn pages() -> rill::Pages {
     let folder = std::env::var_os("CLIENT_DIR");
     let (client, missing) = Client::find(folder.as_deref().map(Path::new));
     if let Some(missing) = missing {

@@ -15,8 +15,7 @@
 //! socket.emit("sit", 1, console.log);           // { ok: true, players: 1 }
 //! ```
 
-use rill::io::workers::Workers;
-use rill::{ConnectError, Event, Handler, Namespace, Next, Options, Reason, Server, Socket};
+use rill::{ConnectError, Event, Handler, Namespace, Next, Options, Reason, Server, Socket, Workers};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,7 +29,7 @@ const TABLES: u64 = 100;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn main() -> std::io::Result<()> {
-    rill::io::workers::runtime()?.block_on(serve())
+    rill::runtime()?.block_on(serve())
 }
 
 async fn serve() -> std::io::Result<()> {

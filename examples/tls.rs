@@ -19,7 +19,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 fn main() -> std::io::Result<()> {
-    rill::io::workers::runtime()?.block_on(serve())
+    rill::runtime()?.block_on(serve())
 }
 
 async fn serve() -> std::io::Result<()> {

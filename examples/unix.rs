@@ -15,7 +15,7 @@ use tokio::time::sleep;
 const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn main() -> std::io::Result<()> {
-    rill::io::workers::runtime()?.block_on(serve())
+    rill::runtime()?.block_on(serve())
 }
 
 async fn serve() -> std::io::Result<()> {

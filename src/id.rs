@@ -178,6 +178,18 @@ impl SocketId {
     }
 }
 
+impl From<&str> for SocketId {
+    fn from(id: &str) -> SocketId {
+        SocketId(id.into())
+    }
+}
+
+impl From<String> for SocketId {
+    fn from(id: String) -> SocketId {
+        SocketId(id.into())
+    }
+}
+
 impl Borrow<str> for SocketId {
     fn borrow(&self) -> &str {
         self.as_str()
@@ -267,6 +279,18 @@ impl From<&Room> for Room {
 impl From<&SocketId> for Room {
     fn from(id: &SocketId) -> Room {
         id.room()
+    }
+}
+
+impl fmt::Display for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for Nsp {
+    fn from(name: &str) -> Nsp {
+        Nsp::new(name)
     }
 }
 

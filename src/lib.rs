@@ -31,45 +31,85 @@
 //!
 //! # The guide
 //!
-//! [`guide`] is a book in eleven chapters: [getting started](guide::getting_started), [rooms](guide::rooms),
+//! [`guide`] is a book in twelve chapters: [getting started](guide::getting_started), [rooms](guide::rooms),
 //! [acknowledgements](guide::acks), [waiting](guide::waiting), [joining another server](guide::joining),
-//! [middlewares](guide::middlewares), [recovery](guide::recovery), [cluster](guide::cluster),
-//! [deploying](guide::deploying), [limits](guide::limits), and [coming from the Node server](guide::coming_from_node). Whole programs are
+//! [middlewares](guide::middlewares), [recovery](guide::recovery), [cluster](guide::cluster), [deploying](guide::deploying),
+//! [limits](guide::limits), [testing](guide::testing), and [coming from the Node server](guide::coming_from_node). Whole programs are
 //! in `examples/`: a chat, a game lobby, a dashboard that another program feeds, an Axum application.
 //!
-//! # The floors
+//! # In pieces
 //!
-//! Imports go down only: [`codec`] (bytes to values), [`proto`] (state machines without I/O), [`server`] (namespaces, rooms, the log, the
-//! cluster, recovery), [`io`] (sockets, tokio, Redis), [`app`] (what the binary adds for people). What touches a stranger's bytes is `codec`,
-//! `proto` and the doors in `io`.
+//! | | |
+//! |---|---|
+//! | the server | [`Server`], [`Options`], [`Limits`], [`run`], [`run_on`] |
+//! | what is heard | [`Events`], [`Handler`], [`Event`], [`Args`], [`Ack`] |
+//! | who is there | [`Namespace`], [`Family`], [`Socket`], [`Connection`], [`Change`] |
+//! | who is spoken to | [`Broadcast`], [`Rooms`], [`Pending`], [`RemoteSocket`] |
+//! | several servers | [`RedisStreams`], [`RedisOptions`] |
+//! | a binary of one's own | [`Notice`], [`Metrics`], [`operator`] |
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-pub mod app;
-pub mod codec;
+mod floors;
 pub mod guide;
-pub mod id;
-pub mod io;
-pub mod limits;
-pub mod proto;
-pub mod server;
+
+// So that each floor names the others from the root.
+use floors::{app, codec, id, io, limits, proto, server};
+
+/// Not for applications: fuzz targets and the counting of instructions look at the floors themselves. Nothing here is promised to stay.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::floors::{codec, id, limits, proto, server};
+}
 
 pub use codec::args::{Args, ArgsError};
+pub use codec::http::{Head, Headers, Method, Response};
+pub use codec::query::Query;
 pub use codec::to_args::Binary;
-pub use io::{Answer, Request, Service, WebSocket, run, run_on};
+pub use id::{Clock, Nsp, Offset, Random, Room, Sid, SocketId, Spawner, Task, Time};
+pub use io::redis::{RedisOptions, RedisStatus, RedisStreams};
+pub use io::workers::{Workers, runtime};
+pub use io::{Answer, Request, Service, WebSocket, clock, random, run, run_on};
 pub use limits::Limits;
+pub use proto::handshake::{Offered, Refusal, Transport};
 pub use proto::reason::Reason;
+pub use server::changes::{Change, Changes};
+pub use server::client::connection::Connection;
 pub use server::client::events::Events;
 pub use server::client::extensions::Extensions;
 pub use server::client::handler::{
     Ack, AckError, ConnectError, Event, Handler, Next, OwnedEvent, ServerAck, ServerEvent,
 };
+pub use server::client::handshake::Handshake;
 pub use server::client::socket::{EmitError, Socket};
+pub use server::cluster::Neighbour;
 pub use server::cluster::remote::RemoteSocket;
 pub use server::log::entry::Rooms;
+pub use server::log::streams::StreamError;
+pub use server::metrics::{Counter, Metrics, RefusedReturn};
 pub use server::namespace::Namespace;
 pub use server::namespace::broadcast::Broadcast;
 pub use server::namespace::family::Family;
-pub use server::notice::{Level, Notice};
+pub use server::notice::{Level, Line, Notice};
 pub use server::pending::Pending;
-pub use server::{Gathered, Options, Recovery, Server};
+pub use server::recovery::record::Refused;
+pub use server::redis::commands::Names;
+pub use server::{
+    AllowRequest, Cors, EngineHandler, Gathered, InitialHeaders, Log, Message, Options, Pages, Recovery, Server, Trusts,
+};
+
+/// Testing an application in memory, without ports and without waiting.
+pub mod testing {
+    pub use crate::server::testing::{Client, Heard, Stage};
+}
+
+/// The server `rill` in pieces: its configuration, its console, its files, for binaries of one's own.
+pub mod operator {
+    pub use crate::app::config::{Config, table};
+    pub use crate::app::console::notice::Said;
+    pub use crate::app::console::operator::Operator;
+    pub use crate::app::console::terminal::Terminal;
+    pub use crate::app::files::Client;
+    pub use crate::app::network::reachable;
+    pub use crate::app::process::file_limit;
+}

@@ -23,13 +23,16 @@ pub struct Limits {
     /// Time that a connection may rest between two requests: longer than the 60 s of common proxies, so that it is they who close it, and no
     /// request meets a connection that is just being closed.
     pub idle_ms: u64,
-    /// Attachments of one binary packet, as in the official parser. At the limit: parse error.
+    /// Attachments of one binary packet, as in the official parser; each may be as large as a message. At the limit: closed, and told.
     pub attachments: usize,
-    /// Time for all attachments of a packet to arrive. Then: parse error.
+    /// All attachments of one packet together; they wait in memory until the last is here. At the limit: closed, and told.
+    pub attachments_bytes: usize,
+    /// Time without a byte while attachments are due. Then: closed, and told.
     pub attachments_ms: u64,
     /// Packets in one polling payload; a megabyte of empty packets is an attack (CVE-2020-36048). At the limit: closed.
     pub packets_per_payload: usize,
-    /// Fragments of one WebSocket message; tiny fragments cost more than their bytes. At the limit: close 1009.
+    /// Fragments of one WebSocket message; tiny fragments cost more than their bytes. Where messages may be large it should grow with them: some
+    /// clients send fragments of a few KiB. At the limit: close 1009.
     pub fragments: usize,
     /// Time to join a first namespace, as in the official server. Then: closed.
     pub connect_ms: u64,
@@ -118,6 +121,7 @@ impl Default for Limits {
             answer_ms: 60_000,
             idle_ms: 75_000,
             attachments: 10,
+            attachments_bytes: 10_000_000,
             attachments_ms: 10_000,
             packets_per_payload: 10_000,
             fragments: 1_000,

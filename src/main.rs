@@ -1,11 +1,6 @@
 //! The server `rill`: reads the environment, then hands over to the operator. `rill help` tells the rest.
 
-use rill::app::config::{Config, table};
-use rill::app::console::notice::Said;
-use rill::app::console::operator::Operator;
-use rill::app::console::terminal::Terminal;
-use rill::app::network::reachable;
-use rill::app::process::file_limit;
+use rill::operator::{Config, Operator, Said, Terminal, file_limit, reachable, table};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::exit;
@@ -54,8 +49,7 @@ fn serve() {
         .map(Arc::new)
         .unwrap_or_else(|error| fail(1, &format!("[SERVER] can't start: {error}")));
     warn_of_file_limit(config.max_connections, &terminal);
-    let runtime =
-        rill::io::workers::runtime().unwrap_or_else(|error| fail(1, &format!("[SERVER] can't start: {error}")));
+    let runtime = rill::runtime().unwrap_or_else(|error| fail(1, &format!("[SERVER] can't start: {error}")));
     let status = runtime.block_on(Operator::new(config, terminal.clone()).run());
     terminal.finish(Duration::from_secs(1));
     // Not by returning: the thread that reads standard input may wait there for ever.

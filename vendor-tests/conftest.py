@@ -100,13 +100,13 @@ def server(variable, name, *args, **env):
 @pytest.fixture(scope="session")
 def echo():
     """The test server of the official protocol suite: `message`, `message-with-ack`, namespaces / and /custom."""
-    yield from server("CONFORMANCE_BIN", "conformance", "socket")
+    yield from server("CONFORMANCE_BIN", "examples/conformance", "socket")
 
 
 @pytest.fixture(scope="session")
 def suite():
     """The test server of the official client suite."""
-    yield from server("CONFORMANCE_BIN", "conformance", "client")
+    yield from server("CONFORMANCE_BIN", "examples/conformance", "client")
 
 
 # A client that polls may leave without a word (its writer may end before its goodbye); it then hangs until the next ping.

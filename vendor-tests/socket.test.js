@@ -295,6 +295,13 @@ describe("Socket.IO with the official client suite's server", () => {
       assert.ok((await ask(socket, "echo", data)).equals(data));
     });
 
+    it(`ten attachments of ${most} kB come back in one event, over ${name}`, async () => {
+      const socket = await open();
+      const data = Array.from({ length: 10 }, (_, i) => Buffer.alloc(most * 1_000, `${i}`));
+      const back = await ask(socket, "echo", data);
+      assert.ok(back.length === 10 && back.every((one, i) => one.equals(data[i])));
+    });
+
     it(`3,000 events come back in order, every fifth with binary data, over ${name}`, async () => {
       const socket = await open();
       const seen = [];

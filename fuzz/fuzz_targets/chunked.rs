@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rill::codec::chunked::{ChunkError, Chunked};
+use rill::internals::codec::chunked::{ChunkError, Chunked};
 
 const MOST: usize = 300;
 

@@ -3,17 +3,17 @@
 
 use libfuzzer_sys::fuzz_target;
 use rill::Limits;
-use rill::id::Time;
-use rill::proto::client::{Action, Client};
+use rill::internals::id::Time;
+use rill::internals::proto::client::{Action, Client};
 
 // Messages are separated by a zero byte; one that begins with a 1 byte is binary.
 fuzz_target!(|data: &[u8]| {
-    let limits = Limits { max_payload: 64, ..Limits::default() };
+    let limits = Limits { attachments_bytes: 64, ..Limits::default() };
     let mut client = Client::new(Time(0), &limits);
     let mut waiting = false;
     for message in data.split(|byte| *byte == 0) {
         let action = match message.split_first() {
-            Some((1, binary)) => client.binary(binary.to_vec().into(), &limits),
+            Some((1, binary)) => client.binary(Time(1), binary.to_vec().into(), &limits),
             _ => match std::str::from_utf8(message) {
                 Ok(text) => client.text(Time(1), text, &limits),
                 Err(_) => return,

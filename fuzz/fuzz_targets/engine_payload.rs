@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rill::codec::engine_packet::{EnginePacket, decode};
-use rill::codec::frame::Frame;
-use rill::codec::payload;
+use rill::internals::codec::engine_packet::{EnginePacket, decode};
+use rill::internals::codec::frame::Frame;
+use rill::internals::codec::payload;
 
 fuzz_target!(|body: &str| {
     let messages = || payload::packets(body).filter_map(|packet| decode(packet).ok());

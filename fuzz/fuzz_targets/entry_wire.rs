@@ -3,9 +3,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use rill::Limits;
-use rill::id::Nsp;
-use rill::server::log::entry::{Entry, Posted};
-use rill::server::redis::wire::{decode, encode};
+use rill::internals::id::Nsp;
+use rill::internals::server::log::entry::{Entry, Posted};
+use rill::internals::server::redis::wire::{decode, encode};
 
 // The first byte is the type, the rest the data; or, if it is 0, fields and values separated by zero bytes.
 fuzz_target!(|bytes: &[u8]| {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rill::codec::http::{Body, Response, find_end, parse};
+use rill::internals::codec::http::{Body, Response, find_end, parse};
 
 fuzz_target!(|data: &[u8]| {
     let end = find_end(data, 0);

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use rill::codec::args::Args;
-use rill::server::redis::msgpack::{MsgpackError, from_json, to_json};
+use rill::internals::codec::args::Args;
+use rill::internals::server::redis::msgpack::{MsgpackError, from_json, to_json};
 use serde_json::value::RawValue;
 
 fuzz_target!(|data: &[u8]| {

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use rill::codec::args::Args;
-use rill::codec::query::Query;
+use rill::internals::codec::args::Args;
+use rill::internals::codec::query::Query;
 
 fuzz_target!(|text: &str| {
     let query = Query::parse(text);

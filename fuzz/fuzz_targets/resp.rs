@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rill::server::redis::resp::{Bounds, Decoder, RespError, Value, command};
+use rill::internals::server::redis::resp::{Bounds, Decoder, RespError, Value, command};
 
 const BOUNDS: Bounds = Bounds { bulk: 16, reply: 200, depth: 4, elements: 30 };
 

@@ -3,13 +3,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rill::codec::engine_packet::{EnginePacket, decode};
-use rill::codec::frame::Frame;
-use rill::codec::socket_packet::Frames;
-use rill::id::Time;
-use rill::proto::handshake::Transport;
-use rill::proto::reason::Reason;
-use rill::proto::session::{GetAnswer, Input, Reaction, Session, Settings, Via};
+use rill::internals::codec::engine_packet::{EnginePacket, decode};
+use rill::internals::codec::frame::Frame;
+use rill::internals::codec::socket_packet::Frames;
+use rill::internals::id::Time;
+use rill::internals::proto::handshake::Transport;
+use rill::internals::proto::reason::Reason;
+use rill::internals::proto::session::{GetAnswer, Input, Reaction, Session, Settings, Via};
 
 const PACKETS: [&str; 8] = ["1", "2", "3", "4a", "5", "6", "2probe", "bAQ=="];
 

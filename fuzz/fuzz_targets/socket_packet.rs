@@ -3,9 +3,9 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use rill::codec::args::Args;
-use rill::codec::frame::Frame;
-use rill::codec::socket_packet::{self, SocketError, SocketPacket, decode};
+use rill::internals::codec::args::Args;
+use rill::internals::codec::frame::Frame;
+use rill::internals::codec::socket_packet::{self, SocketError, SocketPacket, decode};
 use serde_json::value::{RawValue, Value};
 
 fuzz_target!(|text: &str| {
@@ -24,7 +24,7 @@ fuzz_target!(|text: &str| {
         }
         Ok(SocketPacket::Disconnect { nsp }) => same(&socket_packet::disconnect(nsp), &packet),
         Ok(SocketPacket::Connect { auth: Some(auth), .. }) => {
-            serde_json::from_str::<&RawValue>(auth).expect("JSON");
+            serde_json::from_str::<&RawValue>(&auth).expect("JSON");
         }
         Ok(SocketPacket::Connect { auth: None, .. }) | Err(_) => {}
     }

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rill::proto::websocket::{Received, Receiver, WebSocketError};
+use rill::internals::proto::websocket::{Received, Receiver, WebSocketError};
 use std::io::{self, Read, Write};
 use tungstenite::protocol::{Message, Role, WebSocket, WebSocketConfig};
 

@@ -26,8 +26,8 @@ COMMANDS = {
     "node+": ["node", HERE / "node.js", "--recovery"],
     "socketioxide": [PEERS / "socketioxide"],
     "floor": [PEERS / "floor"],
-    "rill": [TARGET / "release/conformance", "bench"],
-    "rill+": [TARGET / "release/conformance", "bench", "--recovery"],
+    "rill": [TARGET / "release/examples/conformance", "bench"],
+    "rill+": [TARGET / "release/examples/conformance", "bench", "--recovery"],
 }
 COLUMNS = {"node": "Node", "node+": "Node, rec.", "socketioxide": "socketioxide", "floor": "floor", "rill": "Rill", "rill+": "Rill, rec."}
 # For the servers that are written in Rust, as many as Rill starts; Node runs JavaScript on one.

@@ -30,8 +30,8 @@ impl Backend {
     /// The log that `config` asks for, and what is to be said where it was chosen.
     #[must_use]
     pub fn choose(config: &Config, options: &Options, clock: &Clock, log: &Log) -> (Backend, Option<Said>) {
-        let host = host_of_container(&config.redis.host);
-        let place = format!("{}:{}", config.redis.host, config.redis.port);
+        let host = host_of_container(&config.redis.host).filter(|_| config.redis.socket.is_none());
+        let place = config.redis.place();
         let (redis, said) = match config.adapter {
             Adapter::Memory => (false, None),
             Adapter::Redis => (true, host.map(|host| Said::Gateway { name: HOST, gateway: host })),

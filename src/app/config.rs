@@ -3,11 +3,11 @@
 //! A bad value is one line that names the variable, the value and what is allowed; the process then ends with status 2.
 
 use super::network::Network;
+use super::redis_config;
 use crate::codec::origin::Origin;
 use crate::io::redis::RedisOptions;
 use crate::limits::Limits;
 use crate::server::notice::visible;
-use crate::server::redis::commands::Names;
 use crate::server::{Cors, Options, Recovery, Trusts};
 use std::fmt;
 use std::fmt::Write as _;
@@ -37,6 +37,16 @@ pub enum Allowed {
     Networks,
     /// A folder that is there.
     Folder,
+    /// Where Redis is, as a URL.
+    RedisUrl,
+    /// Redis's port.
+    RedisPort,
+    /// Redis's database.
+    Database,
+    /// A file that can be read.
+    File,
+    /// Nothing, because another variable says it already.
+    UnsetBeside(&'static str),
     /// Where requests are answered: names between slashes.
     Path,
     /// Anything.
@@ -63,6 +73,15 @@ impl fmt::Display for Allowed {
             }
             Allowed::Networks => f.write_str("addresses or networks such as 10.0.0.0/8, separated by commas"),
             Allowed::Folder => f.write_str("a folder"),
+            Allowed::RedisUrl => f.write_str(
+                "a URL redis://[user:password@]host[:port] or unix:///path; for TLS, a stunnel beside the server (docs/operating.md)",
+            ),
+            Allowed::RedisPort => f.write_str("1 to 65535, or tcp://host:port as Kubernetes sets it"),
+            Allowed::Database => {
+                f.write_str("0: another takes SELECT, which no server sends; STREAM_PREFIX and SESSION_PREFIX keep apart, too")
+            }
+            Allowed::File => f.write_str("a file that can be read"),
+            Allowed::UnsetBeside(other) => write!(f, "unset beside {other}"),
             Allowed::Path => f.write_str("a path such as /socket.io/"),
             Allowed::Text => f.write_str("any text"),
         }
@@ -70,7 +89,7 @@ impl fmt::Display for Allowed {
 }
 
 impl Allowed {
-    fn permits(self, value: &str) -> bool {
+    pub(super) fn permits(self, value: &str) -> bool {
         let digits = value.bytes().all(|byte| byte.is_ascii_digit());
         match self {
             Allowed::Number(least, most) => {
@@ -87,6 +106,11 @@ impl Allowed {
             Allowed::Origins => value == "*" || value.split(',').all(|origin| Origin::parse(origin.trim()).is_some()),
             Allowed::Networks => value.split(',').all(|network| Network::parse(network.trim()).is_some()),
             Allowed::Folder => Path::new(value).is_dir(),
+            Allowed::RedisUrl => redis_config::is_url(value),
+            Allowed::RedisPort => redis_config::is_port(value),
+            Allowed::Database => value == "0",
+            Allowed::File => redis_config::secret(value).is_some(),
+            Allowed::UnsetBeside(_) => value.is_empty(),
             Allowed::Path => {
                 let names = value.strip_prefix('/').map(|rest| rest.strip_suffix('/').unwrap_or(rest).split('/'));
                 let is_name = |name: &str| !matches!(name, "" | "." | "..") && has_only(name, "-_.~");
@@ -123,7 +147,7 @@ const HEARTBEATS: Allowed = Allowed::Number(100, 3_600_000);
 const FLAG: Allowed = Allowed::OneOf(&["0", "1"]);
 
 /// All variables, in the order in which people look for them.
-pub const VARIABLES: [Variable; 29] = [
+pub const VARIABLES: [Variable; 35] = [
     var("HOST", "0.0.0.0", Allowed::Address, "address to listen on"),
     var("PORT", "3000", PORTS, "port to listen on"),
     var("AUTOSTART", "0", FLAG, "1 starts the server without waiting for `start`"),
@@ -147,9 +171,35 @@ pub const VARIABLES: [Variable; 29] = [
         "where the log lives; `auto` is Redis where `REDIS_HOST` is set or one listens on this host, else memory",
     ),
     var("REDIS_HOST", "", Allowed::Host, "host of Redis; unset: localhost"),
-    var("REDIS_PORT", "6379", PORTS, "its port"),
+    var(
+        "REDIS_PORT",
+        "6379",
+        Allowed::RedisPort,
+        "its port; the host of an address counts where `REDIS_HOST` is unset",
+    ),
     var("REDIS_USERNAME", "", Allowed::Text, "its user; unset: the default one"),
-    var("REDIS_PASSWORD", "", Allowed::Text, "its password; unset: none is sent; never printed"),
+    var(
+        "REDIS_PASSWORD",
+        "",
+        Allowed::Text,
+        "its password; unset: none is sent, unless there is a user; never printed",
+    ),
+    var("REDIS_PASSWORD_FILE", "", Allowed::File, "a file that has the password"),
+    var("REDIS_URL", "", Allowed::RedisUrl, "host, port, user and password in one, or a Unix socket"),
+    var("REDIS_DB", "0", Allowed::Database, "its database"),
+    var(
+        "CLUSTER_SECRET",
+        "",
+        Allowed::Text,
+        "what the servers of a cluster prove themselves to each other with, the same for all; unset: whoever may write to Redis is believed",
+    ),
+    var("CLUSTER_SECRET_FILE", "", Allowed::File, "a file that has it"),
+    var(
+        "LOG_BYTES",
+        "268435456",
+        Allowed::Number(1_048_576, 1_099_511_627_776),
+        "bytes of one namespace's log, in memory or on Redis; beyond, the oldest entries go, whatever the window",
+    ),
     var(
         "ADVERTISE_ADDR",
         "",
@@ -225,8 +275,8 @@ pub const VARIABLES: [Variable; 29] = [
         Allowed::Number(0, 1_000_000),
         "of one client, ten seconds' at once; who sends more is read more slowly; 0: no bound",
     ),
-    var("STREAM_PREFIX", "socket.io", Allowed::Name("-_.:"), "how the keys of logs and inboxes begin"),
-    var("SESSION_PREFIX", "sio:session:", Allowed::Name("-_.:"), "how the keys of sessions begin"),
+    var("STREAM_PREFIX", "socket.io", Allowed::Name("-_.:{}"), "how the keys of logs and inboxes begin"),
+    var("SESSION_PREFIX", "sio:session:", Allowed::Name("-_.:{}"), "how the keys of sessions begin"),
     var(
         "TRUSTED_PROXIES",
         "",
@@ -259,6 +309,10 @@ pub struct Config {
     pub adapter: Adapter,
     /// Redis.
     pub redis: RedisOptions,
+    /// What servers prove themselves to each other with; empty: nothing.
+    pub cluster_secret: Secret,
+    /// Bytes of one log.
+    pub log_bytes: usize,
     /// Where other servers reach this one, if it was told.
     pub advertise: Option<String>,
     /// Proxies whose word on the client's address is believed.
@@ -293,6 +347,16 @@ pub struct Config {
     pub events_per_second: usize,
 }
 
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub Option<String>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "***" } else { "none" })
+    }
+}
+
 /// Where the log lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adapter {
@@ -318,14 +382,20 @@ pub enum MetricsAt {
 /// A value that is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    name: &'static str,
-    value: String,
-    allowed: Allowed,
+    pub(super) name: &'static str,
+    pub(super) value: String,
+    pub(super) allowed: Allowed,
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[SERVER] {}={} is not allowed: it must be {}", self.name, visible(&self.value), self.allowed)
+        write!(
+            f,
+            "[SERVER] {}={} is not allowed: it must be {}",
+            self.name,
+            visible(&redis_config::hidden(self.name, &self.value)),
+            self.allowed
+        )
     }
 }
 
@@ -342,7 +412,8 @@ impl Config {
             let value = given(variable.name).filter(|value| !variable.allowed.permits(value))?;
             Some(ConfigError { name: variable.name, value, allowed: variable.allowed })
         };
-        let errors: Vec<ConfigError> = VARIABLES.iter().filter_map(wrong).collect();
+        let mut errors: Vec<ConfigError> = VARIABLES.iter().filter_map(wrong).collect();
+        errors.extend(redis_config::twice(given));
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -354,7 +425,8 @@ impl Config {
     fn from_values(text: impl Fn(&'static str) -> String) -> Config {
         let number = |name| text(name).parse::<u64>().unwrap_or(0);
         let size = |name| usize::try_from(number(name)).unwrap_or(usize::MAX);
-        let (adapter, redis_host) = (text("ADAPTER"), text("REDIS_HOST"));
+        let adapter = text("ADAPTER");
+        let (redis, is_said) = redis_config::options(&text);
         Config {
             host: text("HOST").parse().unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
             port: u16::try_from(number("PORT")).unwrap_or(0),
@@ -364,16 +436,16 @@ impl Config {
             log_json: text("LOG_FORMAT") == "json",
             adapter: match adapter.as_str() {
                 "memory" => Adapter::Memory,
-                "auto" if redis_host.is_empty() => Adapter::Try,
+                "auto" if !is_said => Adapter::Try,
                 _ => Adapter::Redis,
             },
-            redis: RedisOptions {
-                host: if redis_host.is_empty() { "localhost".to_owned() } else { redis_host },
-                port: u16::try_from(number("REDIS_PORT")).unwrap_or(0),
-                username: text("REDIS_USERNAME"),
-                password: text("REDIS_PASSWORD"),
-                names: Names { streams: text("STREAM_PREFIX"), sessions: text("SESSION_PREFIX") },
-            },
+            redis,
+            cluster_secret: Secret(
+                redis_config::secret(&text("CLUSTER_SECRET_FILE"))
+                    .or_else(|| Some(text("CLUSTER_SECRET")))
+                    .filter(|secret| !secret.is_empty()),
+            ),
+            log_bytes: size("LOG_BYTES"),
             advertise: Some(text("ADVERTISE_ADDR")).filter(|address| !address.is_empty()),
             trusted_proxies: text("TRUSTED_PROXIES").split(',').filter_map(|n| Network::parse(n.trim())).collect(),
             path: format!("{}/", text("SOCKET_PATH").trim_end_matches('/')),
@@ -414,6 +486,7 @@ impl Config {
         let defaults = Limits::default();
         let limits = Limits {
             max_payload: self.max_payload,
+            log_bytes: self.log_bytes,
             idle_ms: self.keep_alive_ms,
             connections: self.max_connections,
             sessions_per_address: self.per_address.map_or(PER_ADDRESS, |n| if n == 0 { usize::MAX } else { n }),
@@ -423,6 +496,8 @@ impl Config {
             // The room application begins nothing that would have to be waited for.
             finish_ms: 0,
             unsent_bytes: defaults.unsent_bytes.max(self.max_payload.saturating_mul(4)),
+            attachments_bytes: self.max_payload.saturating_mul(defaults.attachments),
+            fragments: defaults.fragments.max(self.max_payload / 1024),
             ..defaults
         };
         Options {
@@ -431,6 +506,7 @@ impl Config {
             path: self.path.clone(),
             cors: self.cors.clone(),
             recovery: (self.recovery_window_ms > 0).then_some(recovery),
+            cluster_secret: self.cluster_secret.0.clone(),
             trusts: self.trusts(),
             limits,
             ..Options::default()
@@ -467,6 +543,8 @@ mod tests {
         assert_eq!(options.ping_timeout_ms, defaults.ping_timeout_ms);
         assert_eq!(options.limits.max_payload, defaults.limits.max_payload);
         assert_eq!(options.limits.connections, defaults.limits.connections);
+        assert_eq!(options.limits.attachments_bytes, defaults.limits.attachments_bytes);
+        assert_eq!(options.limits.fragments, defaults.limits.fragments);
         assert_eq!((options.limits.idle_ms, options.path), (defaults.limits.idle_ms, defaults.path));
         assert_eq!(options.recovery.unwrap().window_ms, defaults.recovery.unwrap().window_ms);
     }
@@ -524,6 +602,23 @@ mod tests {
             }
         }
         assert_eq!(parse(&[("PORT", "x"), ("HOST", "y")]).unwrap_err().len(), 2);
+    }
+
+    /// What has to grow with the largest message does.
+    #[test]
+    fn limits_that_follow_the_payload() {
+        for (payload, fragments, attachments, unsent) in [
+            ("100", 1_000, 1_000, 4 << 20),
+            ("1024000", 1_000, 10_240_000, 4 << 20),
+            ("1025024", 1_001, 10_250_240, 4 << 20),
+            ("100000000", 97_656, 1_000_000_000, 400_000_000),
+        ] {
+            let limits = parse(&[("MAX_PAYLOAD", payload)]).unwrap().options().limits;
+            assert_eq!(
+                (limits.fragments, limits.attachments_bytes, limits.unsent_bytes),
+                (fragments, attachments, unsent)
+            );
+        }
     }
 
     #[test]

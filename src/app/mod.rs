@@ -9,4 +9,5 @@ pub mod monitor;
 pub mod network;
 pub mod pages;
 pub mod process;
+mod redis_config;
 pub mod report;

@@ -33,6 +33,8 @@ pub struct Report {
     pub memory: Option<InMemory>,
     /// How the connection to Redis is, where the log is there.
     pub redis: Option<RedisStatus>,
+    /// For how many milliseconds back the log on Redis is held, where its bytes don't allow for the whole window.
+    pub held_ms: Option<u64>,
     /// Other servers of the cluster.
     pub neighbours: Vec<Neighbour>,
     /// Bytes that wait for clients.
@@ -92,6 +94,7 @@ impl Report {
             Backend::Redis(redis) => {
                 report.redis = Some(redis.status());
                 report.neighbours = server.neighbours();
+                report.held_ms = namespaces.iter().filter_map(|namespace| namespace.held().1).min();
             }
         }
         report
@@ -278,6 +281,11 @@ impl Page {
                 "rill_requests_repeated_total",
                 "Requests that came again after their connection broke, not taken for new ones.",
                 &m.requests_repeated,
+            ),
+            (
+                "rill_forwards_failed_total",
+                "Requests not passed on, because the server that has the session was not reached.",
+                &m.unreachable,
             ),
             ("rill_requests_forwarded_total", "Requests passed on to the server that has the session.", &m.forwarded),
         ] {

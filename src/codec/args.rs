@@ -14,7 +14,7 @@ use std::fmt;
 /// A list of arguments: `Args::from("hello")` has one, `Args::new()` none.
 ///
 /// ```
-/// use rill::codec::args::Args;
+/// use rill::Args;
 /// let args = Args::from("hello").with_binary(vec![1, 2]);
 /// assert_eq!(args.text(), r#""hello",{"_placeholder":true,"num":0}"#);
 /// ```

@@ -68,8 +68,10 @@ pub enum SocketPacket<'a> {
 pub enum SocketError {
     /// The type is not 0 to 3, 5 or 6. Only a server sends 4.
     UnknownType,
-    /// The number of attachments is missing, not an integer, 0 or over the limit.
+    /// The number of attachments is missing, not an integer, or 0.
     Attachments,
+    /// There are more attachments than this.
+    TooManyAttachments(usize),
     /// The id of an acknowledgement is missing, or an id is over 2^53 - 1.
     Id,
     /// The payload is missing, or of the wrong kind: an object for CONNECT, nothing for DISCONNECT, else an array.
@@ -87,6 +89,7 @@ impl fmt::Display for SocketError {
         f.write_str(match self {
             SocketError::UnknownType => "unknown packet type",
             SocketError::Attachments => "illegal number of attachments",
+            SocketError::TooManyAttachments(most) => return write!(f, "more than {most} attachments"),
             SocketError::Id => "illegal acknowledgement id",
             SocketError::Payload => "invalid payload",
             SocketError::Json => "invalid JSON",
@@ -157,8 +160,9 @@ fn decode_ack(text: &str, attachments: usize) -> Result<SocketPacket<'_>, Socket
 fn attachments(text: &str, max: usize) -> Result<(usize, &str), SocketError> {
     let (count, rest) = text.split_once('-').ok_or(SocketError::Attachments)?;
     match number(count).and_then(|count| usize::try_from(count).ok()) {
-        Some(count) if (1..=max).contains(&count) => Ok((count, rest)),
-        _ => Err(SocketError::Attachments),
+        Some(0) | None => Err(SocketError::Attachments),
+        Some(count) if count > max => Err(SocketError::TooManyAttachments(max)),
+        Some(count) => Ok((count, rest)),
     }
 }
 

@@ -167,7 +167,7 @@ fn errors() {
         ("ACK with an object", "31{}", Payload),
         ("ACK broken", "31[", Json),
         ("BINARY_EVENT: 0 attachments", r#"50-["x"]"#, Attachments),
-        ("BINARY_EVENT: one over the limit", r#"511-["x"]"#, Attachments),
+        ("BINARY_EVENT: one over the limit", r#"511-["x"]"#, TooManyAttachments(10)),
         ("BINARY_EVENT: half an attachment", r#"51.5-["x"]"#, Attachments),
         ("BINARY_EVENT: signed", r#"5+1-["x"]"#, Attachments),
         ("BINARY_EVENT: no number", r#"5-["x"]"#, Attachments),
@@ -176,7 +176,7 @@ fn errors() {
         ("BINARY_EVENT: number only", "51", Attachments),
         ("BINARY_EVENT: no payload", "51-", Payload),
         ("BINARY_EVENT: more than 64 bits", "5111111111111111111111111111111-", Attachments),
-        ("BINARY_EVENT: many digits", "5111111111111-", Attachments),
+        ("BINARY_EVENT: many digits", "5111111111111-", TooManyAttachments(10)),
         ("BINARY_ACK: 0 attachments", "60-1[]", Attachments),
         ("BINARY_ACK: no id", "61-[]", Id),
     ] {
@@ -217,7 +217,8 @@ fn limits() {
     }
     assert_eq!(decode("3007[]", 10), Ok(ack_packet("/", 7, "", 0)));
     assert!(decode(r#"510-["x"]"#, 10).is_ok());
-    assert_eq!(decode(r#"51-["x"]"#, 0), Err(Attachments));
+    assert_eq!(decode(r#"51-["x"]"#, 0), Err(TooManyAttachments(0)));
+    assert_eq!(TooManyAttachments(10).to_string(), "more than 10 attachments");
     assert!(decode("0/\0a\nb", 10).is_ok(), "any character but the comma is part of a namespace's name");
 }
 

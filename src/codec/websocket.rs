@@ -113,6 +113,12 @@ pub fn close(code: u16, reason: &str) -> Arc<[u8]> {
     control(Opcode::Close, &payload)
 }
 
+/// A whole close frame without a body: the answer to one that has none.
+#[must_use]
+pub fn empty_close() -> Arc<[u8]> {
+    control(Opcode::Close, &[])
+}
+
 /// A whole pong frame: "identical "Application data" as found in the message body of the Ping frame" (5.5.3).
 #[must_use]
 pub fn pong(data: &[u8]) -> Arc<[u8]> {
@@ -203,6 +209,7 @@ mod tests {
     #[test]
     fn control_frames() {
         assert_eq!(close(1000, "")[..], [0x88, 2, 0x03, 0xe8]);
+        assert_eq!(empty_close()[..], [0x88, 0]);
         assert_eq!(close(1009, "no")[..], [0x88, 4, 0x03, 0xf1, b'n', b'o']);
         assert_eq!(pong(b"Hello")[..], *b"\x8a\x05Hello");
         assert_eq!(pong(&[])[..], [0x8a, 0]);

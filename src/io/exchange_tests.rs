@@ -3,7 +3,7 @@
 use super::{Answer, Request};
 use crate::io::Service;
 use crate::io::workers::runtime;
-use crate::server::client::handler::Events;
+use crate::server::client::events::Events;
 use crate::server::{Options, Server};
 use std::net::IpAddr;
 use std::time::Duration;

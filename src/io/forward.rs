@@ -11,7 +11,7 @@ use crate::codec::http::{self, Head, Method};
 use bytes::Bytes;
 use std::fmt::Write as _;
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -58,7 +58,15 @@ pub(super) async fn forward(http: &mut Http, head: &Head, address: &str) -> Opti
         Method::Post => "POST",
         Method::Head | Method::Options | Method::Other => return None,
     };
-    let mut other = timeout(CONNECT, TcpStream::connect(address)).await.ok()?.ok()?;
+    let reached = timeout(CONNECT, TcpStream::connect(address)).await;
+    let mut other = match reached.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
+        Ok(other) => other,
+        Err(error) => {
+            http.server.reached(address, Err(error.to_string()));
+            return None;
+        }
+    };
+    http.server.reached(address, Ok(()));
     let _ = other.set_nodelay(true);
     let body = match http.read_body(head, || {}).await {
         Ok(body) => body,

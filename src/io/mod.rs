@@ -83,6 +83,29 @@ impl Server {
     }
 }
 
+impl Server {
+    /// A server that shares its log, and so its clients, with all others over this Redis. It serves once the other thing that this gives back,
+    /// its connection, runs: see [`RedisStreams::run`](redis::RedisStreams::run).
+    ///
+    /// ```no_run
+    /// use rill::{Options, RedisOptions, Server};
+    ///
+    /// # async fn example() -> std::io::Result<()> {
+    /// let (server, redis) = Server::with_redis(Options::default(), RedisOptions::default());
+    /// tokio::spawn(redis.run(server.clone(), Some(([0, 0, 0, 0], 3000).into())));
+    /// let listener = tokio::net::TcpListener::bind("0.0.0.0:3000").await?;
+    /// rill::run(listener, server, std::future::pending()).await;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn with_redis(options: Options, place: redis::RedisOptions) -> (Server, redis::RedisStreams) {
+        let streams = redis::RedisStreams::new(place, &options.limits, clock(), options.log.clone());
+        let server = Server::new(options, Arc::new(streams.clone()), clock(), random());
+        server.set_spawner(spawner());
+        (server, streams)
+    }
+}
+
 /// Whether the server stops, for tasks that wait for requests.
 pub(crate) type Stopping = watch::Receiver<bool>;
 

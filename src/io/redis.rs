@@ -4,39 +4,34 @@
 //! given up only when Redis has hung up, or has not answered for a long time: what is on its way in an old connection could arrive after a
 //! look-up in the new one.
 
-use crate::id::{Clock, Offset, Time};
+use crate::id::{Clock, Time};
 use crate::limits::Limits;
 use crate::server::log::entry::Entry;
-use crate::server::log::streams::{Command, Done, Item, Key, PAGE, Reply, StreamError, Streams};
+use crate::server::log::streams::{Command, Done, Item, Key, Reply, StreamError, Streams};
 use crate::server::metrics::Metrics;
 use crate::server::notice::Notice;
-use crate::server::redis::commands::{self, Names, Page, Trouble};
+use crate::server::redis::commands::{self, Trouble};
 use crate::server::redis::pipeline::{Pipeline, Settled};
-use crate::server::redis::resp::{Bounds, Decoder, RespError, Value};
+use crate::server::redis::resp::{Decoder, Value};
+use crate::server::redis::shelves::{QUIET_SHELVES, Shelves};
 use crate::server::{Log, Server, lock};
-use std::collections::VecDeque;
-use std::fmt;
+use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 /// To connect, and for the answer to AUTH.
 const CONNECT: Duration = Duration::from_secs(3);
-/// For the answer to any command; after that the connection is given up.
-const ANSWER: Duration = Duration::from_secs(15);
 /// Milliseconds without an answer after which Redis counts as away; heartbeats ask every two seconds.
 const STALLED: u64 = 3_000;
-/// Milliseconds that an XREAD waits for entries.
-const BLOCK: u64 = 5_000;
 /// Milliseconds between two reads after which the reader counts as late: far less than logs are kept.
 const LATE: u64 = 30_000;
 /// Bytes of commands that are written at once.
@@ -51,36 +46,24 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const REPEAT: u64 = 30_000;
 /// Milliseconds between two lines about different troubles: both connections break at once, and each in its own words.
 const NEWS: u64 = 2_000;
-/// Bytes of one reply: a page of large entries takes fewer at once next time.
-const REPLY: usize = 512 * 1024 * 1024;
-/// Arrays in one another: the streams of an XREAD have five, with a few to spare.
-const DEPTH: usize = 8;
-/// Elements of one reply: a page of each log, with all its fields.
-const ELEMENTS: usize = 10_000_000;
+/// Bytes of one reply to a command: a page of large entries takes fewer at once next time.
+const REPLY: usize = 256 * 1024 * 1024;
+/// Before a stream that was refused is asked for again.
+const REFUSED_PAUSE: Duration = Duration::from_millis(200);
+/// Kinds of refusals that are told apart.
+const KINDS: usize = 20;
 /// Between two looks at the cluster.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Where Redis is, and how to speak to it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RedisOptions {
-    /// Its host, a name or an address.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// The user; empty: the default one.
-    pub username: String,
-    /// The password; empty: none, and no AUTH is sent.
-    pub password: String,
-    /// How keys begin.
-    pub names: Names,
-}
+#[path = "redis_link.rs"]
+mod link;
+#[path = "redis_reader.rs"]
+mod reader;
+#[path = "redis_visit.rs"]
+mod visit;
 
-/// The password is never printed.
-impl fmt::Debug for RedisOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}:{} {:?}", self.username, self.host, self.port, self.names)
-    }
-}
+pub use link::RedisOptions;
+use link::{Ended, From, Link, To, hear_some};
 
 /// How the connection to Redis is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,59 +96,31 @@ struct Shared {
     clock: Clock,
     queue: Mutex<Queue>,
     notify: Notify,
-    lines: Mutex<[Line; 2]>,
+    lines: Mutex<Vec<Line>>,
+    shelves: Mutex<Shelves>,
+    /// There is work for the readers of quiet shelves.
+    crowded: Notify,
+    /// When a kind of refusal was told of, and how many there were since.
+    refusals: Mutex<HashMap<String, (Time, u64)>>,
     ready: AtomicBool,
     log: Option<Log>,
 }
 
-/// Which of the two connections.
-#[derive(Clone, Copy)]
-enum Role {
-    Commands,
-    Reader,
+/// The place of the commands' connection among the lines; the readers' follow.
+const COMMANDS: usize = 0;
+
+/// The line of the reader of this quiet shelf; without one, of the busy shelf.
+fn line_of(shelf: Option<usize>) -> usize {
+    shelf.map_or(1, |shelf| shelf + 2)
+}
+
+fn lines() -> Vec<Line> {
+    (0..QUIET_SHELVES + 2).map(|_| Line::default()).collect()
 }
 
 /// A log in Redis. Cheap to clone.
 #[derive(Clone)]
 pub struct RedisStreams(Arc<Shared>);
-
-/// Why a connection ended.
-enum Ended {
-    Io(std::io::Error),
-    /// What came is no reply, or larger than a reply may be.
-    Resp(RespError),
-    Redis(Trouble),
-    Silent,
-}
-
-impl From<std::io::Error> for Ended {
-    fn from(error: std::io::Error) -> Ended {
-        Ended::Io(error)
-    }
-}
-
-impl From<RespError> for Ended {
-    fn from(error: RespError) -> Ended {
-        Ended::Resp(error)
-    }
-}
-
-impl From<Trouble> for Ended {
-    fn from(trouble: Trouble) -> Ended {
-        Ended::Redis(trouble)
-    }
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Ended::Io(error) => error.fmt(f),
-            Ended::Resp(error) => error.fmt(f),
-            Ended::Redis(trouble) => trouble.fmt(f),
-            Ended::Silent => f.write_str("it does not answer"),
-        }
-    }
-}
 
 impl Streams for RedisStreams {
     fn submit(&self, now: Time, command: Command, done: Option<Done>) -> Result<(), StreamError> {
@@ -198,7 +153,7 @@ impl Streams for RedisStreams {
 impl RedisStreams {
     /// A log that is not connected yet: [`RedisStreams::run`] does that.
     #[must_use]
-    pub fn new(options: RedisOptions, limits: &Limits, clock: Clock, log: Option<Log>) -> RedisStreams {
+    pub(crate) fn new(options: RedisOptions, limits: &Limits, clock: Clock, log: Option<Log>) -> RedisStreams {
         let pipeline = Pipeline::new(limits.log_waiting, limits.log_waiting_bytes);
         RedisStreams(Arc::new(Shared {
             options,
@@ -206,17 +161,27 @@ impl RedisStreams {
             clock,
             queue: Mutex::new(Queue { pipeline, awaited: VecDeque::new() }),
             notify: Notify::new(),
-            lines: Mutex::default(),
+            lines: Mutex::new(lines()),
+            shelves: Mutex::default(),
+            crowded: Notify::new(),
+            refusals: Mutex::default(),
             ready: AtomicBool::new(false),
             log,
         }))
     }
 
-    /// Keeps the connections and the cluster of `server` going, until it is dropped. `port` is where other servers reach this one, at the
-    /// address that it has on its connection to Redis, unless it has been told another.
-    pub async fn run(self, server: Server, port: Option<u16>) {
-        let mut commands = pin!(self.clone().keep_commands(server.clone(), port));
-        let mut reader = pin!(self.clone().keep_reading(server.clone()));
+    /// Keeps the connections and the cluster of `server` going, until it is dropped. `listens` is where it listens: other servers reach it there,
+    /// or, where that is every address, at the one that it has on its connection to Redis; `None`: it has been told another.
+    pub async fn run(self, server: Server, listens: Option<SocketAddr>) {
+        *lock(&self.0.shelves) = Shelves::default();
+        lock(&self.0.shelves).add((self.0.clock)(), server.namespaces().iter().map(|nsp| nsp.log_key()).collect());
+        // Apart, because most servers never need them.
+        let mut quiet = JoinSet::new();
+        for shelf in 0..QUIET_SHELVES {
+            quiet.spawn(self.clone().keep_reading(server.clone(), Some(shelf)));
+        }
+        let mut commands = pin!(self.clone().keep_commands(server.clone(), listens));
+        let mut reader = pin!(self.clone().keep_reading(server.clone(), None));
         let mut tending = pin!(self.tend(server));
         poll_fn(|cx| {
             let _ = (commands.as_mut().poll(cx), reader.as_mut().poll(cx), tending.as_mut().poll(cx));
@@ -230,7 +195,7 @@ impl RedisStreams {
     pub fn status(&self) -> RedisStatus {
         let lines = lock(&self.0.lines);
         let trouble = lines.iter().find_map(|line| line.trouble.clone());
-        let up = lines.iter().all(|line| line.up);
+        let up = all_up(&lines);
         drop(lines);
         let now = (self.0.clock)();
         let queue = lock(&self.0.queue);
@@ -241,20 +206,21 @@ impl RedisStreams {
 
     // ---- commands
 
-    async fn keep_commands(self, server: Server, port: Option<u16>) {
+    async fn keep_commands(self, server: Server, listens: Option<SocketAddr>) {
         let mut pause = FIRST_PAUSE;
+        let reply = REPLY.max(self.0.limits.entry_bytes().saturating_mul(2));
         loop {
-            let ended = match self.0.connect().await {
-                Ok((stream, decoder)) => {
-                    if let (Some(port), Ok(local)) = (port, stream.local_addr()) {
-                        server.set_address(&SocketAddr::new(local.ip(), port).to_string());
+            let ended = match Link::open(&self.0.options, &self.0.limits, reply).await {
+                Ok(link) => {
+                    if let Some(listens) = listens {
+                        server.set_address(&announced(listens, link.local).to_string());
                     }
-                    self.serve(stream, decoder, &server).await
+                    self.serve(link, &server).await
                 }
                 Err(ended) => ended,
             };
             self.0.forget_awaited(&ended);
-            if self.0.is_down(Role::Commands, &ended) {
+            if self.0.is_down(COMMANDS, &ended) {
                 pause = FIRST_PAUSE;
             }
             sleep(pause).await;
@@ -263,10 +229,9 @@ impl RedisStreams {
     }
 
     /// Sends what waits and hears the replies until the connection ends.
-    async fn serve(&self, stream: TcpStream, decoder: Decoder, server: &Server) -> Ended {
-        let (read, write) = stream.into_split();
-        let mut hearing = pin!(self.hear(read, decoder, server));
-        let mut speaking = pin!(self.speak(write));
+    async fn serve(&self, link: Link, server: &Server) -> Ended {
+        let mut hearing = pin!(self.hear(link.from, link.decoder, server));
+        let mut speaking = pin!(self.speak(link.to));
         poll_fn(|cx| match hearing.as_mut().poll(cx) {
             Poll::Ready(ended) => Poll::Ready(ended),
             Poll::Pending => speaking.as_mut().poll(cx),
@@ -274,7 +239,7 @@ impl RedisStreams {
         .await
     }
 
-    async fn speak(&self, mut write: OwnedWriteHalf) -> Ended {
+    async fn speak(&self, mut write: To) -> Ended {
         let mut bytes = Vec::new();
         loop {
             bytes.clear();
@@ -285,7 +250,7 @@ impl RedisStreams {
                 self.0.notify.notified().await;
                 continue;
             }
-            match timeout(ANSWER, write.write_all(&bytes)).await {
+            match timeout(link::ANSWER, write.write_all(&bytes)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return error.into(),
                 Err(_) => return Ended::Silent,
@@ -293,7 +258,7 @@ impl RedisStreams {
         }
     }
 
-    async fn hear(&self, mut read: OwnedReadHalf, mut decoder: Decoder, server: &Server) -> Ended {
+    async fn hear(&self, mut read: From, mut decoder: Decoder, server: &Server) -> Ended {
         let mut up = false;
         let mut bytes = Vec::new();
         let mut asked = false;
@@ -311,11 +276,11 @@ impl RedisStreams {
             let mut at = 0;
             loop {
                 match decoder.next(&bytes, &mut at) {
-                    Ok(true) => match self.0.answered(decoder.reply(), server.metrics()) {
+                    Ok(true) => match self.0.answered(decoder.reply(), server) {
                         Ok((settled, appended)) => {
                             // Redis may take a connection and refuse everything, or give answers and refuse to write.
                             if appended && !std::mem::replace(&mut up, true) {
-                                self.0.is_up(Role::Commands, server);
+                                self.0.is_up(COMMANDS, server);
                             }
                             settle(settled);
                         }
@@ -326,85 +291,6 @@ impl RedisStreams {
                 }
             }
         }
-    }
-
-    // ---- reading
-
-    async fn keep_reading(self, server: Server) {
-        let mut pause = FIRST_PAUSE;
-        let mut count = PAGE;
-        loop {
-            let ended = match self.0.connect().await {
-                Ok((stream, decoder)) => self.follow(stream, decoder, &server, &mut count).await,
-                Err(ended) => ended,
-            };
-            if self.0.is_down(Role::Reader, &ended) {
-                pause = FIRST_PAUSE;
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    async fn follow(&self, mut stream: TcpStream, mut decoder: Decoder, server: &Server, count: &mut usize) -> Ended {
-        let mut bytes = Vec::new();
-        let mut command = Vec::new();
-        let mut up = false;
-        // A reader that is late could jump over what was trimmed meanwhile: it first sees the last entry that it knows.
-        let (mut late, mut sent) = (true, (self.0.clock)());
-        loop {
-            let cursors = server.cursors(late);
-            if cursors.is_empty() {
-                sleep(Duration::from_millis(20)).await;
-                continue;
-            }
-            command.clear();
-            let most = *count + usize::from(late);
-            commands::encode_read(&mut command, &self.0.options.names, &cursors, most, BLOCK);
-            let before = std::mem::replace(&mut sent, (self.0.clock)());
-            if let Err(error) = stream.write_all(&command).await {
-                return error.into();
-            }
-            let value = match hear_reply(&mut stream, &mut bytes, &mut decoder).await {
-                Ok(value) => value,
-                Err(ended) => {
-                    if let Ended::Resp(_) = ended {
-                        // So many large entries at once are too much: fewer next time.
-                        *count = (*count / 2).max(1);
-                    }
-                    return ended;
-                }
-            };
-            let pages = match commands::read_reply(value) {
-                Ok(pages) => pages,
-                Err(trouble) => return trouble.into(),
-            };
-            let was_late = late;
-            late = (self.0.clock)().since(before) > LATE || pages.iter().any(|(_, entries)| entries.len() >= *count);
-            *count = (*count * 2).min(PAGE);
-            if late && !was_late {
-                continue;
-            }
-            if let Err(trouble) = self.hand_over(pages, &cursors, server) {
-                return trouble.into();
-            }
-            if !std::mem::replace(&mut up, true) {
-                self.0.is_up(Role::Reader, server);
-            }
-        }
-    }
-
-    fn hand_over(&self, pages: Vec<Page<'_>>, cursors: &[(Key, Offset)], server: &Server) -> Result<(), Trouble> {
-        // Redis keeps to the order in which it was asked.
-        let mut cursors = cursors.iter();
-        for (name, entries) in pages {
-            let cursor = cursors.find(|(key, _)| self.0.options.names.is(key, name));
-            let (key, after) = cursor.ok_or(Trouble::Nonsense)?;
-            let items = commands::items(key, entries, &self.0.limits)?;
-            count_unreadable(&items, server.metrics());
-            server.feed((self.0.clock)(), key, *after, items);
-        }
-        Ok(())
     }
 
     // ---- time
@@ -422,28 +308,17 @@ impl RedisStreams {
     }
 }
 
-/// Reads the one reply that is awaited.
-async fn hear_reply<'a>(
-    stream: &mut (impl AsyncRead + Unpin),
-    bytes: &mut Vec<u8>,
-    decoder: &'a mut Decoder,
-) -> Result<Value<'a>, Ended> {
-    loop {
-        hear_some(stream, bytes).await?;
-        if decoder.next(bytes, &mut 0)? {
-            return Ok(decoder.reply());
-        }
-    }
+/// The connections that every server needs stand, and no other one is in trouble.
+fn all_up(lines: &[Line]) -> bool {
+    lines.iter().take(2).all(|line| line.up) && lines.iter().all(|line| line.trouble.is_none())
 }
 
-/// Reads what there is, at least a byte, in the place of what was read before.
-async fn hear_some(stream: &mut (impl AsyncRead + Unpin), bytes: &mut Vec<u8>) -> Result<(), Ended> {
-    bytes.clear();
-    bytes.reserve(CHUNK);
-    match timeout(ANSWER, stream.read_buf(bytes)).await {
-        Ok(Ok(0)) => Err(Ended::Io(std::io::ErrorKind::ConnectionReset.into())),
-        Ok(read) => read.map(|_| ()).map_err(Ended::Io),
-        Err(_) => Err(Ended::Silent),
+/// Where others reach a server that listens there: where that is every address, at the one that it has towards Redis; one on the same machine,
+/// where it has none.
+fn announced(listens: SocketAddr, local: Option<IpAddr>) -> SocketAddr {
+    match listens.ip().is_unspecified() {
+        true => SocketAddr::new(local.unwrap_or(Ipv4Addr::LOCALHOST.into()), listens.port()),
+        false => listens,
     }
 }
 
@@ -473,28 +348,7 @@ impl Shared {
     /// Volatile events don't wait for a Redis that is away.
     fn is_dropped(&self, command: &Command) -> bool {
         let Command::XAdd { posted, .. } = command else { return false };
-        matches!(posted.entry, Entry::Passing { .. }) && !lock(&self.lines)[Role::Commands as usize].up
-    }
-
-    async fn connect(&self) -> Result<(TcpStream, Decoder), Ended> {
-        let RedisOptions { host, port, username, password, .. } = &self.options;
-        let late = |_| Ended::Io(std::io::ErrorKind::TimedOut.into());
-        let mut stream = timeout(CONNECT, TcpStream::connect((host.as_str(), *port))).await.map_err(late)??;
-        stream.set_nodelay(true)?;
-        let mut decoder =
-            Decoder::new(Bounds { bulk: self.limits.entry_bytes(), reply: REPLY, depth: DEPTH, elements: ELEMENTS });
-        if !password.is_empty() {
-            let mut command = Vec::new();
-            commands::encode_auth(&mut command, username, password);
-            stream.write_all(&command).await?;
-            let answer = timeout(CONNECT, hear_reply(&mut stream, &mut Vec::new(), &mut decoder)).await;
-            match answer.unwrap_or(Err(Ended::Silent)) {
-                Ok(value) => commands::auth_reply(value)?,
-                Err(Ended::Resp(_)) => return Err(Trouble::Nonsense.into()),
-                Err(ended) => return Err(ended),
-            }
-        }
-        Ok((stream, decoder))
+        matches!(posted.entry, Entry::Passing { .. }) && !lock(&self.lines)[COMMANDS].up
     }
 
     /// Puts the next commands into `bytes`.
@@ -521,34 +375,76 @@ impl Shared {
         settle(given_up);
     }
 
-    /// What a reply settles, and whether it is the one to an append.
-    fn answered(&self, value: Value<'_>, metrics: &Metrics) -> Result<(Settled, bool), Trouble> {
+    /// What a reply settles, and whether it is the one to an append that was taken.
+    fn answered(&self, value: Value<'_>, server: &Server) -> Result<(Settled, bool), Trouble> {
         let Some((command, _)) = lock(&self.queue).awaited.pop_front() else { return Err(commands::unasked(value)) };
+        let words = value.clone();
         let reply = commands::reply(&command, value, &self.limits)?;
+        let (mut appended, mut failed) = (false, None);
         match &reply {
-            Reply::Entries(items) => count_unreadable(items, metrics),
-            Reply::Failed(_) => {
-                metrics.log_failures.one();
-                let key = match command.key() {
-                    // Its name is the private id.
-                    Key::Session(_) => format!("{}…", self.options.names.sessions),
-                    key => self.options.names.of(key),
-                };
-                self.say(&Notice::RedisRefused { key });
+            Reply::Entries(items) => count_unreadable(items, server.metrics()),
+            Reply::Added(_) => appended = true,
+            Reply::Failed(error) => {
+                self.say_refused(Some(&command), &words);
+                failed = Some(*error);
             }
-            _ => {}
+            Reply::Trimmed(_) | Reply::Existed(_) => {}
         }
-        let appended = matches!(reply, Reply::Added(_));
         let mut queue = lock(&self.queue);
-        // What waits for a look-up may go out then.
-        if queue.pipeline.is_looking() {
+        // What waits for a look-up, or for everything to be answered, may go out then.
+        if queue.pipeline.holds_back() {
             self.notify.notify_one();
         }
-        Ok((queue.pipeline.answered(reply), appended))
+        let waiting = queue.pipeline.waits_again();
+        let settled = queue.pipeline.answered(reply);
+        let (takes_room, goes_again) = (queue.pipeline.takes_room(), queue.pipeline.waits_again() > waiting);
+        drop(queue);
+        if takes_room {
+            let room = server.make_room();
+            lock(&self.queue).pipeline.make_room((self.clock)(), room);
+        }
+        if let Some(error) = failed.filter(|_| !goes_again) {
+            server.metrics().log_failures.one();
+            server.refused(&command, error);
+        }
+        if failed.is_some() {
+            self.notify.notify_one();
+        }
+        Ok((settled, appended))
+    }
+
+    /// Says in Redis's own words what it refuses, once in a while for each kind. Without a command it was a read.
+    fn say_refused(&self, command: Option<&Command>, value: &Value<'_>) {
+        let Some(words) = commands::refused_words(value) else { return };
+        let now = (self.clock)();
+        let mut refusals = lock(&self.refusals);
+        if refusals.len() >= KINDS {
+            refusals.clear();
+        }
+        let kind = words.split(' ').next().unwrap_or_default().to_owned();
+        let (told, since) = refusals.get(&kind).copied().map_or((None, 0), |(told, since)| (Some(told), since));
+        let tell = told.is_none_or(|told| now.since(told) >= REPEAT);
+        refusals.insert(kind, if tell { (now, 0) } else { (told.unwrap_or(now), since + 1) });
+        drop(refusals);
+        if !tell {
+            return;
+        }
+        let key = match command.map(Command::key) {
+            // Its name is the private id.
+            Some(Key::Session(_)) => format!("{}…", self.options.names.sessions),
+            Some(key) => self.options.names.of(key),
+            None => "one of what is read".to_owned(),
+        };
+        let mut lines = lock(&self.lines);
+        if let Some(line) = lines.first_mut().filter(|line| !line.up && line.trouble.is_none()) {
+            line.trouble = Some(format!("it refuses what is needed: {words}"));
+        }
+        drop(lines);
+        self.say(&Notice::RedisRefused { key, words, more: since });
     }
 
     fn place(&self) -> String {
-        format!("{}:{}", self.options.host, self.options.port)
+        self.options.place()
     }
 
     fn say(&self, notice: &Notice) {
@@ -558,11 +454,11 @@ impl Shared {
     }
 
     /// A connection stands. Redis may still refuse every command; that it was away is forgotten when the cluster is seen to.
-    fn is_up(&self, role: Role, server: &Server) {
+    fn is_up(&self, role: usize, server: &Server) {
         let mut lines = lock(&self.lines);
-        let line = &mut lines[role as usize];
+        let line = &mut lines[role];
         line.up = true;
-        let again = line.trouble.take().is_some() && lines.iter().all(|line| line.up);
+        let again = line.trouble.take().is_some() && all_up(&lines);
         drop(lines);
         if again && self.ready.load(Ordering::Relaxed) {
             self.say(&Notice::RedisBack { redis: self.place() });
@@ -570,12 +466,19 @@ impl Shared {
         self.tell_ready(server);
     }
 
+    /// A connection is not needed now.
+    fn rests(&self, role: usize) {
+        if let Some(line) = lock(&self.lines).get_mut(role) {
+            (line.up, line.trouble) = (false, None);
+        }
+    }
+
     /// True: the connection had stood.
-    fn is_down(&self, role: Role, ended: &Ended) -> bool {
+    fn is_down(&self, role: usize, ended: &Ended) -> bool {
         let now = (self.clock)();
         let mut lines = lock(&self.lines);
         let told = lines.iter().filter_map(|line| line.told).max();
-        let line = &mut lines[role as usize];
+        let line = &mut lines[role];
         let was_up = std::mem::take(&mut line.up);
         let trouble = ended.to_string();
         let news = line.trouble.as_ref() != Some(&trouble);
@@ -594,15 +497,12 @@ impl Shared {
 
     /// Says once that all is connected and read.
     fn tell_ready(&self, server: &Server) {
-        let ready = || lock(&self.lines).iter().all(|line| line.up) && server.is_ready();
+        let ready = || all_up(&lock(&self.lines)) && server.is_ready();
         if !self.ready.load(Ordering::Relaxed) && ready() && !self.ready.swap(true, Ordering::Relaxed) {
             self.say(&Notice::RedisReady);
         }
     }
 }
-
-#[path = "redis_visit.rs"]
-mod visit;
 
 #[cfg(test)]
 #[path = "redis_tests.rs"]

@@ -1,6 +1,7 @@
 //! Redis before and after: one look at it before the server starts, and the end of its connections when it stops.
 
-use super::{CONNECT, Ended, Line, RedisStreams, hear_reply};
+use super::link::{Ended, Link, hear_reply};
+use super::{CONNECT, REPLY, RedisStreams, lines};
 use crate::id::Offset;
 use crate::server::lock;
 use crate::server::log::streams::{Command, Key};
@@ -21,13 +22,13 @@ impl RedisStreams {
     }
 
     async fn look(&self) -> Result<(), Ended> {
-        let (mut stream, mut decoder) = self.0.connect().await?;
+        let mut link = Link::open(&self.0.options, &self.0.limits, REPLY).await?;
         let read = Command::XRead { key: Key::Control, after: Offset::ZERO, count: 1 };
         let mut command = Vec::new();
         // A read can always be encoded.
         let _ = commands::encode(&mut command, &self.0.options.names, &self.0.limits, &read);
-        stream.write_all(&command).await?;
-        let answer = timeout(CONNECT, hear_reply(&mut stream, &mut Vec::new(), &mut decoder)).await;
+        link.to.write_all(&command).await?;
+        let answer = timeout(CONNECT, hear_reply(&mut link.from, &mut Vec::new(), &mut link.decoder)).await;
         commands::read_reply(answer.map_err(|_| Ended::Silent)??)?;
         Ok(())
     }
@@ -46,7 +47,7 @@ impl RedisStreams {
     /// The connections that [`RedisStreams::run`] kept are gone, as it was asked: that is no trouble. What still waits goes out over the next.
     pub fn hang_up(&self) {
         self.0.forget_awaited(&Ended::Silent);
-        *lock(&self.0.lines) = [Line::default(), Line::default()];
+        *lock(&self.0.lines) = lines();
         self.0.ready.store(false, Ordering::Relaxed);
     }
 }

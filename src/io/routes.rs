@@ -3,7 +3,7 @@
 use super::cors;
 use super::forward;
 use super::http::{Flow, Gone, Http, NoBody};
-use super::websocket::Begin;
+use super::websocket::{Begin, LOOK, TURN};
 use super::workers;
 use crate::codec::http::{Head, Method, Response};
 use crate::codec::query::Query;
@@ -16,10 +16,12 @@ use crate::server::client::connection::{Connection, Outcome};
 use crate::server::client::door::NoPlace;
 use crate::server::client::handshake::Handshake;
 use crate::server::client::repeats::{Request as Repeated, Verdict};
+use crate::server::notice::Notice;
 use crate::server::{Cors, Server};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::task::yield_now;
 
 /// Answers one request.
 pub(super) async fn respond(http: &mut Http, head: Head, keep_alive: bool) -> Result<Flow, Gone> {
@@ -103,7 +105,16 @@ async fn discard_body(http: &mut Http, head: &Head) -> Option<Result<Flow, Gone>
 /// Answers a request whose body can't be read.
 pub(super) async fn limit(http: &mut Http, head: &Head, status: u16) -> Result<Flow, Gone> {
     http.server.metrics().refused_http.one();
-    send(http, head, Response::new(status), false).await
+    let response = match status {
+        413 => Response::new(413).header("Content-Type", "text/plain").body(too_large(http)),
+        _ => Response::new(status),
+    };
+    send(http, head, response, false).await
+}
+
+/// The limit that a body has broken, by name and number.
+fn too_large(http: &Http) -> String {
+    format!("body larger than {} bytes", http.server.options().limits.max_payload)
 }
 
 /// Passes a request for a session that is not here on to the server that has it; `None`: it is answered here.
@@ -142,7 +153,7 @@ pub(super) fn no_place(server: &Server, why: NoPlace) -> Response {
 
 /// Refuses a request with the official code: as JSON, or, where a WebSocket was asked for, as text.
 async fn refuse(http: &mut Http, head: &Head, refusal: Refusal, keep_alive: bool) -> Result<Flow, Gone> {
-    http.server.metrics().refuse(refusal);
+    http.server.request_refused(refusal, &head.target, || address(http, head));
     if head.http11 && head.headers.has_token("upgrade", "websocket") {
         // RFC 6455 section 4.4: a refusal says which versions are understood; the client may have asked for another.
         let response = Response::new(400).header("Content-Type", "text/html").header("Sec-WebSocket-Version", "13");
@@ -331,6 +342,8 @@ async fn post(
         // Nothing of it was taken: the session lives, as on the official server.
         Err(NoBody::Status(413)) => {
             session.handle(now, Input::PostEnds);
+            let reason = too_large(http);
+            http.server.log(&Notice::RequestRefused { session: format!("{:?}", session.sid), reason });
             return limit(http, head, 413).await;
         }
         Err(NoBody::Status(status)) => {
@@ -365,6 +378,11 @@ async fn deliver(server: &Server, session: &Arc<Connection>, mut now: Time, body
     // A browser's text is always UTF-8; what other clients send that isn't is read as the official server reads it, with U+FFFD.
     let text = String::from_utf8_lossy(body);
     for (i, packet) in payload::packets(&text).enumerate() {
+        if i > 0 && (i % TURN == 0 || i % LOOK == 0 && server.now() > now) {
+            // A client that floods must not make others of the thread wait.
+            yield_now().await;
+            now = server.now();
+        }
         match engine_packet::decode(packet) {
             Ok(packet) if i < most => {
                 if session.is_full() {
@@ -375,6 +393,10 @@ async fn deliver(server: &Server, session: &Arc<Connection>, mut now: Time, body
                 session.handle(now, Input::Packet(Via::Polling, packet));
             }
             Ok(_) | Err(_) => {
+                if i >= most {
+                    let reason = format!("more than {most} packets in one body");
+                    server.log(&Notice::ClientClosed { session: format!("{:?}", session.sid), reason });
+                }
                 session.handle(now, Input::Garbage(Via::Polling));
                 return;
             }

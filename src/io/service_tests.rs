@@ -3,7 +3,8 @@
 use crate::io::workers::{Workers, runtime};
 use crate::io::{Service, run_on};
 use crate::limits::Limits;
-use crate::server::client::handler::{Ack, Events};
+use crate::server::client::events::Events;
+use crate::server::client::handler::Ack;
 use crate::server::{Options, Server};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

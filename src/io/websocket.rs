@@ -10,21 +10,24 @@ use super::workers::timeout;
 use crate::codec::engine_packet::{self, EnginePacket};
 use crate::codec::frame::Frame;
 use crate::codec::websocket;
+use crate::id::Time;
 use crate::proto::reason::Reason;
 use crate::proto::session::{Input, Via};
 use crate::proto::websocket::{Received, Receiver, WebSocketError};
 use crate::server::client::connection::{Connection, Outcome, Write};
+use crate::server::notice::Notice;
 use bytes::Bytes;
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::IoSlice;
 use std::iter;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::yield_now;
 
 /// Bytes read at once, and bytes of small frames that are written together.
 const SCRATCH: usize = 64 * 1024;
@@ -34,8 +37,13 @@ const LARGE: usize = 4 * 1024;
 const SLICES: usize = 16;
 /// For the last frames to go out.
 const LAST_WORDS: Duration = Duration::from_secs(30);
-/// Frames that wait when a pong is added: more than that only a client lets wait that pings and does not read.
-const MAX_QUEUED: usize = 10_000;
+/// Bytes of pongs that wait, more than a read full of pings is answered with: more than that only a client lets wait that pings and does not
+/// read. RFC 6455 section 5.5.3: of the pings for which there is no room only "the most recently processed" is answered.
+const MOST_PONGS: usize = 64 * 1024;
+/// Messages that are handled before others of the thread have their turn.
+pub(super) const TURN: usize = 64;
+/// After so many messages the clock is looked at: a turn ends with the running millisecond.
+pub(super) const LOOK: usize = 8;
 
 thread_local! {
     /// What one read returned.
@@ -73,13 +81,16 @@ pub(super) async fn serve(stream: Stream, early: Vec<u8>, connection: Arc<Connec
         via: begin.via(),
         attached: true,
         queue: VecDeque::new(),
+        latest: None,
         written: 0,
         sent: 0,
         unflushed: false,
         last: false,
         waker: None,
         unread: early,
+        handled: 0,
     };
+    socket.connection.server().metrics().bytes_in.add(socket.unread.len());
     poll_fn(|cx| match socket.poll(cx) {
         Poll::Pending if !socket.last => Poll::Pending,
         Poll::Pending | Poll::Ready(()) => Poll::Ready(()),
@@ -104,6 +115,8 @@ enum Step {
     Again,
     /// Nothing to do until woken.
     Wait,
+    /// Others have their turn first.
+    Yield,
     /// What is queued still goes out, then the WebSocket ends.
     End,
     /// The WebSocket ends now.
@@ -114,6 +127,7 @@ enum Step {
 enum Queued {
     Packet(Frame),
     Control(Arc<[u8]>),
+    Pongs(Vec<u8>),
 }
 
 impl Queued {
@@ -121,8 +135,29 @@ impl Queued {
         match self {
             Queued::Packet(frame) => frame.websocket(),
             Queued::Control(bytes) => bytes,
+            Queued::Pongs(bytes) => bytes,
         }
     }
+}
+
+/// What may still be read and handled before others of the thread have their turn: a client that floods must not make them wait.
+struct Turn {
+    bytes: usize,
+    messages: usize,
+}
+
+impl Turn {
+    /// The millisecond in which handling began is over, and something has been handled.
+    fn is_over(&self, connection: &Connection, began: Time) -> bool {
+        self.messages < TURN && connection.server().now() > began
+    }
+}
+
+/// Wakes this task when the others that are ready have run, and what has arrived for them has been looked at.
+fn after_others(cx: &mut Context<'_>) -> Poll<()> {
+    // It is ready when it is polled again, which it never is; being polled wakes this task.
+    let _ = pin!(yield_now()).poll(cx);
+    Poll::Pending
 }
 
 struct Socket {
@@ -133,6 +168,8 @@ struct Socket {
     /// The session does not know yet that this WebSocket is no use to it; it may have another probe by then.
     attached: bool,
     queue: VecDeque<Queued>,
+    /// The pong for the last ping, if there was no room for it among those that wait.
+    latest: Option<Arc<[u8]>>,
     /// Bytes of the queue's first entry that are written.
     written: usize,
     /// Bytes of the session's packets that are written, and that it does not know of.
@@ -145,23 +182,27 @@ struct Socket {
     waker: Option<Waker>,
     /// What has been read and may not be handled yet.
     unread: Vec<u8>,
+    /// How much of that has been handled.
+    handled: usize,
 }
 
 impl Socket {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Once there is nothing more to read the task will be woken when there is.
-        let mut reads = true;
+        let (mut reads, mut yields, mut turn) = (true, false, Turn { bytes: SCRATCH, messages: TURN });
         loop {
-            match if reads && !self.last { self.read(cx) } else { Step::Wait } {
+            match if reads && !self.last { self.read(cx, &mut turn) } else { Step::Wait } {
                 Step::Again => {}
                 Step::Wait => reads = false,
+                Step::Yield => (reads, yields) = (false, true),
                 Step::End => self.last = true,
                 Step::Gone => return Poll::Ready(()),
             }
-            match self.write(cx, !reads) {
+            match self.write(cx, !reads && !yields) {
                 Step::Gone => return Poll::Ready(()),
+                Step::Wait if yields && !self.last => return after_others(cx),
                 Step::Wait if !reads => return Poll::Pending,
-                Step::Wait | Step::Again | Step::End => {}
+                Step::Wait | Step::Yield | Step::Again | Step::End => {}
             }
         }
     }
@@ -177,6 +218,9 @@ impl Socket {
         }
         while !self.queue.is_empty() || self.unflushed {
             match self.write_batch(cx) {
+                Poll::Ready(Ok(())) if self.queue.is_empty() => {
+                    self.queue.extend(self.latest.take().filter(|_| !self.last).map(Queued::Control));
+                }
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(())) => return Step::Gone,
                 // The client does not read. Its session may end meanwhile; then nobody waits for it. What comes last has its own time limit.
@@ -213,23 +257,33 @@ impl Socket {
             }
             Write::Last(frames) => {
                 self.queue.extend(frames.into_iter().map(Queued::Packet));
-                self.end(1000)
+                self.end_with_session()
             }
-            Write::Closed => self.end(1000),
+            Write::Closed => self.end_with_session(),
         }
     }
 
     /// Queues a close frame and the end.
-    fn end(&mut self, code: u16) -> Step {
-        self.queue.push_back(Queued::Control(websocket::close(code, "")));
+    fn end(&mut self, code: u16, reason: &str) -> Step {
+        self.end_with(websocket::close(code, reason))
+    }
+
+    fn end_with(&mut self, close: Arc<[u8]>) -> Step {
+        self.queue.push_back(Queued::Control(close));
         self.last = true;
         Step::Again
+    }
+
+    /// The session is over. A client that broke a rule of the layers above is told which.
+    fn end_with_session(&mut self) -> Step {
+        let (code, reason) = self.connection.last_words();
+        self.end(code, &reason)
     }
 
     /// The session has given this WebSocket up.
     fn detach(&mut self) -> Step {
         self.attached = false;
-        self.end(1000)
+        self.end(1000, "")
     }
 
     /// Writes once. Small frames are copied side by side first, which costs less than handing the kernel a list of them; large ones are not.
@@ -295,14 +349,21 @@ impl Socket {
         }
     }
 
-    /// Reads once, and handles all that came.
-    fn read(&mut self, cx: &mut Context<'_>) -> Step {
+    /// Reads once, and handles what came as far as this turn goes; first what is left from the last one.
+    fn read(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> Step {
         if self.is_full() && !self.connection.poll_reading(self.via, cx.waker()) {
             return Step::Wait;
         }
         if !self.unread.is_empty() {
-            let mut unread = std::mem::take(&mut self.unread);
-            return self.receive(&mut unread);
+            let (mut unread, mut at) = (std::mem::take(&mut self.unread), std::mem::take(&mut self.handled));
+            let step = self.receive(&mut unread, &mut at, turn);
+            if at < unread.len() {
+                (self.unread, self.handled) = (unread, at);
+            }
+            return step;
+        }
+        if turn.bytes == 0 {
+            return Step::Yield;
         }
         let mut buffer = READ.take();
         if buffer.is_empty() {
@@ -314,7 +375,14 @@ impl Socket {
             Poll::Ready(Err(_)) => Step::Gone,
             Poll::Ready(Ok(())) => match target.filled_mut() {
                 [] => Step::Gone,
-                bytes => self.receive(bytes),
+                bytes => {
+                    self.connection.server().metrics().bytes_in.add(bytes.len());
+                    turn.bytes = turn.bytes.saturating_sub(bytes.len());
+                    let mut at = 0;
+                    let step = self.receive(bytes, &mut at, turn);
+                    self.unread = bytes.get(at..).unwrap_or_default().to_vec();
+                    step
+                }
             },
         };
         READ.set(buffer);
@@ -326,14 +394,20 @@ impl Socket {
         self.via != Via::Probe && self.connection.is_full()
     }
 
-    fn receive(&mut self, bytes: &mut [u8]) -> Step {
-        let server = self.connection.server();
-        server.metrics().bytes_in.add(bytes.len());
-        let now = server.now();
-        let mut at = 0;
+    /// Handles bytes from `at` on, until they are used up, as many of the client's events wait as may, or others have their turn.
+    fn receive(&mut self, bytes: &mut [u8], at: &mut usize, turn: &mut Turn) -> Step {
+        let now = self.connection.server().now();
         loop {
-            let input = match self.receiver.next(bytes, &mut at) {
-                Ok(None) => return Step::Again,
+            if turn.messages == 0 || (turn.messages.is_multiple_of(LOOK) && turn.is_over(&self.connection, now)) {
+                return Step::Yield;
+            }
+            let input = match self.receiver.next(bytes, at) {
+                Ok(None) => {
+                    if self.receiver.is_within_message() && self.via == Via::WebSocket {
+                        self.connection.progress(now);
+                    }
+                    return Step::Again;
+                }
                 Ok(Some(Received::Text(text))) => match engine_packet::decode(text) {
                     Ok(packet) => Input::Packet(self.via, packet),
                     Err(_) => Input::Garbage(self.via),
@@ -341,22 +415,28 @@ impl Socket {
                 Ok(Some(Received::Binary(data))) => {
                     Input::Packet(self.via, EnginePacket::Binary(Bytes::copy_from_slice(data)))
                 }
-                Ok(Some(Received::Pong)) => continue,
+                Ok(Some(Received::Pong)) => {
+                    turn.messages -= 1;
+                    continue;
+                }
                 Ok(Some(Received::Ping(data))) => {
-                    self.queue.push_back(Queued::Control(websocket::pong(data)));
-                    if self.queue.len() >= MAX_QUEUED {
-                        return Step::Gone;
+                    let pong = websocket::pong(data);
+                    turn.messages -= 1;
+                    match self.queue.back_mut() {
+                        Some(Queued::Pongs(pongs)) if pongs.len() + pong.len() > MOST_PONGS => self.latest = Some(pong),
+                        Some(Queued::Pongs(pongs)) => pongs.extend_from_slice(&pong),
+                        Some(Queued::Packet(_) | Queued::Control(_)) | None => {
+                            self.queue.push_back(Queued::Pongs(pong.to_vec()));
+                        }
                     }
                     continue;
                 }
                 Ok(Some(Received::Close { code })) => return self.closed_by_client(code),
                 Err(error) => return self.broken(&error),
             };
+            turn.messages -= 1;
             match self.connection.handle(now, input) {
-                Outcome::Handled if self.is_full() => {
-                    self.unread = bytes.get(at..).unwrap_or_default().to_vec();
-                    return Step::Again;
-                }
+                Outcome::Handled if self.is_full() => return Step::Again,
                 Outcome::Handled => {}
                 Outcome::Reply(packet) => {
                     self.queue.push_back(Queued::Control(Frame::text(packet).websocket().into()));
@@ -370,11 +450,11 @@ impl Socket {
         }
     }
 
-    /// "The endpoint must send a Close frame in response", with the same code.
+    /// "The endpoint must send a Close frame in response", with the same code, or none.
     fn closed_by_client(&mut self, code: Option<u16>) -> Step {
         self.connection.handle(self.connection.server().now(), Input::SocketClosed(self.via));
         self.attached = false;
-        self.end(code.unwrap_or(1000));
+        self.end_with(code.map_or_else(websocket::empty_close, |code| websocket::close(code, "")));
         Step::End
     }
 
@@ -382,13 +462,14 @@ impl Socket {
     fn broken(&mut self, error: &WebSocketError) -> Step {
         let server = self.connection.server();
         server.metrics().protocol_errors.one();
+        server.log(&Notice::ClientClosed { session: format!("{:?}", self.connection.sid), reason: error.to_string() });
         let input = match self.via {
             Via::Probe => Input::SocketClosed(Via::Probe),
             Via::WebSocket | Via::Polling => Input::Abort(Reason::TransportError),
         };
         self.connection.handle(server.now(), input);
         self.attached = false;
-        self.end(error.close_code());
+        self.end(error.close_code(), &error.to_string());
         Step::End
     }
 }

@@ -267,3 +267,81 @@ fn a_post_is_answered_when_its_packets_have_a_place_in_line() {
         serving.abort();
     });
 }
+
+/// Whose events were handled, in this order.
+fn order_kept(server: &Server) -> Arc<Mutex<String>> {
+    let order = Arc::new(Mutex::new(String::new()));
+    let (flood, single) = (order.clone(), order.clone());
+    server.of("/").handle(
+        Events::new()
+            .on("f", move |_, _| flood.lock().unwrap().push('f'))
+            .on("s", move |_, _| single.lock().unwrap().push('s')),
+    );
+    order
+}
+
+/// How many events of the flood came before the one of another client that was there at the same time.
+async fn waited(order: &Mutex<String>, all: usize) -> usize {
+    while order.lock().unwrap().len() < all {
+        tokio::task::yield_now().await;
+    }
+    order.lock().unwrap().find('s').unwrap()
+}
+
+/// A turn has 64 messages, and others come between: once the flood is read, twice at most until the other is seen.
+#[test]
+fn a_flood_on_a_websocket_lets_others_of_its_thread_come_between() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let server = plain();
+        let order = order_kept(&server);
+        let (port, serving) = serve(&server).await;
+        let (floods, other) = (connect(port, 4_096).await, connect(port, 4_096).await);
+        let mut flood: Vec<u8> = masked("42[\"f\"]").repeat(4_000);
+        // Pings count too, and all are answered.
+        flood.extend([0x89, 0x80, 0, 0, 0, 0].repeat(10_000));
+        // Without a point at which the server could run, so both are there when it does.
+        assert!(floods.try_write(&flood).unwrap() > 40_000);
+        assert!(other.try_write(&masked("42[\"s\"]")).is_ok());
+        let before = waited(&order, 3_000).await;
+        assert!(before <= 3 * 64, "{before} events came first");
+        drop((floods, other));
+        serving.abort();
+    });
+}
+
+/// The same for the packets of one body.
+#[test]
+fn a_large_body_lets_others_of_its_thread_come_between() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let server = plain();
+        let order = order_kept(&server);
+        let (port, serving) = serve(&server).await;
+        let other = connect(port, 4_096).await;
+        let ask = async |request: String| {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let close = "HTTP/1.1\r\nHost: a\r\nConnection: close\r\n";
+        let opened = ask(format!("GET /socket.io/?EIO=4&transport=polling {close}\r\n")).await;
+        let sid = opened.split_once("\"sid\":\"").unwrap().1.split_once('"').unwrap().0;
+        let target = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+        let post = |body: &str| format!("POST {target} {close}Content-Length: {}\r\n\r\n{body}", body.len());
+        assert!(ask(post("40")).await.ends_with("ok"));
+        let flood = post(&["42[\"f\"]"; 9_000].join("\u{1e}"));
+        let mut floods = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        floods.write_all(flood.as_bytes()).await.unwrap();
+        // As soon as the first is handled; the server runs no further meanwhile.
+        while order.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert!(other.try_write(&masked("42[\"s\"]")).is_ok());
+        let before = waited(&order, 9_001).await;
+        assert!(before <= 5 * 64, "{before} events came first");
+        serving.abort();
+    });
+}

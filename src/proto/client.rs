@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// Why a client's packet closes its session.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientError {
     /// The packet can't be decoded.
     Packet(SocketError),
@@ -20,16 +20,34 @@ pub enum ClientError {
     TextForAttachment,
     /// Binary data that belongs to no packet.
     StrayBinary,
-    /// The attachments of one packet are larger together than a packet may be.
-    AttachmentsTooLarge,
-    /// The attachments did not arrive in time.
-    AttachmentsLate,
+    /// The attachments of one packet have more bytes together than this.
+    AttachmentsTooLarge(usize),
+    /// Attachments are due, and for so many milliseconds nothing of them has come.
+    AttachmentsLate(u64),
     /// A packet for a namespace that the client is not in.
     NotConnected,
     /// A CONNECT for a namespace that the client is already in.
     AlreadyConnected,
-    /// No namespace was joined in time.
-    ConnectLate,
+    /// No namespace was joined within so many milliseconds.
+    ConnectLate(u64),
+}
+
+impl ClientError {
+    /// The code for the close frame that tells a client on a WebSocket. RFC 6455 section 7.4.1: 1009 where something is too large, 1008
+    /// ("a message that violates its policy") for everything else that is not about frames.
+    #[must_use]
+    pub fn close_code(&self) -> u16 {
+        match self {
+            ClientError::AttachmentsTooLarge(_) | ClientError::Packet(SocketError::TooManyAttachments(_)) => 1009,
+            ClientError::Packet(_)
+            | ClientError::TextForAttachment
+            | ClientError::StrayBinary
+            | ClientError::AttachmentsLate(_)
+            | ClientError::NotConnected
+            | ClientError::AlreadyConnected
+            | ClientError::ConnectLate(_) => 1008,
+        }
+    }
 }
 
 impl fmt::Display for ClientError {
@@ -38,11 +56,13 @@ impl fmt::Display for ClientError {
             ClientError::Packet(error) => error.fmt(f),
             ClientError::TextForAttachment => f.write_str("got plaintext data when reconstructing a packet"),
             ClientError::StrayBinary => f.write_str("got binary data when not reconstructing a packet"),
-            ClientError::AttachmentsTooLarge => f.write_str("attachments larger than maxPayload together"),
-            ClientError::AttachmentsLate => f.write_str("attachments did not arrive in time"),
+            ClientError::AttachmentsTooLarge(most) => {
+                write!(f, "attachments of one packet larger than {most} bytes together")
+            }
+            ClientError::AttachmentsLate(ms) => write!(f, "nothing of an attachment that is due for {ms} ms"),
             ClientError::NotConnected => f.write_str("packet for a namespace that is not connected"),
             ClientError::AlreadyConnected => f.write_str("namespace is connected already"),
-            ClientError::ConnectLate => f.write_str("no namespace joined within the connect timeout"),
+            ClientError::ConnectLate(ms) => write!(f, "no namespace joined within {ms} ms"),
         }
     }
 }
@@ -107,6 +127,7 @@ struct Partial {
     attachments: Vec<Bytes>,
     due: usize,
     bytes: usize,
+    /// When it is given up, unless something comes before.
     until: Time,
 }
 
@@ -116,13 +137,17 @@ pub struct Client {
     namespaces: Vec<(Box<str>, Membership)>,
     partial: Option<Box<Partial>>,
     connect_by: Option<Time>,
+    connect_ms: u64,
+    attachments_ms: u64,
 }
 
 impl Client {
     /// A client that has `connect_ms` to join a namespace.
     #[must_use]
     pub fn new(now: Time, limits: &Limits) -> Client {
-        Client { namespaces: Vec::new(), partial: None, connect_by: Some(now.plus(limits.connect_ms)) }
+        let Limits { connect_ms, attachments_ms, .. } = *limits;
+        let connect_by = Some(now.plus(connect_ms));
+        Client { namespaces: Vec::new(), partial: None, connect_by, connect_ms, attachments_ms }
     }
 
     /// Takes a text message.
@@ -151,11 +176,9 @@ impl Client {
                 Ok(Action::Ack { nsp: nsp.into(), id, args })
             }
             SocketPacket::Event { nsp, id, name, args, attachments } => {
-                self.begin(now, nsp, Some(name.into_owned()), id, args, attachments, limits)
+                self.begin(now, nsp, Some(name.into_owned()), id, args, attachments)
             }
-            SocketPacket::Ack { nsp, id, args, attachments } => {
-                self.begin(now, nsp, None, Some(id), args, attachments, limits)
-            }
+            SocketPacket::Ack { nsp, id, args, attachments } => self.begin(now, nsp, None, Some(id), args, attachments),
         }
     }
 
@@ -176,7 +199,6 @@ impl Client {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of a packet's header, used once")]
     fn begin(
         &mut self,
         now: Time,
@@ -185,7 +207,6 @@ impl Client {
         id: Option<u64>,
         args: &str,
         due: usize,
-        limits: &Limits,
     ) -> Result<Action<'static>, ClientError> {
         self.check(nsp)?;
         self.partial = Some(Box::new(Partial {
@@ -196,7 +217,7 @@ impl Client {
             attachments: Vec::new(),
             due,
             bytes: 0,
-            until: now.plus(limits.attachments_ms),
+            until: now.plus(self.attachments_ms),
         }));
         Ok(Action::Wait)
     }
@@ -205,16 +226,17 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::StrayBinary`], [`ClientError::AttachmentsTooLarge`]; the connection is to be closed.
-    pub fn binary(&mut self, data: Bytes, limits: &Limits) -> Result<Action<'static>, ClientError> {
+    pub fn binary(&mut self, now: Time, data: Bytes, limits: &Limits) -> Result<Action<'static>, ClientError> {
         let Some(mut partial) = self.partial.take() else {
             return Err(ClientError::StrayBinary);
         };
         partial.bytes = partial.bytes.saturating_add(data.len());
-        if partial.bytes > limits.max_payload {
-            return Err(ClientError::AttachmentsTooLarge);
+        if partial.bytes > limits.attachments_bytes {
+            return Err(ClientError::AttachmentsTooLarge(limits.attachments_bytes));
         }
         partial.attachments.push(data);
         if partial.attachments.len() < partial.due {
+            partial.until = now.plus(self.attachments_ms);
             self.partial = Some(partial);
             return Ok(Action::Wait);
         }
@@ -226,6 +248,13 @@ impl Client {
             (None, Some(id)) => Action::Ack { nsp: nsp.into(), id, args },
             (None, None) => Action::Wait,
         })
+    }
+
+    /// Something of what the client sends has come, though no message is whole yet.
+    pub fn progress(&mut self, now: Time) {
+        if let Some(partial) = &mut self.partial {
+            partial.until = now.plus(self.attachments_ms);
+        }
     }
 
     /// The CONNECT for `nsp` was answered.
@@ -277,10 +306,10 @@ impl Client {
     /// [`ClientError::ConnectLate`], [`ClientError::AttachmentsLate`]; the connection is to be closed.
     pub fn timeout(&mut self, now: Time) -> Result<(), ClientError> {
         if self.connect_by.is_some_and(|by| now >= by) {
-            return Err(ClientError::ConnectLate);
+            return Err(ClientError::ConnectLate(self.connect_ms));
         }
         match self.partial.as_ref().is_some_and(|partial| now >= partial.until) {
-            true => Err(ClientError::AttachmentsLate),
+            true => Err(ClientError::AttachmentsLate(self.attachments_ms)),
             false => Ok(()),
         }
     }

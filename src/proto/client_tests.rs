@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn limits() -> Limits {
-    Limits { connect_ms: 1_000, attachments_ms: 500, max_payload: 10, ..Limits::default() }
+    Limits { connect_ms: 1_000, attachments_ms: 500, max_payload: 10, attachments_bytes: 20, ..Limits::default() }
 }
 
 /// A client that is in `/` and `/custom`.
@@ -71,8 +71,8 @@ const HEADER: &str = r#"52-["up",{"_placeholder":true,"num":0},{"_placeholder":t
 fn binary_packets_are_whole_or_nothing() {
     let mut client = client();
     assert_eq!(client.text(Time(1), HEADER, &limits()), Ok(Action::Wait));
-    assert_eq!(client.binary(Bytes::from_static(b"one"), &limits()), Ok(Action::Wait));
-    match client.binary(Bytes::from_static(b"two"), &limits()) {
+    assert_eq!(client.binary(Time(1), Bytes::from_static(b"one"), &limits()), Ok(Action::Wait));
+    match client.binary(Time(1), Bytes::from_static(b"two"), &limits()) {
         Ok(Action::Event { name, args, .. }) => {
             assert_eq!(
                 (&*name, args.attachments()),
@@ -81,9 +81,9 @@ fn binary_packets_are_whole_or_nothing() {
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(client.binary(Bytes::from_static(b"three"), &limits()), Err(ClientError::StrayBinary));
+    assert_eq!(client.binary(Time(1), Bytes::from_static(b"three"), &limits()), Err(ClientError::StrayBinary));
     assert_eq!(client.text(Time(1), r#"61-9[{"_placeholder":true,"num":0}]"#, &limits()), Ok(Action::Wait));
-    assert!(matches!(client.binary(Bytes::new(), &limits()), Ok(Action::Ack { id: 9, .. })));
+    assert!(matches!(client.binary(Time(1), Bytes::new(), &limits()), Ok(Action::Ack { id: 9, .. })));
 }
 
 #[test]
@@ -91,23 +91,76 @@ fn attachments_have_their_limits() {
     let mut late = client();
     late.text(Time(1), HEADER, &limits()).unwrap();
     assert_eq!(late.next_timeout(), Some(Time(501)));
-    assert_eq!((late.timeout(Time(500)), late.timeout(Time(501))), (Ok(()), Err(ClientError::AttachmentsLate)));
+    let too_late = Err(ClientError::AttachmentsLate(500));
+    assert_eq!((late.timeout(Time(500)), late.timeout(Time(501))), (Ok(()), too_late));
     let mut text = client();
     text.text(Time(1), HEADER, &limits()).unwrap();
     assert_eq!(text.text(Time(1), "2[\"hi\"]", &limits()), Err(ClientError::TextForAttachment));
-    let mut large = client();
-    large.text(Time(1), HEADER, &limits()).unwrap();
-    assert_eq!(large.binary(Bytes::from_static(b"123456"), &limits()), Ok(Action::Wait));
-    assert_eq!(large.binary(Bytes::from_static(b"12345"), &limits()), Err(ClientError::AttachmentsTooLarge));
+}
+
+/// Each may be as large as a message, which the transport sees to; together they have a limit of their own, and it is exact.
+#[test]
+fn attachments_have_a_sum() {
+    let ten = Bytes::from_static(b"1234567890");
+    let mut client = client();
+    client.text(Time(1), HEADER, &limits()).unwrap();
+    assert_eq!(client.binary(Time(1), ten.clone(), &limits()), Ok(Action::Wait));
+    assert!(matches!(client.binary(Time(1), ten.clone(), &limits()), Ok(Action::Event { .. })));
+    client.text(Time(1), HEADER, &limits()).unwrap();
+    assert_eq!(client.binary(Time(1), ten, &limits()), Ok(Action::Wait));
+    let one_more = client.binary(Time(1), Bytes::from_static(b"12345678901"), &limits());
+    assert_eq!(one_more, Err(ClientError::AttachmentsTooLarge(20)));
+    let told = ClientError::AttachmentsTooLarge(20).to_string();
+    assert_eq!(told, "attachments of one packet larger than 20 bytes together");
+}
+
+/// What counts is the time since something came: a header, a part of an attachment, a whole one.
+#[test]
+fn attachments_are_judged_by_progress() {
+    let mut client = client();
+    client.progress(Time(1));
+    assert_eq!(client.next_timeout(), None, "nothing is due");
+    client.text(Time(10), HEADER, &limits()).unwrap();
+    assert_eq!(client.next_timeout(), Some(Time(510)));
+    for now in [509, 1_008, 1_507, 90_000] {
+        client.progress(Time(now));
+        assert_eq!((client.timeout(Time(now + 499)), client.next_timeout()), (Ok(()), Some(Time(now + 500))));
+    }
+    client.binary(Time(90_400), Bytes::new(), &limits()).unwrap();
+    assert_eq!(client.next_timeout(), Some(Time(90_900)));
+    assert_eq!(client.timeout(Time(90_900)), Err(ClientError::AttachmentsLate(500)));
+    client.binary(Time(90_899), Bytes::new(), &limits()).unwrap();
+    assert_eq!(client.next_timeout(), None, "all are here");
+}
+
+/// RFC 6455 section 5.5: a reason has room for 123 bytes.
+#[test]
+fn every_reason_fits_into_a_close_frame() {
+    for error in [
+        ClientError::Packet(SocketError::TooManyAttachments(usize::MAX)),
+        ClientError::TextForAttachment,
+        ClientError::StrayBinary,
+        ClientError::AttachmentsTooLarge(usize::MAX),
+        ClientError::AttachmentsLate(u64::MAX),
+        ClientError::NotConnected,
+        ClientError::AlreadyConnected,
+        ClientError::ConnectLate(u64::MAX),
+    ] {
+        assert!(error.to_string().len() <= 123, "{error}");
+        assert!(matches!(error.close_code(), 1008 | 1009));
+    }
 }
 
 #[test]
 fn a_first_namespace_in_time() {
     let mut client = Client::new(Time(0), &limits());
     assert_eq!(client.next_timeout(), Some(Time(1_000)));
-    assert_eq!((client.timeout(Time(999)), client.timeout(Time(1_000))), (Ok(()), Err(ClientError::ConnectLate)));
+    assert_eq!(
+        (client.timeout(Time(999)), client.timeout(Time(1_000))),
+        (Ok(()), Err(ClientError::ConnectLate(1_000)))
+    );
     client.text(Time(1), "0", &limits()).unwrap();
-    assert_eq!(client.timeout(Time(1_000)), Err(ClientError::ConnectLate));
+    assert_eq!(client.timeout(Time(1_000)), Err(ClientError::ConnectLate(1_000)));
     client.connected("/");
     assert_eq!((client.timeout(Time(1_000)), client.next_timeout()), (Ok(()), None));
 }
@@ -123,7 +176,7 @@ proptest! {
         let mut client = Client::new(Time(0), &limits());
         for packet in packets {
             let action = match packet.as_str() {
-                "b" => client.binary(Bytes::from_static(b"x"), &limits()),
+                "b" => client.binary(Time(1), Bytes::from_static(b"x"), &limits()),
                 text => client.text(Time(1), text, &limits()),
             };
             match action {

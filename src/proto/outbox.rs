@@ -31,27 +31,45 @@ impl Outbox {
     /// # Errors
     /// [`Full`]: the frame is not queued.
     pub fn push(&mut self, frame: Frame) -> Result<(), Full> {
-        let frame = match self.base64 && frame.is_binary() {
-            true => frame.to_base64(),
-            false => frame,
-        };
         let unsent = self.unsent.saturating_add(frame.websocket().len());
         // A single packet may be larger than the bound: it goes out if nothing else waits.
         if unsent > self.limit && self.unsent > 0 {
             return Err(Full);
         }
-        self.unsent = unsent;
-        self.frames.push_back(frame);
+        self.add(frame);
         Ok(())
+    }
+
+    fn add(&mut self, frame: Frame) {
+        let frame = match self.base64 && frame.is_binary() {
+            true => frame.to_base64(),
+            false => frame,
+        };
+        self.unsent = self.unsent.saturating_add(frame.websocket().len());
+        self.frames.push_back(frame);
     }
 
     /// Queues a Socket.IO packet: nothing comes between its header and its attachments.
     ///
     /// # Errors
-    /// [`Full`]: the frame that was too much and those after it are not queued.
+    /// [`Full`]: nothing of it is queued.
     pub fn push_all(&mut self, frames: Frames) -> Result<(), Full> {
-        self.push(frames.first)?;
-        frames.rest.into_iter().try_for_each(|frame| self.push(frame))
+        if frames.rest.is_empty() {
+            return self.push(frames.first);
+        }
+        let size = frames
+            .rest
+            .iter()
+            .fold(frames.first.websocket().len(), |size, frame| size.saturating_add(frame.websocket().len()));
+        // The attachments of one packet may be larger together than the bound: a client that reads what it gets must not be cut for them.
+        let half = self.limit.checked_div(2).unwrap_or(0);
+        if self.unsent.saturating_add(size) > self.limit && self.unsent > 0 && (size <= half || self.unsent > half) {
+            return Err(Full);
+        }
+        for frame in std::iter::once(frames.first).chain(frames.rest) {
+            self.add(frame);
+        }
+        Ok(())
     }
 
     /// Nothing waits to be taken.
@@ -100,6 +118,35 @@ mod tests {
         let mut outbox = Outbox::new(4, false);
         assert_eq!(outbox.push(Frame::text("4hello")), Ok(()));
         assert_eq!(outbox.push(Frame::text("4")), Err(Full));
+    }
+
+    /// A packet with its attachments is taken whole or not at all; one that is large itself goes out while less than half of the bound waits.
+    #[test]
+    fn a_packet_with_attachments_is_whole() {
+        let packet = |attachments: &[usize]| Frames {
+            first: Frame::text("4"), // 3 bytes with its head
+            rest: attachments.iter().map(|size| Frame::binary(&vec![0; size - 2])).collect(),
+        };
+        for (waits, attachments, fits) in [
+            (3, &[97][..], true),
+            (4, &[97], true),
+            (50, &[97, 900], true),
+            (51, &[97, 900], false),
+            (0, &[900, 900], true),
+            (60, &[37], true),
+            (61, &[37], false),
+            (60, &[20, 18], false),
+            (0, &[20, 18], true),
+        ] {
+            let mut outbox = Outbox::new(100, false);
+            if waits > 0 {
+                outbox.push(Frame::binary(&vec![0; waits - 2])).unwrap();
+            }
+            let pushed = outbox.push_all(packet(attachments));
+            assert_eq!(pushed.is_ok(), fits, "{waits} {attachments:?}");
+            let queued = usize::from(waits > 0) + if fits { 1 + attachments.len() } else { 0 };
+            assert_eq!(outbox.take().len(), queued, "{waits} {attachments:?}");
+        }
     }
 
     #[test]

@@ -269,10 +269,8 @@ impl Session {
 
     /// A client that sends something large over a slow line can't answer a ping meanwhile. It is there: the body has its own minimum rate.
     fn post_goes_on(&mut self, now: Time) -> Reaction<'static> {
-        if let State::Polling { posting: true, .. } = self.state
-            && let Heartbeat::Pinged { pong_by, .. } = &mut self.heartbeat
-        {
-            *pong_by = now.plus(self.settings.ping_timeout).max(*pong_by);
+        if let State::Polling { posting: true, .. } = self.state {
+            self.progress(now);
         }
         Reaction::Handled
     }
@@ -373,6 +371,14 @@ impl Session {
         if let Heartbeat::Pinged { pong_by, prolonged: prolonged @ false } = &mut self.heartbeat {
             *pong_by = now.plus(self.settings.ping_timeout);
             *prolonged = true;
+        }
+    }
+
+    /// Something of a message has come that is not whole yet: as long as more comes, the pong may be stuck behind it.
+    pub fn progress(&mut self, now: Time) {
+        self.expire(now);
+        if let Heartbeat::Pinged { pong_by, .. } = &mut self.heartbeat {
+            *pong_by = (*pong_by).max(now.plus(self.settings.ping_timeout));
         }
     }
 

@@ -44,8 +44,10 @@ pub enum Received<'a> {
 pub enum WebSocketError {
     /// A rule of the protocol is broken.
     Protocol(&'static str),
-    /// A message has too many bytes or too many fragments.
-    TooLarge,
+    /// A message has more bytes than this.
+    TooLarge(usize),
+    /// A message has more fragments than this.
+    TooManyFragments(usize),
     /// A text, or the reason of a close frame, is not UTF-8.
     Utf8,
 }
@@ -56,7 +58,7 @@ impl WebSocketError {
     pub fn close_code(&self) -> u16 {
         match self {
             WebSocketError::Protocol(_) => 1002,
-            WebSocketError::TooLarge => 1009,
+            WebSocketError::TooLarge(_) | WebSocketError::TooManyFragments(_) => 1009,
             WebSocketError::Utf8 => 1007,
         }
     }
@@ -64,11 +66,12 @@ impl WebSocketError {
 
 impl fmt::Display for WebSocketError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            WebSocketError::Protocol(rule) => rule,
-            WebSocketError::TooLarge => "message too large",
-            WebSocketError::Utf8 => "invalid UTF-8",
-        })
+        match self {
+            WebSocketError::Protocol(rule) => f.write_str(rule),
+            WebSocketError::TooLarge(most) => write!(f, "message larger than {most} bytes"),
+            WebSocketError::TooManyFragments(most) => write!(f, "message of more than {most} fragments"),
+            WebSocketError::Utf8 => f.write_str("invalid UTF-8"),
+        }
     }
 }
 
@@ -183,6 +186,16 @@ impl Receiver {
         }
     }
 
+    /// Something has begun and is not whole: a frame, or a message of several.
+    #[must_use]
+    pub fn is_within_message(&self) -> bool {
+        match self.state {
+            State::Head { arrived, .. } => arrived > 0 || self.message.is_some(),
+            State::Payload(_) => true,
+            State::Closed | State::Failed(_) => false,
+        }
+    }
+
     /// Gives the memory of what was handed out back. Between frames the buffer holds complete fragments and no more.
     fn give_back(&mut self) {
         if let State::Payload(_) = self.state {
@@ -246,14 +259,14 @@ impl Receiver {
 
     /// The rules that a head must keep.
     fn check(&mut self, head: &FrameHeader, length: u64) -> Result<Payload, WebSocketError> {
-        use WebSocketError::{Protocol, TooLarge};
+        use WebSocketError::Protocol;
         // 5.2: reserved bits "MUST be 0 unless an extension is negotiated".
         if head.rsv1 || head.rsv2 || head.rsv3 {
             return Err(Protocol("reserved bits"));
         }
         // 5.1: "The server MUST close the connection upon receiving a frame that is not masked."
         let mask = head.mask.ok_or(Protocol("frame not masked"))?;
-        let length = usize::try_from(length).map_err(|_| TooLarge)?;
+        let length = usize::try_from(length).map_err(|_| WebSocketError::TooLarge(self.max_message))?;
         let kind = match head.opcode {
             OpCode::Control(control) => {
                 // 5.5: "All control frames MUST have a payload length of 125 bytes or less and MUST NOT be fragmented."
@@ -275,7 +288,7 @@ impl Receiver {
 
     /// The message as it is when this fragment begins.
     fn fragment(&self, data: Data, length: usize) -> Result<Message, WebSocketError> {
-        use WebSocketError::{Protocol, TooLarge};
+        use WebSocketError::{Protocol, TooLarge, TooManyFragments};
         let mut message = match (data, self.message) {
             // 5.4: the fragments of one message "MUST NOT be interleaved between the fragments of another message".
             (Data::Text | Data::Binary, Some(_)) => return Err(Protocol("new message inside a message")),
@@ -286,8 +299,11 @@ impl Receiver {
             (Data::Reserved(_), _) => return Err(Protocol("reserved opcode")),
         };
         message.fragments = message.fragments.saturating_add(1);
-        if message.fragments > self.max_fragments || message.size.saturating_add(length) > self.max_message {
-            return Err(TooLarge);
+        if message.fragments > self.max_fragments {
+            return Err(TooManyFragments(self.max_fragments));
+        }
+        if message.size.saturating_add(length) > self.max_message {
+            return Err(TooLarge(self.max_message));
         }
         Ok(message)
     }

@@ -202,17 +202,20 @@ fn broken_rules() {
         ("fragmented text not UTF-8", [frame(0x01, b"\xe2"), frame(0x80, b"a")].concat(), Utf8),
         ("close of 1 byte", frame(0x88, b"a"), Protocol("close code cut short")),
         ("reason not UTF-8", frame(0x88, b"\x03\xe8\xff"), Utf8),
-        ("1001 bytes", frame(0x82, &[0; 1001]), TooLarge),
-        ("1001 bytes in fragments", [frame(0x02, &[0; 1000]), frame(0x80, b"a")].concat(), TooLarge),
-        ("a gigabyte announced", b"\x82\xff\0\0\0\0\x40\0\0\x001234".into(), TooLarge),
-        ("more than there is announced", b"\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff1234".into(), TooLarge),
-        ("six fragments", [frame(0x02, b""), frame(0x00, b"").repeat(5)].concat(), TooLarge),
+        ("1001 bytes", frame(0x82, &[0; 1001]), TooLarge(1000)),
+        ("1001 bytes in fragments", [frame(0x02, &[0; 1000]), frame(0x80, b"a")].concat(), TooLarge(1000)),
+        ("a gigabyte announced", b"\x82\xff\0\0\0\0\x40\0\0\x001234".into(), TooLarge(1000)),
+        ("more than there is announced", b"\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff1234".into(), TooLarge(1000)),
+        ("six fragments", [frame(0x02, b""), frame(0x00, b"").repeat(5)].concat(), TooManyFragments(5)),
     ] {
         check(name, &stream, &[Got::Error(want)]);
         check(name, &[frame(0x81, b"before"), stream].concat(), &[text("before"), Got::Error(want)]);
     }
-    let codes: Vec<_> = [Protocol("x"), TooLarge, Utf8].iter().map(WebSocketError::close_code).collect();
-    assert_eq!(codes, [1002, 1009, 1007]);
+    let codes: Vec<_> =
+        [Protocol("x"), TooLarge(1), TooManyFragments(1), Utf8].iter().map(WebSocketError::close_code).collect();
+    assert_eq!(codes, [1002, 1009, 1009, 1007]);
+    assert_eq!(TooLarge(1_000_000).to_string(), "message larger than 1000000 bytes");
+    assert_eq!(TooManyFragments(1_000).to_string(), "message of more than 1000 fragments");
 }
 
 #[test]
@@ -242,7 +245,7 @@ fn close_codes() {
 fn announced_sizes() {
     let head = &frame(0x82, &[0; 1001])[..8];
     let mut receiver = Receiver::new(1000, 5);
-    assert_eq!(feed(&mut receiver, head.chunks(1)), [Got::Error(TooLarge)]);
+    assert_eq!(feed(&mut receiver, head.chunks(1)), [Got::Error(TooLarge(1000))]);
     let head = &frame(0x82, &[0; 900_000])[..14];
     let mut receiver = Receiver::new(1_000_000, 5);
     assert_eq!(feed(&mut receiver, [head].into_iter()), []);
@@ -255,7 +258,7 @@ fn tiny_fragments() {
     let stream = [frame(0x02, b"a"), frame(0x00, b"a").repeat(1_000_000)].concat();
     for size in [1, 4096] {
         let mut receiver = Receiver::new(1_000_000, 1000);
-        assert_eq!(feed(&mut receiver, stream.chunks(size)), [Got::Error(TooLarge)]);
+        assert_eq!(feed(&mut receiver, stream.chunks(size)), [Got::Error(TooManyFragments(1000))]);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::codec::args::Args;
 use crate::limits::Limits;
+use crate::server::changes::Change;
 use crate::server::client::events::Events;
 use crate::server::client::handler::{AckError, ConnectError, Handler};
 use crate::server::client::socket::{EmitError, Socket};
@@ -236,4 +237,57 @@ fn namespaces_made_by_a_rule_have_middlewares() {
     assert_eq!(got, [r#"44/room-1,{"message":"no token for /room-1"}"#]);
     let (_, got) = bench.send(&[r#"40/room-1,{"token":1}"#]);
     assert!(got[0].starts_with("40/room-1,{"), "{got:?}");
+}
+
+#[test]
+fn who_watches_sees_connections_clients_and_rooms() {
+    let bench = plain(());
+    let mut changes = bench.server.watch();
+    let (line, socket) = bench.join();
+    socket.join(["a", "b"]).unwrap();
+    socket.join("a").unwrap();
+    socket.leave("a").unwrap();
+    line.close(bench.server.now());
+    bench.server.request_refused(crate::proto::handshake::Refusal::Forbidden, "/x", || "::1".into());
+    let id = socket.id().as_str();
+    let told: Vec<String> = std::iter::from_fn(|| changes.take())
+        .map(|change| match change {
+            Change::Opened { address, .. } => format!("opened {address}"),
+            Change::Closed { reason, .. } => format!("closed {reason}"),
+            Change::Refused { url, refusal, .. } => format!("refused {url} {}", refusal.code()),
+            Change::Joined { nsp, .. } => format!("joined {nsp}"),
+            Change::Left { nsp, .. } => format!("left {nsp}"),
+            Change::RoomCreated { room, .. } => format!("created {}", room.as_str()),
+            Change::RoomDeleted { room, .. } => format!("deleted {}", room.as_str()),
+            Change::RoomJoined { room, id: who, .. } => format!("{} in {}", who.as_str() == id, room.as_str()),
+            Change::RoomLeft { room, .. } => format!("out of {}", room.as_str()),
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "opened ::1",
+            "joined /",
+            "created a",
+            "true in a",
+            "created b",
+            "true in b",
+            "out of a",
+            "deleted a",
+            "closed transport close",
+            "left /",
+            "out of b",
+            "deleted b",
+            "refused /x 4"
+        ]
+    );
+    // The oldest go, and are counted; who comes later sees what comes later.
+    for n in 0..10_001 {
+        bench.server.request_refused(crate::proto::handshake::Refusal::Forbidden, &n.to_string(), || "::1".into());
+    }
+    assert_eq!(changes.missed(), 1);
+    assert!(matches!(changes.take(), Some(Change::Refused { url, .. }) if &*url == "1"));
+    let mut later = bench.server.watch();
+    assert_eq!(poll(later.next()), Poll::Pending);
+    assert!(matches!(poll(changes.next()), Poll::Ready(Some(_))));
 }

@@ -33,12 +33,12 @@ pub struct Counter([Line; PLACES]);
 
 impl Counter {
     /// One more.
-    pub fn one(&self) {
+    pub(crate) fn one(&self) {
         self.add(1);
     }
 
     /// `n` more.
-    pub fn add(&self, n: usize) {
+    pub(crate) fn add(&self, n: usize) {
         let place = PLACE.with(|place| *place);
         self.0[place].0.fetch_add(n as u64, Ordering::Relaxed);
     }
@@ -130,6 +130,8 @@ pub struct Metrics {
     pub requests_repeated: Counter,
     /// Requests passed on to the server that has the session.
     pub forwarded: Counter,
+    /// Requests that could not be passed on, because the server that has the session was not reached.
+    pub unreachable: Counter,
     /// Connections refused because there are too many.
     pub refused_full: Counter,
     /// Sessions and connections refused because their address has too many, or opens them too quickly.

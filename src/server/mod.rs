@@ -14,6 +14,7 @@
 
 #[cfg(test)]
 mod application_tests;
+pub mod changes;
 pub mod client;
 pub mod cluster;
 pub mod log;
@@ -26,6 +27,7 @@ pub mod recovery;
 pub mod redis;
 #[cfg(test)]
 mod sim;
+pub mod testing;
 #[cfg(test)]
 mod tests;
 pub mod timers;
@@ -35,9 +37,10 @@ pub use options::{AllowRequest, Cors, EngineHandler, InitialHeaders, Log, Messag
 
 use crate::id::{Clock, Nsp, Random, Sid, Spawner, Task, Time};
 use crate::proto::client::Client;
-use crate::proto::handshake::{self as opening, Announced, Transport};
+use crate::proto::handshake::{self as opening, Announced, Refusal, Transport};
 use crate::proto::reason::Reason;
 use crate::proto::session::{Input, Session, Settings};
+use changes::{Change, Changes, Watchers};
 use client::connection::Connection;
 use client::door::{Door, NoPlace};
 use client::handler::{self, Handler};
@@ -83,6 +86,7 @@ pub(crate) struct Core {
     pub(crate) logged: bool,
     pub(crate) timers: Timers,
     spawner: RwLock<Option<Spawner>>,
+    pub(crate) watchers: Watchers,
     pub(crate) metrics: Metrics,
     requests: Requests,
     cluster: Cluster,
@@ -158,7 +162,7 @@ pub struct Server(Arc<Inner>);
 impl Server {
     /// A server over `streams`, with its clock and its source of randomness. Most want [`Server::in_memory`].
     #[must_use]
-    pub fn new(options: Options, streams: Arc<dyn Streams>, clock: Clock, random: Random) -> Server {
+    pub(crate) fn new(options: Options, streams: Arc<dyn Streams>, clock: Clock, random: Random) -> Server {
         let mut bytes = [0; 8];
         random(&mut bytes);
         let uid = bytes.iter().fold(String::new(), |mut uid, byte| {
@@ -176,6 +180,7 @@ impl Server {
             streams,
             timers: Timers::default(),
             spawner: RwLock::default(),
+            watchers: Watchers::default(),
             metrics: Metrics::default(),
             requests: Requests::default(),
             cluster: Cluster::default(),
@@ -295,7 +300,7 @@ impl Server {
     ///
     /// # Errors
     /// There is no place for it.
-    pub fn open(
+    pub(crate) fn open(
         &self,
         now: Time,
         transport: Transport,
@@ -326,6 +331,8 @@ impl Server {
         let connection = Connection::new(self.clone(), sid, handshake, entrance, session, client);
         self.0.sessions.insert(connection.clone());
         self.metrics().sessions_opened.one();
+        let address = || connection.handshake.address.clone();
+        self.core().watchers.tell(|| Change::Opened { address: address(), transport });
         self.engine_message(&connection, Message::Opened);
         Ok(connection)
     }
@@ -341,7 +348,7 @@ impl Server {
 
     /// The session of this id.
     #[must_use]
-    pub fn find(&self, sid: &str) -> Option<Arc<Connection>> {
+    pub(crate) fn find(&self, sid: &str) -> Option<Arc<Connection>> {
         self.0.sessions.get(sid)
     }
 
@@ -378,14 +385,20 @@ impl Server {
         }
     }
 
+    /// A request is refused.
+    pub(crate) fn request_refused(&self, refusal: Refusal, url: &str, address: impl FnOnce() -> Box<str>) {
+        self.metrics().refuse(refusal);
+        self.core().watchers.tell(|| Change::Refused { address: address(), url: url.into(), refusal });
+    }
+
     /// Lets clients in again after [`Server::close`].
-    pub fn open_again(&self) {
+    pub(crate) fn open_again(&self) {
         self.0.closed.store(false, Ordering::Relaxed);
     }
 
     /// Closes every connection without a DISCONNECT packet, and lets nobody in: the official client comes back, to this server or another,
     /// and recovers.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.0.closed.store(true, Ordering::Relaxed);
         let now = self.now();
         for connection in self.connections() {
@@ -396,7 +409,7 @@ impl Server {
     // ---- time
 
     /// Sees to everything that is due at `now`.
-    pub fn handle_timeouts(&self, now: Time) {
+    pub(crate) fn handle_timeouts(&self, now: Time) {
         self.watch_clock(now);
         for timer in self.timers().due(now) {
             match timer {
@@ -437,6 +450,12 @@ impl Server {
         }
     }
 
+    /// Watches what happens on this server from now on; what an admin page shows.
+    #[must_use]
+    pub fn watch(&self) -> Changes {
+        self.core().watchers.add()
+    }
+
     /// What runs the futures of handlers from now on; [`run`](crate::run) sees to it.
     pub fn set_spawner(&self, spawner: Spawner) {
         *self.core().spawner.write().unwrap_or_else(PoisonError::into_inner) = Some(spawner);
@@ -462,7 +481,7 @@ impl Server {
 
     /// The server's deadlines.
     #[must_use]
-    pub fn timers(&self) -> &Timers {
+    pub(crate) fn timers(&self) -> &Timers {
         &self.0.core.timers
     }
 

@@ -102,6 +102,13 @@ pub enum Notice {
         /// What was wrong.
         reason: String,
     },
+    /// A request of long-polling was refused; its session lives.
+    RequestRefused {
+        /// The beginning of its Engine.IO id; the rest is private.
+        session: String,
+        /// What was wrong.
+        reason: String,
+    },
     /// A request of long-polling came again, because a proxy or a browser had lost the answer to it, or its connection.
     RequestRepeated {
         /// The beginning of its Engine.IO id; the rest is private.
@@ -151,6 +158,10 @@ pub enum Notice {
     RedisRefused {
         /// The key that the command was for.
         key: String,
+        /// Redis's words.
+        words: String,
+        /// How many of this kind there were since it was last told of.
+        more: u64,
     },
     /// Redis is reached, and everything that must be read is being read.
     RedisReady,
@@ -226,6 +237,12 @@ impl Notice {
                 format!("{session} closed: {reason}"),
                 &[("session", session), ("reason", reason)],
             ),
+            Notice::RequestRefused { session, reason } => Line::new(
+                Warn,
+                "HTTP",
+                format!("{session}: refused, {reason}"),
+                &[("session", session), ("reason", reason)],
+            ),
             Notice::RequestRepeated { session, what } => {
                 Line::new(Info, "HTTP", format!("{session}: {what}"), &[("session", session)])
             }
@@ -260,9 +277,15 @@ impl Notice {
             Notice::RedisBack { redis } => {
                 Line::new(Info, "REDIS", format!("connected to {redis} again"), &[("redis", redis)])
             }
-            Notice::RedisRefused { key } => {
-                Line::new(Error, "REDIS", format!("a command on {key} was refused"), &[("key", key)])
-            }
+            Notice::RedisRefused { key, words, more } => Line::new(
+                Error,
+                "REDIS",
+                match more {
+                    0 => format!("a command on {key} was refused: {words}"),
+                    _ => format!("a command on {key} was refused: {words} ({more} like it since the last line)"),
+                },
+                &[("key", key), ("words", words), ("more", more)],
+            ),
             Notice::EntryAhead { namespace, id } => Line::new(
                 Warn,
                 "RECOVERY",

@@ -98,6 +98,8 @@ pub struct Options {
     pub pages: Option<Pages>,
     /// Speak Engine.IO alone.
     pub engine: Option<EngineHandler>,
+    /// What the servers of a cluster prove themselves to each other with; `None`: whoever may write to the shared log is believed.
+    pub cluster_secret: Option<String>,
     /// Proxies that are believed; `None`: none.
     pub trusts: Option<Trusts>,
     /// Hears what the server has to say; standard error by default, `None` is silence.
@@ -119,6 +121,7 @@ impl Default for Options {
             initial_headers: None,
             pages: None,
             engine: None,
+            cluster_secret: None,
             trusts: None,
             log: Some(Arc::new(to_standard_error)),
         }

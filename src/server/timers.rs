@@ -1,7 +1,7 @@
 //! When the server must look at something again: one heap for all sessions and acknowledgements, instead of a timer for each.
 //!
 //! Entries are never removed early; what they point at knows whether it is really due. Time passes outside: the io floor sleeps until
-//! [`Timers::next`] and then takes [`Timers::due`].
+//! [`Timers::next`] and then takes `Timers::due`.
 
 use super::client::connection::Connection;
 use super::client::socket::WeakSocket;

@@ -142,7 +142,7 @@ export async function listens(server) {
 /** The test server of the official suites: `engine`, `socket`, `client` or `engine-client`. */
 export async function conformance(mode) {
   const port = await freePort();
-  const server = new Server(binary("CONFORMANCE_BIN", "conformance"), [mode, "--port", String(port)], {}, port);
+  const server = new Server(binary("CONFORMANCE_BIN", "examples/conformance"), [mode, "--port", String(port)], {}, port);
   await listens(server);
   return server;
 }

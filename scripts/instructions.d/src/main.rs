@@ -1,12 +1,12 @@
 //! Each codec at its daily work, so many times; scripts/instructions counts the instructions of each function here.
 
-use rill::server::redis::resp::{self, Bounds, Decoder, Value};
-use rill::codec::{engine_packet, frame, http, payload, query, socket_packet};
-use rill::server::redis::msgpack;
-use rill::id::{Nsp, Offset};
-use rill::proto::websocket::Receiver;
-use rill::server::log::entry::{Entry, Posted, Target};
-use rill::server::redis::wire;
+use rill::internals::server::redis::resp::{self, Bounds, Decoder, Value};
+use rill::internals::codec::{engine_packet, frame, http, payload, query, socket_packet};
+use rill::internals::server::redis::msgpack;
+use rill::internals::id::{Nsp, Offset};
+use rill::internals::proto::websocket::Receiver;
+use rill::internals::server::log::entry::{Entry, Posted, Target};
+use rill::internals::server::redis::wire;
 use rill::{Args, Limits};
 use std::cell::RefCell;
 use std::hint::black_box;

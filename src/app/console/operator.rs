@@ -288,14 +288,14 @@ impl Operator {
     fn adapter(&self) -> String {
         match &self.backend {
             Backend::Memory(_) => "memory".to_owned(),
-            Backend::Redis(_) => format!("Redis {}:{}", self.config.redis.host, self.config.redis.port),
+            Backend::Redis(_) => format!("Redis {}", self.config.redis.place()),
         }
     }
 
     fn connect_redis(&self) -> Option<JoinHandle<()>> {
         let Backend::Redis(redis) = &self.backend else { return None };
-        let port = self.config.advertise.is_none().then_some(self.config.port);
-        Some(tokio::spawn(redis.clone().run(self.server.clone(), port)))
+        let listens = self.config.advertise.is_none().then(|| self.address());
+        Some(tokio::spawn(redis.clone().run(self.server.clone(), listens)))
     }
 
     /// Stopped, and so without the others.

@@ -89,11 +89,13 @@ fn clients(report: &Report, metrics: &Metrics) -> Vec<Row> {
 
 fn recovery(report: &Report, metrics: &Metrics) -> Vec<Row> {
     let Some(ms) = report.window_ms else { return vec![row("window", "off".to_owned())] };
+    let held = report.held_ms.filter(|held| *held < ms);
+    let held = held.map(|held| format!(", but only its last {} s are held (LOG_BYTES)", held / 1_000));
     let kept = report.memory.as_ref().map(|memory| format!(", {} kept", count(memory.sessions, "session")));
     let refused = sum(&metrics.recoveries_refused);
     let hint = if refused > 0 { " (see: refused)" } else { "" };
     vec![
-        row("window", format!("{} s{}", seconds(ms), kept.unwrap_or_default())),
+        row("window", format!("{} s{}", seconds(ms), held.or(kept).unwrap_or_default())),
         row("returns", format!("{} recovered, {refused} refused{hint}", metrics.recoveries_granted.get())),
     ]
 }
@@ -125,11 +127,12 @@ fn cluster(report: &Report, metrics: &Metrics) -> Vec<Row> {
     if report.redis.is_none() {
         return Vec::new();
     }
-    let neighbour = |Neighbour { member, age, .. }: &Neighbour| {
+    let neighbour = |Neighbour { member, age, unreachable, .. }: &Neighbour| {
         let address = if member.address.is_empty() { "no address" } else { &member.address };
         let clients = count(member.clients, "client");
         let heartbeat = format!("{}.{} s ago", age / 1_000, age / 100 % 10);
-        row(&visible(&member.name), format!("{}, {clients}, heartbeat {heartbeat}", visible(address)))
+        let reached = if unreachable.is_some() { ", NOT REACHED" } else { "" };
+        row(&visible(&member.name), format!("{}, {clients}, heartbeat {heartbeat}{reached}", visible(address)))
     };
     let others = report.neighbours.len();
     let mut rows = vec![row(
@@ -278,8 +281,15 @@ mod tests {
     fn a_log_in_redis() {
         let other = |name: &str, clients, age| Neighbour {
             uid: name.into(),
-            member: Member { name: name.into(), tag: "abcdef".into(), address: "172.28.0.12:3000".into(), clients },
+            member: Member {
+                name: name.into(),
+                tag: "abcdef".into(),
+                address: "172.28.0.12:3000".into(),
+                clients,
+                proof: "".into(),
+            },
             age,
+            unreachable: None,
         };
         let mut report = Report {
             redis: Some(RedisStatus { connected: true, waiting: (0, 0), trouble: None }),
@@ -301,6 +311,12 @@ mod tests {
         }
         // How many sessions and entries Redis holds is not known.
         assert!(!shown.contains("kept") && !shown.contains("entr"), "{shown}");
+        report.held_ms = Some(34_567);
+        report.neighbours[0].unreachable = Some(1);
+        let shown = screen(&facts("Redis redis:6379"), &report, &Metrics::default());
+        fits(&shown);
+        assert!(shown.contains("  window     120 s, but only its last 34 s are held (LOG_BYTES)\n"), "{shown}");
+        assert!(shown.contains("heartbeat 1.2 s ago, NOT REACHED\n"), "{shown}");
         report.redis = Some(RedisStatus { connected: false, waiting: (2, 99), trouble: Some("OOM \u{7}".into()) });
         report.neighbours = (0..25).map(|_| other("x", 0, 0)).collect();
         let shown = screen(&facts("Redis redis:6379"), &report, &Metrics::default());

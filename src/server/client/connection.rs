@@ -1,6 +1,6 @@
 //! One client's connection: the Engine.IO session, the Socket.IO client on it and its sockets, behind one lock.
 //!
-//! The io floor feeds [`Connection::handle`] and waits on [`Connection::poll_get`] and [`Connection::take_frames`]; everybody else
+//! The io floor feeds `Connection::handle` and waits on `Connection::poll_get` and `Connection::take_frames`; everybody else
 //! sends with `Connection::send`. Handlers run with the lock released. Order of locks: a namespace's hub, a socket's state, this one.
 
 use crate::codec::frame::Frame;
@@ -11,11 +11,13 @@ use crate::proto::client::{Action, Client, ClientError};
 use crate::proto::handshake::{Refusal, Transport};
 use crate::proto::reason::Reason;
 use crate::proto::session::{GetAnswer, Input, Reaction, Session, Via};
+use crate::server::changes::Change;
 use crate::server::client::door::Entrance;
 use crate::server::client::handshake::{self, Handshake};
 use crate::server::client::pace::Pace;
 use crate::server::client::repeats::{Repeats, Request, Verdict};
 use crate::server::client::socket::Socket;
+use crate::server::client::wakers::{Awaits, Wakers, wake};
 use crate::server::notice::Notice;
 use crate::server::timers::Timer;
 use crate::server::{Message, Server, lock};
@@ -61,27 +63,6 @@ pub enum Sent {
     Closed,
 }
 
-/// What the task of the WebSocket sleeps for.
-#[derive(Clone, Copy, Default)]
-enum Awaits {
-    /// It does not sleep, and will look by itself.
-    #[default]
-    Nothing,
-    Frames,
-    /// Its socket takes no more: only the session's end is news.
-    End,
-}
-
-#[derive(Default)]
-struct Wakers {
-    get: Option<Waker>,
-    websocket: Option<Waker>,
-    awaits: Awaits,
-    probe: Option<Waker>,
-    /// The readers of the WebSocket and of a POST that have to stop for a while.
-    readers: [Option<Waker>; 2],
-}
-
 struct State {
     session: Session,
     /// `None` on a server that speaks Engine.IO alone.
@@ -93,6 +74,8 @@ struct State {
     forgotten: bool,
     /// The headers of the latest POST, where an engine handler may ask for them.
     post: Option<Box<Headers>>,
+    /// What ended the session, where its client can be told.
+    broken: Option<Box<ClientError>>,
     /// `None` once a WebSocket carries the session: what comes over that can't come twice.
     repeats: Option<Box<Repeats>>,
 }
@@ -126,7 +109,6 @@ enum Step<'a> {
 struct After {
     ended: Option<(Reason, Vec<Socket>)>,
     wake: [Option<Waker>; 3],
-    readers: [Option<Waker>; 2],
 }
 
 impl Connection {
@@ -146,6 +128,7 @@ impl Connection {
             scheduled: Time(u64::MAX),
             forgotten: false,
             post: None,
+            broken: None,
             repeats: None,
         };
         let connection = Arc::new_cyclic(|me| Connection {
@@ -169,7 +152,7 @@ impl Connection {
     }
 
     /// Takes one input and runs the handlers that it calls for.
-    pub fn handle(self: &Arc<Self>, now: Time, input: Input<'_>) -> Outcome {
+    pub(crate) fn handle(self: &Arc<Self>, now: Time, input: Input<'_>) -> Outcome {
         let timeout = matches!(input, Input::Timeout);
         if timeout {
             self.note_positions(now);
@@ -187,8 +170,9 @@ impl Connection {
             state.scheduled = Time(u64::MAX);
         }
         let step = self.step(&mut state, now, input, timeout);
-        if let Step::Broken(_) = step {
+        if let Step::Broken(error) = &step {
             state.session.handle(now, Input::Close(Reason::ForcedClose));
+            state.broken = Some(Box::new(error.clone()));
         }
         let after = self.settle(state);
         let outcome = self.run(step);
@@ -197,6 +181,9 @@ impl Connection {
     }
 
     fn step<'a>(&self, state: &mut State, now: Time, input: Input<'a>, timeout: bool) -> Step<'a> {
+        if let (Input::PostBegins | Input::PostGoesOn, Some(client)) = (&input, &mut state.client) {
+            client.progress(now);
+        }
         let reaction = state.session.handle(now, input);
         if timeout && let Some(client) = &mut state.client {
             return match client.timeout(now) {
@@ -218,7 +205,7 @@ impl Connection {
             (Reaction::Text(text), None) => return Step::Text(text),
             (Reaction::Binary(data), None) => return Step::Binary(data),
             (Reaction::Text(text), Some(client)) => client.text(now, text, limits),
-            (Reaction::Binary(data), Some(client)) => client.binary(data, limits),
+            (Reaction::Binary(data), Some(client)) => client.binary(now, data, limits),
         };
         match action {
             Ok(action) => {
@@ -268,6 +255,25 @@ impl Connection {
         Outcome::Handled
     }
 
+    /// Something has come of a message that is not whole yet.
+    pub(crate) fn progress(self: &Arc<Self>, now: Time) {
+        let mut state = lock(&self.state);
+        state.session.progress(now);
+        if let Some(client) = &mut state.client {
+            client.progress(now);
+        }
+        let after = self.settle(state);
+        self.finish(after);
+    }
+
+    /// Code and reason for the last close frame.
+    pub(crate) fn last_words(&self) -> (u16, String) {
+        match &lock(&self.state).broken {
+            Some(error) => (error.close_code(), error.to_string()),
+            None => (1000, String::new()),
+        }
+    }
+
     /// A ping is about to go out: its pong will prove that the client got everything delivered so far. Read before the ping is queued,
     /// so that nothing delivered later is counted.
     fn note_positions(&self, now: Time) {
@@ -284,22 +290,26 @@ impl Connection {
         let ended = state.session.take_ended().map(|reason| (reason, std::mem::take(&mut state.sockets)));
         if let Some((reason, _)) = &ended {
             self.count_end(*reason, state.session.overflowed());
+            let change = || Change::Closed { address: self.handshake.address.clone(), reason: *reason };
+            self.server.core().watchers.tell(change);
         }
         self.schedule(&mut state);
         let closed = state.session.is_closed() && !state.forgotten;
         state.forgotten |= closed;
-        let wake = state.ready();
-        let readers = if ended.is_some() { std::mem::take(&mut state.wakers.readers) } else { [None, None] };
+        let ready = state.ready();
+        let readers = ended.is_some().then(|| std::mem::take(&mut state.wakers.readers));
         drop(state);
+        if let Some(readers) = readers {
+            wake(readers);
+        }
         if closed {
             self.server.forget(self);
         }
-        After { ended, wake, readers }
+        After { ended, wake: ready }
     }
 
     fn finish(&self, after: After) {
         wake(after.wake);
-        wake(after.readers);
         if let Some((reason, sockets)) = after.ended {
             for socket in sockets {
                 socket.left(reason);
@@ -361,12 +371,12 @@ impl Connection {
 
     /// The client is to be read no further: as many of its events wait for handlers as may.
     #[must_use]
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.full.load(Ordering::Acquire) > 0
     }
 
     /// Whether the client may be read on; if not, `waker` is woken when it may, or when the session ends.
-    pub fn poll_reading(&self, via: Via, waker: &Waker) -> bool {
+    pub(crate) fn poll_reading(&self, via: Via, waker: &Waker) -> bool {
         if !self.is_full() {
             return true;
         }
@@ -468,7 +478,7 @@ impl Connection {
     }
 
     /// The answer to the GET that was put in, or `None`: `waker` is woken when there is one.
-    pub fn poll_get(&self, waker: &Waker) -> Option<GetAnswer> {
+    pub(crate) fn poll_get(&self, waker: &Waker) -> Option<GetAnswer> {
         let mut state = lock(&self.state);
         let answer = state.session.poll_get();
         if answer.is_none() {
@@ -481,7 +491,7 @@ impl Connection {
 
     /// What the WebSocket has to do; its socket took `sent` bytes since it last asked. `waker` is woken when there is something to do, if there
     /// is nothing now; without one the WebSocket's task will ask again by itself.
-    pub fn take_frames(&self, sent: usize, waker: Option<&Waker>) -> Write {
+    pub(crate) fn take_frames(&self, sent: usize, waker: Option<&Waker>) -> Write {
         self.count_sent(sent);
         let mut state = lock(&self.state);
         state.session.sent(sent);
@@ -499,7 +509,7 @@ impl Connection {
 
     /// Whether the session has ended, asked by a WebSocket whose socket takes no more, and took `sent` bytes since it last asked; `waker` is
     /// woken when it does.
-    pub fn poll_blocked(&self, sent: usize, waker: &Waker) -> bool {
+    pub(crate) fn poll_blocked(&self, sent: usize, waker: &Waker) -> bool {
         self.count_sent(sent);
         let mut state = lock(&self.state);
         state.session.sent(sent);
@@ -508,14 +518,14 @@ impl Connection {
     }
 
     /// Whether the probe goes on; `waker` is woken when it ends.
-    pub fn poll_probe(&self, waker: &Waker) -> bool {
+    pub(crate) fn poll_probe(&self, waker: &Waker) -> bool {
         let mut state = lock(&self.state);
         state.wakers.probe = Some(waker.clone());
         state.session.is_probing()
     }
 
     /// The client's socket took `bytes`.
-    pub fn sent(&self, bytes: usize) {
+    pub(crate) fn sent(&self, bytes: usize) {
         lock(&self.state).session.sent(bytes);
         self.count_sent(bytes);
     }
@@ -568,21 +578,6 @@ impl Connection {
     #[must_use]
     pub fn pong_overdue(&self, now: Time) -> bool {
         lock(&self.state).session.pong_overdue(now)
-    }
-}
-
-/// With the lock released: a task that another thread runs would wait for it at once.
-fn wake<const N: usize>(ready: [Option<Waker>; N]) {
-    ready.into_iter().flatten().for_each(Waker::wake);
-}
-
-impl Wakers {
-    fn wait(&mut self, waker: &Waker, awaits: Awaits) {
-        self.awaits = awaits;
-        match &mut self.websocket {
-            Some(known) => known.clone_from(waker),
-            none => *none = Some(waker.clone()),
-        }
     }
 }
 

@@ -152,10 +152,28 @@ impl Events {
 }
 
 /// Calls all of them; the last gets the event itself, the others copies.
-fn call(closures: &[OnEvent], socket: &Socket, mut event: Event<'_>) {
+#[cold]
+fn call_several(closures: &[OnEvent], socket: &Socket, mut event: Event<'_>) {
     if let Some((last, others)) = closures.split_last() {
         others.iter().for_each(|f| f(socket, event.share()));
         last(socket, event);
+    }
+}
+
+impl Events {
+    fn call(&self, socket: &Socket, event: Event<'_>) {
+        match &self.events.get(event.name).unwrap_or(&self.fallback)[..] {
+            [only] => only(socket, event),
+            several => call_several(several, socket, event),
+        }
+    }
+
+    #[cold]
+    fn call_listened(&self, socket: &Socket, mut event: Event<'_>) {
+        self.any.iter().for_each(|f| f(socket, &event));
+        if self.before.iter().all(|f| f(socket, &mut event)) {
+            self.call(socket, event);
+        }
     }
 }
 
@@ -164,10 +182,10 @@ impl Handler for Events {
         self.connect.iter().for_each(|f| f(socket));
     }
 
-    fn event(&self, socket: &Socket, mut event: Event<'_>) {
-        self.any.iter().for_each(|f| f(socket, &event));
-        if self.before.iter().all(|f| f(socket, &mut event)) {
-            call(self.events.get(event.name).unwrap_or(&self.fallback), socket, event);
+    fn event(&self, socket: &Socket, event: Event<'_>) {
+        match self.any.is_empty() && self.before.is_empty() {
+            true => self.call(socket, event),
+            false => self.call_listened(socket, event),
         }
     }
 

@@ -6,7 +6,6 @@
 use crate::codec::args::Args;
 use crate::proto::reason::Reason;
 use crate::server::Core;
-pub use crate::server::client::events::Events;
 use crate::server::client::socket::{EmitError, Socket};
 use crate::server::log::entry::{Entry, RequestId};
 use serde_json::Value;

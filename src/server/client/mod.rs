@@ -16,3 +16,4 @@ pub(crate) mod repeats;
 pub(crate) mod sessions;
 pub mod socket;
 mod turn;
+mod wakers;

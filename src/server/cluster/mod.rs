@@ -3,6 +3,7 @@
 //!
 //! A server that is silent is dropped by the clock of this server's own heartbeats: while those don't come back, it is the log that is away.
 
+pub(crate) mod proof;
 pub(crate) mod remote;
 pub(crate) mod requests;
 
@@ -15,6 +16,7 @@ use crate::server::log::streams::{Command, Done, Item, Key, Reply, StreamError};
 use crate::server::notice::Notice;
 use crate::server::{Core, Server, lock};
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
@@ -25,6 +27,8 @@ const DEAD: u64 = 8_000;
 /// Milliseconds that the control log and inboxes are kept.
 const KEPT: u64 = 60_000;
 
+/// Milliseconds between two lines about the same.
+const TOLD_AGAIN: u64 = 60_000;
 /// Logs that the reader has not heard of; it asks all the time, where there is one.
 const FRESH: usize = 1_000_000;
 
@@ -57,6 +61,12 @@ impl Reader {
 struct Seen {
     member: Member,
     at: Time,
+    /// When the heartbeat was signed.
+    signed: Time,
+    /// Since when it can't be reached, and when that was last told.
+    unreachable: Option<(Time, Time)>,
+    /// What is unlikely about its address was told.
+    told: bool,
 }
 
 #[derive(Default)]
@@ -74,6 +84,51 @@ struct State {
     sent: HashMap<Key, u64>,
     /// Logs that have been opened since [`Server::fresh_logs`] was last asked.
     fresh: Vec<Key>,
+    /// When somebody was last told of who had not proved to be of this cluster.
+    unproved: Option<Time>,
+}
+
+/// Takes a heartbeat, and gives what there is to be said of it.
+fn hear_of(core: &Core, state: &mut State, uid: &Arc<str>, member: &Member, now: Time) -> Vec<Notice> {
+    let signed = match &core.options.cluster_secret {
+        None => Some(now),
+        Some(secret) => proof::verify(secret, uid, member, now),
+    };
+    let before = state.members.get(uid);
+    let is_secret = core.options.cluster_secret.is_some();
+    // A copy of the last one says nothing, and one of an earlier one is none of this server's.
+    if is_secret && before.is_some_and(|seen| signed == Some(seen.signed)) {
+        return Vec::new();
+    }
+    let Some(signed) = signed.filter(|at| !is_secret || before.is_none_or(|seen| seen.signed < *at)) else {
+        let tell = state.unproved.is_none_or(|told| now.since(told) >= TOLD_AGAIN);
+        core.metrics.log_unreadable.one();
+        if tell {
+            state.unproved = Some(now);
+        }
+        return if tell { vec![Notice::HeartbeatUnproved { server: member.name.to_string() }] } else { Vec::new() };
+    };
+    let own = &state.address;
+    let unlikely = !own.is_empty() && (member.address == *own || is_loopback(&member.address) != is_loopback(own));
+    let (unreachable, told) = before.map_or((None, false), |seen| (seen.unreachable, seen.told));
+    // A server that announces something else now may be reached there.
+    let moved = before.is_some_and(|seen| seen.member.address != member.address);
+    let notice = Notice::AddressUnlikely {
+        server: member.name.to_string(),
+        address: member.address.to_string(),
+        own: own.to_string(),
+    };
+    let unreachable = unreachable.filter(|_| !moved);
+    let say = unlikely && !member.address.is_empty() && (!told || moved);
+    let seen = Seen { member: member.clone(), at: now, signed, unreachable, told: told || say };
+    state.members.insert(uid.clone(), seen);
+    if say { vec![notice] } else { Vec::new() }
+}
+
+/// Whether only this machine reaches the address.
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 impl State {
@@ -98,6 +153,8 @@ pub struct Neighbour {
     pub member: Member,
     /// Milliseconds since its last heartbeat.
     pub age: u64,
+    /// For how many milliseconds this server can't reach it at the address that it announces.
+    pub unreachable: Option<u64>,
 }
 
 impl Core {
@@ -182,7 +239,7 @@ impl Core {
 
 impl Server {
     /// Where other servers reach this one, `host:port`; told to them with the next heartbeat.
-    pub fn set_address(&self, address: &str) {
+    pub(crate) fn set_address(&self, address: &str) {
         lock(&self.core().cluster.0).address = address.into();
     }
 
@@ -195,6 +252,7 @@ impl Server {
             uid: uid.clone(),
             member: seen.member.clone(),
             age: now.since(seen.at),
+            unreachable: seen.unreachable.map(|(since, _)| now.since(since)),
         };
         let mut all: Vec<Neighbour> = state.members.iter().map(neighbour).collect();
         all.sort_by(|a, b| (&a.member.name, &a.uid).cmp(&(&b.member.name, &b.uid)));
@@ -207,6 +265,26 @@ impl Server {
         let is_owner = |seen: &&Seen| !seen.member.tag.is_empty() && sid.starts_with(&*seen.member.tag);
         let owner = state.members.values().find(is_owner)?;
         Some(owner.member.address.clone()).filter(|address| !address.is_empty())
+    }
+
+    /// Whether a request could be passed on to the server that announces this address, or why not.
+    pub(crate) fn reached(&self, address: &str, result: Result<(), String>) {
+        let now = self.now();
+        let mut state = lock(&self.core().cluster.0);
+        let Some(seen) = state.members.values_mut().find(|seen| *seen.member.address == *address) else { return };
+        let Err(reason) = result else {
+            seen.unreachable = None;
+            return;
+        };
+        self.metrics().unreachable.one();
+        let (since, told) = seen.unreachable.map_or((now, None), |(since, told)| (since, Some(told)));
+        let tell = told.is_none_or(|told| now.since(told) >= TOLD_AGAIN);
+        seen.unreachable = Some((since, if tell { now } else { told.unwrap_or(now) }));
+        let server = seen.member.name.to_string();
+        drop(state);
+        if tell {
+            self.log(&Notice::Unreachable { server, address: address.to_owned(), reason });
+        }
     }
 
     /// The log has been reached and all that must be read is being read: clients may come.
@@ -241,13 +319,33 @@ impl Server {
         cursors
     }
 
-    /// The logs that have been opened since this was last asked: the [`Server::cursors`] have them too.
+    /// The logs that have been opened since this was last asked: `Server::cursors` has them too.
     #[must_use]
     pub fn fresh_logs(&self) -> Vec<Key> {
         std::mem::take(&mut lock(&self.core().cluster.0).fresh)
     }
 
-    /// Where one of the [`Server::cursors`] stands; `None`: it is not read any more, or not now.
+    /// The streams beside the logs that this server reads.
+    #[must_use]
+    pub fn side_keys(&self) -> [Key; 2] {
+        [Side::Control, Side::Inbox].map(|side| self.core().side_key(side))
+    }
+
+    /// One of what is read can't be read any more: something else has its name, or it is not permitted.
+    pub fn unreadable(&self, key: &Key) {
+        match key {
+            Key::Log(nsp) => {
+                if let Some(namespace) = self.namespace(nsp) {
+                    namespace.unreadable();
+                }
+            }
+            Key::Control => lock(&self.core().cluster.0).control.position = None,
+            Key::Inbox(_) => lock(&self.core().cluster.0).inbox.position = None,
+            Key::Session(_) => {}
+        }
+    }
+
+    /// Where one of the `Server::cursors` stands; `None`: it is not read any more, or not now.
     #[must_use]
     pub fn cursor(&self, key: &Key, again: bool) -> Option<Offset> {
         match key {
@@ -262,7 +360,7 @@ impl Server {
     }
 
     /// Takes what was read from a shared log after `after`, one of the [`Server::cursors`].
-    pub fn feed(&self, now: Time, key: &Key, after: Offset, items: Vec<Item>) {
+    pub(crate) fn feed(&self, now: Time, key: &Key, after: Offset, items: Vec<Item>) {
         self.watch_clock(now);
         match key {
             Key::Log(nsp) => {
@@ -297,9 +395,13 @@ impl Server {
                     self.beat(address);
                 }
                 Entry::Member(member) => {
-                    state.members.insert(posted.uid.clone(), Seen { member: member.clone(), at: now });
+                    let notices = hear_of(core, &mut state, &posted.uid, member, now);
+                    drop(state);
+                    notices.iter().for_each(|notice| core.log(notice));
                 }
-                Entry::Closed => drop(state.members.remove(&posted.uid)),
+                // Anybody can say that somebody else goes: where servers prove themselves, silence tells.
+                Entry::Closed if core.options.cluster_secret.is_none() => drop(state.members.remove(&posted.uid)),
+                Entry::Closed => {}
                 Entry::Taken { nsp, sid, claim } => {
                     drop(state);
                     if let Some(namespace) = self.namespace(nsp) {
@@ -315,7 +417,7 @@ impl Server {
     }
 
     /// What a server that shares its log does from time to time, at least twice a second.
-    pub fn tend_cluster(&self, now: Time) {
+    pub(crate) fn tend_cluster(&self, now: Time) {
         if !self.core().streams.shared() {
             return;
         }
@@ -350,7 +452,11 @@ impl Server {
         let core = self.core();
         let clients = self.connection_count();
         let (name, tag) = (core.options.name.as_str().into(), core.tag.as_str().into());
-        core.post_numbered(Key::Control, Entry::Member(Member { name, tag, address, clients }));
+        let mut member = Member { name, tag, address, clients, proof: Box::default() };
+        if let Some(secret) = &core.options.cluster_secret {
+            member.proof = proof::sign(secret, &core.uid, &member, self.now());
+        }
+        core.post_numbered(Key::Control, Entry::Member(member));
         let me = self.clone();
         let done: Done = Box::new(move |_| lock(&me.core().cluster.0).beating = false);
         // Both die with the last that reads them.
@@ -450,7 +556,7 @@ impl Server {
     }
 
     /// Tells the others that this server goes.
-    pub fn leave_cluster(&self) {
+    pub(crate) fn leave_cluster(&self) {
         if self.core().streams.shared() {
             self.core().post_numbered(Key::Control, Entry::Closed);
         }

@@ -24,6 +24,8 @@ pub(crate) struct Budget {
     marks: VecDeque<(Offset, u64)>,
     /// Where the log was last cut because of its bytes.
     cut: Option<Offset>,
+    /// What stood in the log before it was read was cut off.
+    bare: bool,
 }
 
 impl Budget {
@@ -51,6 +53,12 @@ impl Budget {
     pub(crate) fn shrink(&mut self) -> Option<Offset> {
         let most = (self.held() / 4 * 3).max(LEAST);
         self.most = Some(self.most.map_or(most, |now| now.min(most)));
+        let first = self.marks.front().map(|(id, _)| *id);
+        if !std::mem::replace(&mut self.bare, true) && self.held() <= most {
+            // Nobody knows how much that is, and there is nothing else to be given up.
+            self.cut = first;
+            return first;
+        }
         (self.held() > most).then(|| self.cut_to(most)).flatten()
     }
 
@@ -136,6 +144,15 @@ mod tests {
         log.retain(|(ms, _)| *ms >= 30);
         budget.forget(at(30));
         assert_eq!((budget.held(), budget.cut()), (bytes(&log) as u64, None));
+    }
+
+    #[test]
+    fn a_full_redis_first_gets_back_what_stood_in_the_log_before() {
+        let mut budget = Budget::default();
+        assert_eq!(budget.shrink(), None);
+        let mut budget = Budget::default();
+        budget.note(at(500), 100, 32 * MIB);
+        assert_eq!((budget.shrink(), budget.shrink()), (Some(at(500)), None));
     }
 
     #[test]

@@ -66,6 +66,10 @@ impl Namespace {
             }
             if !hub.reader.read(id, &posted) {
                 self.core.metrics.log_repeats.one();
+                // Who asked must hear, also where another program had used the number before.
+                if posted.uid == self.core.uid && posted.seq > 0 {
+                    self.came_back(hub, posted.seq, &mut deferred);
+                }
                 continue;
             }
             self.deliver(hub, &posted, Some(id), &mut deferred);

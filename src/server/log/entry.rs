@@ -313,6 +313,8 @@ pub struct Member {
     pub address: Box<str>,
     /// How many clients it has.
     pub clients: usize,
+    /// That it is of this cluster, where servers have a secret in common; else empty.
+    pub proof: Box<str>,
 }
 
 /// A client of some server, as cluster-wide questions tell of it.

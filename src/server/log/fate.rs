@@ -8,7 +8,7 @@ use crate::server::client::socket::EmitError;
 use crate::server::log::Seam;
 use crate::server::log::budget::Budget;
 use crate::server::log::entry::{Entry, Posted};
-use crate::server::log::streams::{Command, Done, Reply, StreamError};
+use crate::server::log::streams::{Command, Done, Key, Reply, StreamError};
 use crate::server::namespace::Namespace;
 use crate::server::namespace::hub::Hub;
 use crate::server::notice::Notice;
@@ -134,6 +134,16 @@ impl Namespace {
             }
         });
         let _ = self.submit(Command::XRead { key: self.key(), after: last.before(), count: 1 }, Some(done));
+    }
+
+    /// The log's key, as cursors have it.
+    pub(crate) fn log_key(&self) -> Key {
+        self.key()
+    }
+
+    /// The log can't be read any more: what it held is lost to this server.
+    pub(crate) fn unreadable(self: &Arc<Self>) {
+        self.lost(self.position());
     }
 
     /// Redis has no memory left: this log gives up its oldest part. Gives the command that does it.

@@ -129,7 +129,7 @@ impl std::error::Error for StreamError {}
 /// A log with the four commands.
 ///
 /// The commands of one server are carried out in the order in which it gives them. What other servers append to a shared log comes back to
-/// [`Server::feed`](crate::server::Server::feed), which somebody calls with what XREAD finds after [`Server::cursors`](crate::server::Server::cursors).
+/// `Server::feed`, which somebody calls with what XREAD finds after `Server::cursors`.
 pub trait Streams: Send + Sync {
     /// Takes a command. `done` hears the reply: before this returns where the log is in this process, later where it is shared. So who waits
     /// for a reply holds no lock here.

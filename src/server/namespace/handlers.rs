@@ -37,7 +37,17 @@ impl Handlers {
         self.links().for_each(|link| link.handler.connect(socket));
     }
 
-    pub(crate) fn event(&self, socket: &Socket, mut event: Event<'_>) {
+    pub(crate) fn event(&self, socket: &Socket, event: Event<'_>) {
+        match self.0.get() {
+            // Every event comes by here.
+            Some(only) if only.next.get().is_none() => only.handler.event(socket, event),
+            Some(_) => self.event_to_several(socket, event),
+            None => {}
+        }
+    }
+
+    #[cold]
+    fn event_to_several(&self, socket: &Socket, mut event: Event<'_>) {
         for link in self.links() {
             if link.next.get().is_none() {
                 return link.handler.event(socket, event);

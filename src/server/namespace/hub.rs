@@ -3,7 +3,8 @@
 //! Rooms know their members by small numbers, not by ids, so that a broadcast hashes no text for each receiver. A client's own room is not stored: its id is
 //! looked up among the clients.
 
-use crate::id::{Offset, Room, SocketId};
+use crate::id::{Nsp, Offset, Room, SocketId};
+use crate::server::changes::Change;
 use crate::server::client::socket::Socket;
 use crate::server::log::entry::Target;
 use crate::server::log::reader::Reader;
@@ -71,8 +72,9 @@ impl Hub {
             former.set_in(false);
         }
         socket.set_in(true);
+        tell(socket, |nsp, id| Change::Joined { nsp, id });
         for room in socket.joined_rooms().iter() {
-            self.rooms.entry(room.clone()).or_default().insert(socket.number(), socket.clone());
+            self.admit(socket, room);
         }
     }
 
@@ -80,6 +82,7 @@ impl Hub {
     pub(crate) fn remove(&mut self, socket: &Socket) {
         if let Some(removed) = self.sockets.remove(socket.id()) {
             removed.set_in(false);
+            tell(socket, |nsp, id| Change::Left { nsp, id });
         }
         for room in socket.joined_rooms().iter() {
             self.expel(socket, room);
@@ -92,18 +95,35 @@ impl Hub {
 
     fn expel(&mut self, socket: &Socket, room: &Room) {
         if let Some(members) = self.rooms.get_mut(room) {
-            members.remove(&socket.number());
+            if members.remove(&socket.number()).is_some() {
+                tell(socket, |nsp, id| Change::RoomLeft { nsp, room: room.clone(), id });
+            }
             if members.is_empty() {
                 self.rooms.remove(room);
+                tell(socket, |nsp, _| Change::RoomDeleted { nsp, room: room.clone() });
             }
         }
+    }
+
+    /// False: it is in the room already.
+    fn admit(&mut self, socket: &Socket, room: &Room) -> bool {
+        let members = self.rooms.entry(room.clone()).or_default();
+        let first = members.is_empty();
+        if members.insert(socket.number(), socket.clone()).is_some() {
+            return false;
+        }
+        if first {
+            tell(socket, |nsp, _| Change::RoomCreated { nsp, room: room.clone() });
+        }
+        tell(socket, |nsp, id| Change::RoomJoined { nsp, room: room.clone(), id });
+        true
     }
 
     /// Puts a client that is in into a room.
     pub(crate) fn join(&mut self, socket: &Socket, room: &Room) {
         debug_assert!(self.has(socket), "only who is in joins a room");
         let own = room.as_str() == socket.id().as_str();
-        if !own && self.rooms.entry(room.clone()).or_default().insert(socket.number(), socket.clone()).is_none() {
+        if !own && self.admit(socket, room) {
             socket.enter(room, self.reader.position());
         }
     }
@@ -155,6 +175,12 @@ impl Hub {
             }
         }
     }
+}
+
+/// Tells those who watch.
+fn tell(socket: &Socket, change: impl FnOnce(Nsp, SocketId) -> Change) {
+    let watchers = &socket.connection().server().core().watchers;
+    watchers.tell(|| change(socket.nsp_name().clone(), socket.id().clone()));
 }
 
 /// The clients that a broadcast leaves out, found once.

@@ -21,10 +21,16 @@ pub struct Names {
     pub sessions: String,
 }
 
+impl Default for Names {
+    fn default() -> Names {
+        Names { streams: "socket.io".into(), sessions: "sio:session:".into() }
+    }
+}
+
 impl Names {
     /// The key in Redis.
     #[must_use]
-    pub fn of(&self, key: &Key) -> String {
+    pub(crate) fn of(&self, key: &Key) -> String {
         self.pieces(key).concat()
     }
 
@@ -50,12 +56,26 @@ impl Names {
     }
 }
 
-/// Why a connection to Redis can't go on as it is.
+/// Why a connection to Redis can't go on as it is, with Redis's own words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
+    /// It wants a password, and got none.
+    NoPassword(String),
     /// The password or the user is not accepted.
-    Auth(String),
-    /// Redis can't carry out commands now, or not these: it loads its data, is full, may not write, or does not permit it.
+    WrongPassword(String),
+    /// A password was given, and none is set.
+    NeedlessPassword(String),
+    /// It does not know what Redis 6.2 knows.
+    Old(String),
+    /// It knows none of the four commands.
+    Stranger(String),
+    /// It is a node of a cluster that has not got these keys, or not all of them.
+    Elsewhere(String),
+    /// It is a replica.
+    Replica(String),
+    /// Its user may not do what is needed.
+    NotPermitted(String),
+    /// It can't carry out commands now: it loads its data, or may not write.
     Unwilling(String),
     /// What it said is no reply to what was asked.
     Nonsense,
@@ -64,10 +84,25 @@ pub(crate) enum Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trouble::Auth(words) => {
+            Trouble::NoPassword(words) => write!(f, "it wants a password, set REDIS_PASSWORD: {words}"),
+            Trouble::WrongPassword(words) => {
                 write!(f, "the password is not accepted (see REDIS_PASSWORD and REDIS_USERNAME): {words}")
             }
-            Trouble::Unwilling(words) if words.starts_with("NOPERM") => {
+            Trouble::NeedlessPassword(words) => {
+                write!(f, "it has no password, and REDIS_PASSWORD is set: unset it, or give Redis one: {words}")
+            }
+            Trouble::Old(words) => write!(f, "it is too old, Rill needs Redis 6.2 or newer: {words}"),
+            Trouble::Stranger(words) => {
+                write!(f, "it has no streams: a Sentinel's port (give the master's), or Redis before 5: {words}")
+            }
+            Trouble::Elsewhere(words) => {
+                f.write_str(
+                    "it is a node of a Redis Cluster that has not got all keys (put one {tag} into STREAM_PREFIX ",
+                )?;
+                write!(f, "and SESSION_PREFIX, and give the address of the node that has it): {words}")
+            }
+            Trouble::Replica(words) => write!(f, "it is a replica, give the address of the master: {words}"),
+            Trouble::NotPermitted(words) => {
                 write!(f, "its user may not do what is needed (docs/operating.md has the ACL line): {words}")
             }
             Trouble::Unwilling(words) => write!(f, "it does not take commands: {words}"),
@@ -135,20 +170,28 @@ fn push_offset(out: &mut Vec<u8>, Offset { ms, seq }: Offset) {
     resp::word(out, &[first.format(ms).as_bytes(), b"-", second.format(seq).as_bytes()]);
 }
 
-/// A blocking read of several streams, for the reader's own connection.
-pub(crate) fn encode_read(out: &mut Vec<u8>, names: &Names, cursors: &[(Key, Offset)], count: usize, block_ms: u64) {
-    resp::begin(out, 6 + 2 * cursors.len());
+/// A read of several streams, for the reader's own connection; with `block_ms` it waits so long for entries.
+pub(crate) fn encode_read(
+    out: &mut Vec<u8>,
+    names: &Names,
+    cursors: &[(Key, Offset)],
+    count: usize,
+    block_ms: Option<u64>,
+) {
+    resp::begin(out, 4 + 2 * usize::from(block_ms.is_some()) + 2 * cursors.len());
     resp::word(out, &[b"XREAD"]);
     resp::word(out, &[b"COUNT"]);
     resp::number(out, count as u64);
-    resp::word(out, &[b"BLOCK"]);
-    resp::number(out, block_ms);
+    if let Some(block_ms) = block_ms {
+        resp::word(out, &[b"BLOCK"]);
+        resp::number(out, block_ms);
+    }
     resp::word(out, &[b"STREAMS"]);
     cursors.iter().for_each(|(key, _)| names.push(out, key));
     cursors.iter().for_each(|(_, after)| push_offset(out, *after));
 }
 
-/// Appends what begins a connection, where a password is set.
+/// Appends what begins a connection, where a user or a password is set. Who needs no password is let in with any.
 pub(crate) fn encode_auth(out: &mut Vec<u8>, username: &str, password: &str) {
     match username {
         "" => resp::command(out, &[b"AUTH", password.as_bytes()]),
@@ -182,25 +225,77 @@ pub(crate) fn reply(command: &Command, value: Value<'_>, limits: &Limits) -> Res
 #[must_use]
 pub(crate) fn unasked(value: Value<'_>) -> Trouble {
     match value {
-        Value::Error(error) => Trouble::Unwilling(short(&words(error))),
+        Value::Error(error) => trouble(&words(error)),
         _ => Trouble::Nonsense,
     }
 }
 
-/// What Redis says of a command that it can never carry out. Other errors, such as `ERR max number of clients reached`, pass.
-const COMMANDS_OWN: [&str; 5] =
-    ["ERR unknown", "ERR wrong number", "ERR syntax", "ERR The stream has exhausted", "ERR Invalid stream ID"];
+/// Appends a question that only Redis 6.2 understands, and that changes nothing: an entry for a stream that is not there. It has few words: a
+/// Redis that wants a password answers a longer command of somebody unknown with a protocol error.
+pub(crate) fn encode_question(out: &mut Vec<u8>, names: &Names) {
+    let key = names.of(&Key::Inbox("question".into()));
+    resp::command(out, &[b"XADD", key.as_bytes(), b"NOMKSTREAM", b"*", b"type", b"24"]);
+}
 
-/// Errors that tell of this command alone are few; all others are the server's state, and may pass.
-fn refusal(words: &str) -> Result<Reply, Trouble> {
-    match words.split(' ').next() {
-        Some("WRONGTYPE") => Ok(Reply::Failed(StreamError::Refused)),
-        Some("ERR") if COMMANDS_OWN.iter().any(|fault| words.starts_with(fault)) => {
-            Ok(Reply::Failed(StreamError::Refused))
-        }
-        Some("WRONGPASS" | "NOAUTH") => Err(Trouble::Auth(short(words))),
-        _ => Err(Trouble::Unwilling(short(words))),
+/// The answer to it: whether this Redis can be used.
+pub(crate) fn question_reply(value: Value<'_>) -> Result<(), Trouble> {
+    let words = match value {
+        Value::Null | Value::Bulk(_) => return Ok(()),
+        Value::Error(error) => words(error),
+        _ => return Err(Trouble::Nonsense),
+    };
+    match own_fault(&words) {
+        // It would, if it had the memory, or if this key were a stream.
+        Some(_) if words.starts_with("OOM") || words.starts_with("WRONGTYPE") => Ok(()),
+        Some(_) if words.starts_with("NOPERM") => Err(Trouble::NotPermitted(short(&words))),
+        Some(_) if words.starts_with("ERR unknown command") => Err(Trouble::Stranger(short(&words))),
+        // NOMKSTREAM was taken for an id.
+        Some(_) => Err(Trouble::Old(short(&words))),
+        None => Err(trouble(&words)),
     }
+}
+
+/// What Redis says of a command that it can never carry out. Other errors, such as `ERR max number of clients reached`, pass.
+const COMMANDS_OWN: [(&str, StreamError); 10] = [
+    ("WRONGTYPE", StreamError::Refused),
+    ("NOPERM", StreamError::Refused),
+    ("OOM", StreamError::Full),
+    ("ERR The stream has exhausted", StreamError::Exhausted),
+    ("ERR Protocol error: invalid bulk length", StreamError::TooLarge),
+    ("ERR Protocol error: invalid multibulk length", StreamError::TooLarge),
+    ("ERR unknown", StreamError::Refused),
+    ("ERR wrong number", StreamError::Refused),
+    ("ERR syntax", StreamError::Refused),
+    ("ERR Invalid stream ID", StreamError::Refused),
+];
+
+/// Errors that tell of this command alone; all others are the server's state, and may pass.
+fn own_fault(words: &str) -> Option<StreamError> {
+    COMMANDS_OWN.iter().find(|(fault, _)| words.starts_with(fault)).map(|(_, error)| *error)
+}
+
+fn refusal(words: &str) -> Result<Reply, Trouble> {
+    own_fault(words).map(Reply::Failed).ok_or_else(|| trouble(words))
+}
+
+/// What Redis's words say of the connection.
+fn trouble(words: &str) -> Trouble {
+    let said = short(words);
+    match words.split(' ').next() {
+        Some("NOAUTH") => Trouble::NoPassword(said),
+        _ if words.starts_with("ERR Protocol error: unauthenticated") => Trouble::NoPassword(said),
+        Some("WRONGPASS") => Trouble::WrongPassword(said),
+        Some("MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN") => Trouble::Elsewhere(said),
+        Some("READONLY") => Trouble::Replica(said),
+        Some("NOPERM") => Trouble::NotPermitted(said),
+        _ => Trouble::Unwilling(said),
+    }
+}
+
+/// The words of a refusal, for people.
+#[must_use]
+pub(crate) fn refused_words(value: &Value<'_>) -> Option<String> {
+    if let Value::Error(error) = value { Some(short(&words(error))) } else { None }
 }
 
 fn words(error: &[u8]) -> Cow<'_, str> {
@@ -220,9 +315,18 @@ pub(crate) fn auth_reply(value: Value<'_>) -> Result<(), Trouble> {
         Value::Error(error) => words(error),
         _ => return Err(Trouble::Nonsense),
     };
-    match ["WRONGPASS", "NOAUTH", "ERR AUTH", "ERR invalid password"].iter().any(|w| words.starts_with(w)) {
-        true => Err(Trouble::Auth(short(&words))),
-        false => Err(Trouble::Unwilling(short(&words))),
+    let said = short(&words);
+    match words.split(' ').next() {
+        _ if words.starts_with("ERR AUTH") || words.starts_with("ERR Client sent AUTH") => {
+            Err(Trouble::NeedlessPassword(said))
+        }
+        _ if words.starts_with("ERR invalid password") => Err(Trouble::WrongPassword(said)),
+        // Before Redis 6 there were no users.
+        _ if words.starts_with("ERR wrong number of arguments") => Err(Trouble::Old(said)),
+        // A Sentinel without a password, or one of long ago.
+        _ if words.starts_with("ERR unknown command") => Err(Trouble::Stranger(said)),
+        Some("WRONGPASS" | "NOAUTH") => Err(Trouble::WrongPassword(said)),
+        _ => Err(trouble(&words)),
     }
 }
 
@@ -234,12 +338,15 @@ pub(crate) fn read_reply(value: Value<'_>) -> Result<Vec<Page<'_>>, Trouble> {
     match value {
         Value::Null => Ok(Vec::new()),
         Value::Array(streams) => streams.map(page).collect(),
-        Value::Error(error) => {
-            let words = words(error);
-            refusal(&words).and(Err(Trouble::Unwilling(short(&words))))
-        }
+        Value::Error(error) => Err(trouble(&words(error))),
         _ => Err(Trouble::Nonsense),
     }
+}
+
+/// Whether an XREAD was refused for one of its streams: the others can be read without it.
+#[must_use]
+pub(crate) fn is_refused_for_a_stream(value: &Value<'_>) -> bool {
+    matches!(value, Value::Error(error) if own_fault(&words(error)) == Some(StreamError::Refused))
 }
 
 fn page(stream: Value<'_>) -> Result<Page<'_>, Trouble> {
@@ -406,18 +513,65 @@ mod tests {
         ] {
             assert!(matches!(answer(&read, nonsense), Err(Trouble::Nonsense)), "{nonsense}");
         }
-        for (words, auth, unwilling) in [
-            ("WRONGTYPE Operation against a key", false, false),
-            ("ERR unknown command", false, false),
-            ("NOAUTH Authentication required.", true, false),
-            ("LOADING Redis is loading the dataset in memory", false, true),
-            ("OOM command not allowed", false, true),
-            ("ERR max number of clients reached", false, true),
-            ("NOPERM this user has no permissions", false, true),
+    }
+
+    /// What each word of Redis means to a command, to the question that begins a connection, and to AUTH.
+    #[test]
+    fn what_redis_says() {
+        let post = Arc::new(Posted { uid: "u".into(), seq: 1, entry: Entry::Marker });
+        let add = Command::XAdd { key: Key::Log(Nsp::new("/")), posted: post, create: false };
+        let kind = |trouble: Trouble| format!("{trouble:?}").split('(').next().unwrap_or("").to_owned();
+        let own = |error: StreamError| format!("{error:?}");
+        for (words, command, question, auth) in [
+            ("WRONGTYPE Operation against a key holding the wrong kind of value", "Refused", "", "Unwilling"),
+            (
+                "NOPERM this user has no permissions to run the 'xadd' command",
+                "Refused",
+                "NotPermitted",
+                "NotPermitted",
+            ),
+            ("OOM command not allowed when used memory > 'maxmemory'.", "Full", "", "Unwilling"),
+            (
+                "ERR The stream has exhausted the last possible ID, unable to add more items",
+                "Exhausted",
+                "Old",
+                "Unwilling",
+            ),
+            ("ERR Protocol error: invalid bulk length", "TooLarge", "Old", "Unwilling"),
+            ("ERR Invalid stream ID specified as stream command argument", "Refused", "Old", "Unwilling"),
+            ("ERR syntax error", "Refused", "Old", "Unwilling"),
+            ("ERR unknown command 'XADD', with args beginning with: 'x'", "Refused", "Stranger", "Stranger"),
+            ("ERR wrong number of arguments for 'auth' command", "Refused", "Old", "Old"),
+            ("NOAUTH Authentication required.", "NoPassword", "NoPassword", "WrongPassword"),
+            ("ERR Protocol error: unauthenticated multibulk length", "NoPassword", "NoPassword", "NoPassword"),
+            ("WRONGPASS invalid username-password pair", "WrongPassword", "WrongPassword", "WrongPassword"),
+            ("ERR invalid password", "Unwilling", "Unwilling", "WrongPassword"),
+            (
+                "ERR AUTH <password> called without any password configured",
+                "Unwilling",
+                "Unwilling",
+                "NeedlessPassword",
+            ),
+            ("ERR Client sent AUTH, but no password is set", "Unwilling", "Unwilling", "NeedlessPassword"),
+            ("MOVED 3999 127.0.0.1:6381", "Elsewhere", "Elsewhere", "Elsewhere"),
+            ("CROSSSLOT Keys in request don't hash to the same slot", "Elsewhere", "Elsewhere", "Elsewhere"),
+            ("READONLY You can't write against a read only replica.", "Replica", "Replica", "Replica"),
+            ("LOADING Redis is loading the dataset in memory", "Unwilling", "Unwilling", "Unwilling"),
+            ("MISCONF Redis is configured to save RDB snapshots", "Unwilling", "Unwilling", "Unwilling"),
+            ("ERR max number of clients reached", "Unwilling", "Unwilling", "Unwilling"),
         ] {
-            let answer = answer(&add, &format!("-{words}\r\n"));
-            assert_eq!(matches!(answer, Err(Trouble::Auth(_))), auth, "{words}");
-            assert_eq!(matches!(answer, Err(Trouble::Unwilling(_))), unwilling, "{words}");
+            let line = format!("-{words}\r\n");
+            let of_command = match answer(&add, &line) {
+                Ok(Reply::Failed(error)) => own(error),
+                Ok(other) => panic!("{other:?}"),
+                Err(trouble) => kind(trouble),
+            };
+            let error = || Value::Error(words.as_bytes());
+            let of_question = question_reply(error()).err();
+            assert!(of_question.iter().all(|trouble| trouble.to_string().contains(&short(words))), "{of_question:?}");
+            assert_eq!(of_command, command, "{words}");
+            assert_eq!(of_question.map(kind).unwrap_or_default(), question, "{words}");
+            assert_eq!(auth_reply(error()).err().map(kind).unwrap_or_default(), auth, "{words}");
         }
     }
 }

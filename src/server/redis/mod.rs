@@ -7,5 +7,6 @@ pub mod commands;
 pub mod msgpack;
 pub(crate) mod pipeline;
 pub mod resp;
+pub(crate) mod shelves;
 pub mod wire;
 pub(crate) mod wire_error;

@@ -4,6 +4,9 @@
 //! log is read from where this server's last known entry stands, and what is there already counts as answered. Everything else is harmless
 //! to repeat. Order is kept. What slips through all the same (an append that the old connection still delivers) has the same number as its
 //! repetition, and readers skip it.
+//!
+//! A log without memory refuses appends. Small ones are tried again when everything under way is answered and the log was given room; a large
+//! one is refused to its sender at once, and so is a small one of which a later one was taken: order is kept here too.
 
 use crate::id::{Offset, Time};
 use crate::server::log::entry::{Entry, Posted};
@@ -14,6 +17,12 @@ use std::collections::{HashMap, VecDeque};
 const PATIENCE: u64 = 10_000;
 /// Commands that may wait besides packets: sessions of clients that come and go while the log is away.
 const COMMANDS: usize = 1_000_000;
+/// Bytes of an append that is tried again when the log has no memory.
+const SMALL: usize = 64 * 1024;
+/// How often, each time after the log was given room.
+const TRIES: u8 = 4;
+/// In place of that number: the command gives the log room.
+const MAKES_ROOM: u8 = u8::MAX;
 /// Streams whose last own entry is remembered; without, a look-up reads the whole stream.
 const REMEMBERED: usize = 10_000;
 
@@ -21,6 +30,15 @@ struct Pending {
     command: Command,
     done: Option<Done>,
     since: Time,
+    /// How often a log without memory has refused it.
+    tries: u8,
+}
+
+impl Pending {
+    fn may_try_again(&self) -> bool {
+        let weight = weight(&self.command).max(other_weight(&self.command));
+        weight <= SMALL && self.tries < TRIES
+    }
 }
 
 /// A look-up of own entries in one stream.
@@ -34,6 +52,11 @@ pub struct Pipeline {
     queue: VecDeque<Pending>,
     /// How many of the queue are under way.
     sent: usize,
+    /// Appends that a log without memory refused, to be tried again before the queue, when nothing is under way.
+    refused: VecDeque<Pending>,
+    /// The log must be given room; so many commands do it already.
+    wants_room: bool,
+    making_room: usize,
     /// Look-ups to be made before anything else, the first perhaps under way.
     lookups: VecDeque<Lookup>,
     looking: bool,
@@ -60,6 +83,9 @@ impl Pipeline {
         Pipeline {
             queue: VecDeque::new(),
             sent: 0,
+            refused: VecDeque::new(),
+            wants_room: false,
+            making_room: 0,
             lookups: VecDeque::new(),
             looking: false,
             page: LARGE_PAGE,
@@ -82,7 +108,24 @@ impl Pipeline {
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.queue.is_empty() && self.refused.is_empty()
+    }
+
+    /// Whether the log has no memory left and must be given some: told once for each time.
+    #[must_use]
+    pub fn takes_room(&mut self) -> bool {
+        std::mem::take(&mut self.wants_room)
+    }
+
+    /// Takes commands that give the log room: they go out before anything else.
+    pub fn make_room(&mut self, now: Time, commands: Vec<Command>) {
+        for command in commands.into_iter().rev() {
+            self.rest += other_weight(&command);
+            // Behind what is under way, whose replies come in order.
+            let pending = Pending { command, done: None, since: now, tries: MAKES_ROOM };
+            self.making_room += 1;
+            self.queue.insert(self.sent, pending);
+        }
     }
 
     /// Takes a command.
@@ -102,7 +145,7 @@ impl Pipeline {
         self.packets += usize::from(weight > 0);
         self.bytes += weight;
         self.rest += rest;
-        self.queue.push_back(Pending { command, done, since: now });
+        self.queue.push_back(Pending { command, done, since: now, tries: 0 });
         Ok(())
     }
 
@@ -112,15 +155,28 @@ impl Pipeline {
             let lookup = Command::XRead { key: key.clone(), after: *after, count: self.page };
             return (!std::mem::replace(&mut self.looking, true)).then_some(lookup);
         }
+        if !self.refused.is_empty() {
+            // Nothing overtakes what is tried again.
+            if self.sent > 0 {
+                return None;
+            }
+            self.try_again();
+        }
         let command = self.queue.get(self.sent)?.command.clone();
         self.sent += 1;
         Some(command)
     }
 
-    /// A look-up is under way: until its reply is here there is no next command.
+    /// Until replies are here there is no next command: to a look-up, or to everything that went out before what is tried again.
     #[must_use]
-    pub fn is_looking(&self) -> bool {
-        self.looking
+    pub fn holds_back(&self) -> bool {
+        self.looking || !self.refused.is_empty()
+    }
+
+    /// How many appends wait to be tried again.
+    #[must_use]
+    pub fn waits_again(&self) -> usize {
+        self.refused.len()
     }
 
     /// The reply to the oldest command under way.
@@ -131,12 +187,43 @@ impl Pipeline {
             return self.looked_up(reply);
         }
         self.sent = self.sent.saturating_sub(1);
-        self.settle(reply).into_iter().collect()
+        if matches!(reply, Reply::Failed(StreamError::Full)) {
+            self.wants_room |= self.refused.is_empty() && self.making_room == 0;
+            if self.queue.front().is_some_and(Pending::may_try_again) {
+                let pending = self.queue.pop_front();
+                self.refused.extend(pending.map(|pending| Pending { tries: pending.tries + 1, ..pending }));
+                return Vec::new();
+            }
+        }
+        let taken = match (&reply, self.queue.front()) {
+            (Reply::Added(_), Some(pending)) => Some(pending.command.key().clone()),
+            _ => None,
+        };
+        let mut settled: Settled = self.settle(reply).into_iter().collect();
+        if let Some(key) = taken.filter(|_| !self.refused.is_empty()) {
+            let (late, rest) = self.refused.drain(..).partition(|pending| *pending.command.key() == key);
+            self.refused = rest;
+            let late: VecDeque<Pending> = late;
+            for pending in late {
+                self.queue.push_front(pending);
+                settled.extend(self.settle(Reply::Failed(StreamError::Full)));
+            }
+        }
+        settled
+    }
+
+    /// Everything that was under way is answered: what was refused goes out again, behind what gives the log room.
+    fn try_again(&mut self) {
+        let room = self.queue.iter().take_while(|pending| pending.tries == MAKES_ROOM).count();
+        for (n, pending) in self.refused.drain(..).enumerate() {
+            self.queue.insert(room + n, pending);
+        }
     }
 
     /// The first command of the queue has this reply.
     fn settle(&mut self, reply: Reply) -> Option<(Done, Reply)> {
-        let Pending { command, done, .. } = self.queue.pop_front()?;
+        let Pending { command, done, tries, .. } = self.queue.pop_front()?;
+        self.making_room -= usize::from(tries == MAKES_ROOM);
         let weight = weight(&command);
         self.packets -= usize::from(weight > 0);
         self.bytes -= weight;
@@ -173,6 +260,11 @@ impl Pipeline {
 
     /// The connection broke: all that was under way is in doubt.
     pub fn broken(&mut self) {
+        // Those were answered, but stand before what is in doubt.
+        self.sent += self.refused.len();
+        for pending in self.refused.drain(..).rev() {
+            self.queue.push_front(pending);
+        }
         self.doubtful = self.doubtful.max(self.sent);
         self.sent = 0;
         self.looking = false;
@@ -335,6 +427,70 @@ mod tests {
             assert_eq!(answers, [1, 2, 3, 4, 5], "{done} {heard}");
             assert_eq!(pipeline.waiting(), (0, 0));
         }
+    }
+
+    /// Replies of a log that has no memory for `full` of so many appends, each a text of these bytes.
+    fn without_memory(sizes: &[usize], full: &[bool], rounds: usize) -> (Vec<String>, Vec<(usize, String)>) {
+        let (mut pipeline, mut sent) = (Pipeline::new(100, 1 << 26), Vec::new());
+        let answers = Arc::new(Mutex::new(Vec::new()));
+        for (n, size) in sizes.iter().enumerate() {
+            let entry = Entry::Broadcast { to: Target::default(), name: "x".into(), args: "x".repeat(*size).into() };
+            let posted = Arc::new(Posted { uid: "me".into(), seq: n as u64 + 1, entry });
+            let answers = answers.clone();
+            let done: Done = Box::new(move |reply| answers.lock().unwrap().push((n + 1, format!("{reply:?}"))));
+            let add = Command::XAdd { key: log(), posted, create: true };
+            assert!(pipeline.submit(Time(1), add, Some(done)).is_ok());
+        }
+        let mut ids = 0;
+        for round in 0..20 {
+            let commands: Vec<Command> = std::iter::from_fn(|| pipeline.next_command()).collect();
+            if commands.is_empty() {
+                break;
+            }
+            for command in commands {
+                let reply = match &command {
+                    Command::XAdd { posted, .. } => {
+                        let n = usize::try_from(posted.seq).unwrap();
+                        sent.push(format!("add {n}"));
+                        ids += 1;
+                        match full[n - 1] && round < rounds {
+                            true => Reply::Failed(StreamError::Full),
+                            false => Reply::Added(Some(Offset { ms: 1, seq: ids })),
+                        }
+                    }
+                    _ => {
+                        sent.push("trim".to_owned());
+                        Reply::Trimmed(1)
+                    }
+                };
+                for (done, reply) in pipeline.answered(reply) {
+                    done(reply);
+                }
+                if pipeline.takes_room() {
+                    let trim = Command::XTrim { key: log(), min: Offset::ZERO };
+                    pipeline.make_room(Time(1), vec![trim]);
+                }
+            }
+        }
+        assert!(pipeline.is_empty() && pipeline.waiting() == (0, 0) && pipeline.rest == 0);
+        let answers = std::mem::take(&mut *answers.lock().unwrap());
+        (sent, answers.into_iter().map(|(n, reply)| (n, reply.split('(').next().unwrap().to_owned())).collect())
+    }
+
+    #[test]
+    fn a_log_without_memory_refuses_what_is_large_and_takes_what_is_small_in_order() {
+        let (sent, answers) = without_memory(&[10, 900_000, 10, 10], &[true; 4], 1);
+        assert_eq!(sent[..5], ["add 1", "add 2", "add 3", "add 4", "trim"]);
+        assert_eq!(sent[5..], ["add 1", "add 3", "add 4"]);
+        let want = [(2, "Failed"), (1, "Added"), (3, "Added"), (4, "Added")];
+        assert_eq!(answers, want.map(|(n, reply)| (n, reply.to_owned())));
+        // A later one was taken: the earlier one must not come behind it.
+        let (_, answers) = without_memory(&[10, 10, 10], &[true, false, true], 1);
+        assert_eq!(answers, [(2, "Added"), (1, "Failed"), (3, "Added")].map(|(n, reply)| (n, reply.to_owned())));
+        // Memory that others fill: refused soon, and nothing waits for ever.
+        let (sent, answers) = without_memory(&[10, 10], &[true, true], 99);
+        assert_eq!(answers, [(1, "Failed"), (2, "Failed")].map(|(n, reply)| (n, reply.to_owned())));
+        assert!(sent.len() < 20, "{sent:?}");
     }
 
     #[test]

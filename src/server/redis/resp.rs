@@ -290,6 +290,12 @@ impl Decoder {
         }
     }
 
+    /// Bytes of all strings and lines of the reply that is there.
+    #[must_use]
+    pub fn reply_bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn forget(&mut self) {
         self.text.clear();
         self.text.shrink_to(KEPT_BYTES);

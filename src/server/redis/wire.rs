@@ -123,9 +123,10 @@ fn data(entry: &Entry) -> Result<Option<String>, WireError> {
         Entry::Record(record) => record_text(record),
         Entry::Taken { sid, claim, .. } => format!(r#"{{"sid":{},"claim":"{claim}"}}"#, Value::from(sid.as_str())),
         Entry::Ended(_, claim) | Entry::Withdrawn(_, claim) => format!(r#"{{"claim":"{claim}"}}"#),
-        Entry::Member(Member { name, tag, address, clients }) => {
+        Entry::Member(Member { name, tag, address, clients, proof }) => {
             let [name, tag, address] = [name, tag, address].map(|text| Value::from(&**text));
-            format!(r#"{{"name":{name},"tag":{tag},"address":{address},"clients":{clients}}}"#)
+            let proof = if proof.is_empty() { String::new() } else { format!(r#","proof":{}"#, Value::from(&**proof)) };
+            format!(r#"{{"name":{name},"tag":{tag},"address":{address},"clients":{clients}{proof}}}"#)
         }
     };
     match entry.attachments() {
@@ -369,12 +370,16 @@ fn entry(kind: &str, nsp: &Nsp, data: &str, attachments: Vec<Bytes>, limits: &Li
             Ok(Entry::Taken { nsp: nsp.clone(), sid: socket_id(sid, "sid", limits)?, claim: offset(claim, "claim")? })
         }
         "23" => {
-            let [name, tag, address, clients] = object(data, ["name", "tag", "address", "clients"])?;
+            let [name, tag, address, clients, proof] = object(data, ["name", "tag", "address", "clients", "proof"])?;
             Ok(Entry::Member(Member {
                 name: short(&string(name, "name")?, limits)?.into(),
                 tag: short(&string(tag, "tag")?, limits)?.into(),
                 address: short(&string(address, "address")?, limits)?.into(),
                 clients: parse(need(clients, "clients")?, "clients")?,
+                proof: match proof {
+                    Some(proof) => short(&string(Some(proof), "proof")?, limits)?.into(),
+                    None => Box::default(),
+                },
             }))
         }
         "25" => {

@@ -195,9 +195,15 @@ fn our_own_entries() {
     let taken = Entry::Taken { nsp: Nsp::new("/chat"), sid, claim: at(9, 9) };
     assert_eq!((&*write(&taken)[1].1, &*write(&taken)[2].1), ("/chat", "22"));
     check(&taken).unwrap();
-    let member = Member { name: "web-1".into(), tag: "ab".into(), address: "10.0.0.1:3000".into(), clients: 12 };
+    let member = Member {
+        name: "web-1".into(),
+        tag: "ab".into(),
+        address: "10.0.0.1:3000".into(),
+        clients: 12,
+        proof: "1.ab".into(),
+    };
     let fields = write(&Entry::Member(member.clone()));
-    assert_eq!(fields[3].1, r#"{"name":"web-1","tag":"ab","address":"10.0.0.1:3000","clients":12}"#);
+    assert_eq!(fields[3].1, r#"{"name":"web-1","tag":"ab","address":"10.0.0.1:3000","clients":12,"proof":"1.ab"}"#);
     check(&Entry::Member(member)).unwrap();
     check(&Entry::Ended(Nsp::new("/chat"), Offset { ms: 5, seq: 6 })).unwrap();
     check(&Entry::Withdrawn(Nsp::new("/chat"), Offset { ms: 5, seq: 6 })).unwrap();

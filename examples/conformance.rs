@@ -4,13 +4,10 @@
 //! Each mode is what one suite expects of its server. One thread, except for `bench`: the suites start requests on several connections at
 //! once and expect them to be taken in the order in which they were started.
 
-use rill::io::redis::{RedisOptions, RedisStreams};
-use rill::io::workers::{Workers, runtime};
-use rill::io::{clock, random};
-use rill::proto::handshake::Offered;
-use rill::server::redis::commands::Names;
-use rill::server::{Log, Message};
-use rill::{Ack, Args, ConnectError, Event, Events, Limits, Options, Recovery, Server, Socket};
+use rill::{
+    Ack, Args, ConnectError, Event, Events, Limits, Message, Offered, Options, Recovery, RedisOptions, RedisStreams,
+    Server, Socket, Workers, runtime,
+};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -68,12 +65,9 @@ fn make(options: Options, asked: &Asked, redis: &mut Option<RedisStreams>) -> Se
     // The suites break the protocol on purpose, and often.
     let options = Options { log: None, ..options };
     let Some((host, port)) = asked.redis.clone() else { return Server::in_memory(options) };
-    let names = Names { streams: "socket.io".to_owned(), sessions: "sio:session:".to_owned() };
-    let place = RedisOptions { host, port, username: String::new(), password: String::new(), names };
-    let log: Log = Arc::new(|notice| eprintln!("{notice}"));
-    let streams = RedisStreams::new(place, &options.limits, clock(), Some(log));
-    *redis = Some(streams.clone());
-    Server::new(options, Arc::new(streams), clock(), random())
+    let (server, streams) = Server::with_redis(options, RedisOptions { host, port, ..RedisOptions::default() });
+    *redis = Some(streams);
+    server
 }
 
 fn serve(server: Server, redis: Option<RedisStreams>, mode: &str, port: u16) -> ExitCode {
@@ -91,7 +85,7 @@ fn serve(server: Server, redis: Option<RedisStreams>, mode: &str, port: u16) -> 
             Err(error) => return failed(&format!("can't listen on 127.0.0.1:{port}: {error}")),
         };
         if let Some(redis) = redis {
-            tokio::spawn(redis.run(server.clone(), Some(port)));
+            tokio::spawn(redis.run(server.clone(), Some(([127, 0, 0, 1], port).into())));
         }
         println!("[SERVER] conformance {mode} listens on 127.0.0.1:{port}");
         rill::run_on(workers, listener, server, std::future::pending()).await;
@@ -194,7 +188,7 @@ fn engine_client(make: Make<'_>) -> Server {
         offered: Offered { polling: true, websocket: true },
         recovery: None,
         allow_request: Some(Arc::new(|head| {
-            let denied = rill::codec::query::Query::parse(head.query()).get("deny").is_some();
+            let denied = rill::Query::parse(head.query()).get("deny").is_some();
             Box::pin(std::future::ready(!denied))
         })),
         initial_headers: Some(Arc::new(|_| {
