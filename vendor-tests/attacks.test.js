@@ -278,7 +278,8 @@ describe("a limit that is broken is named with its number, to the client and in 
   before(async () => (strict = await rill()));
   after(() => strict.end());
   const placeholder = (num) => `{"_placeholder":true,"num":${num}}`;
-  for (const [what, code, reason, ...frames] of [
+  // The official client's suite wants no reason where a message or body is too large; the open packet has told the client how large it may be.
+  for (const [what, code, logged, ...frames] of [
     ["a message", 1009, "message larger than 1000000 bytes", frame("x".repeat(1_000_001))],
     ["a message in fragments", 1009, "message larger than 1000000 bytes", frame("x".repeat(600_000), { fin: false }), frame("x".repeat(400_001), { opcode: CONTINUATION })],
     ["fragments", 1009, "message of more than 1000 fragments", frame("4", { fin: false }), ...Array(1_000).fill(frame("", { fin: false, opcode: CONTINUATION }))],
@@ -291,8 +292,9 @@ describe("a limit that is broken is named with its number, to the client and in 
       const socket = await joined(strict);
       socket.send(...frames);
       const close = await socket.frame();
+      const reason = logged.startsWith("message larger") ? "" : logged;
       assert.deepEqual([close.opcode, close.payload.readUInt16BE(), close.payload.subarray(2).toString()], [CLOSE, code, reason]);
-      await strict.prints(new RegExp(`\\[CLIENT\\] .* closed: ${reason}`));
+      await strict.prints(new RegExp(`\\[CLIENT\\] .* closed: ${logged}`));
     });
   }
 
@@ -300,7 +302,7 @@ describe("a limit that is broken is named with its number, to the client and in 
     const session = await Polling.open(strict, PATH);
     await session.post("40");
     const { status, body } = await session.post("x".repeat(1_000_001));
-    assert.deepEqual([status, body], [413, "body larger than 1000000 bytes"]);
+    assert.deepEqual([status, body], [413, ""]);
     await strict.prints(/\[HTTP\] .* refused, body larger than 1000000 bytes/);
   });
 

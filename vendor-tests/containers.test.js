@@ -1,10 +1,12 @@
 // What goes into the image, and what its health check asks. The image and the compose file themselves: scripts/compose-test.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { remove, temporary } from "./harness/folder.js";
 import { rillProcess } from "./harness/server.js";
 
 const run = promisify(execFile);
@@ -62,6 +64,26 @@ describe("the image", () => {
   it("has a label with the version that Cargo.toml has", () => {
     const [, version] = /^version = "(.+)"/m.exec(read("Cargo.toml"));
     assert.match(read("Dockerfile"), new RegExp(`image\\.version="${version.replaceAll(".", "\\.")}"`));
+  });
+});
+
+describe("scripts/run", () => {
+  it("says that it builds, where nothing is built yet", async () => {
+    const folder = temporary("run");
+    try {
+      for (const name of ["bin", "scripts", "target/release"]) mkdirSync(join(folder, name), { recursive: true });
+      for (const name of ["run", "lib.sh"]) copyFileSync(path(`scripts/${name}`), join(folder, "scripts", name));
+      // What is not tested: it says which of the two comes last.
+      writeFileSync(join(folder, "bin", "cargo"), "#!/bin/sh\necho cargo >&2\n", { mode: 0o755 });
+      writeFileSync(join(folder, "scripts", "client-files"), "#!/bin/sh\n", { mode: 0o755 });
+      const env = { PATH: `${folder}/bin:${process.env.PATH}`, HOME: folder };
+      const says = async () => (await run("bash", [join(folder, "scripts", "run")], { env })).stderr;
+      assert.match(await says(), /^Building the server: a minute or two, the first time\.\ncargo\n$/m);
+      writeFileSync(join(folder, "target/release/rill"), "", { mode: 0o755 });
+      assert.doesNotMatch(await says(), /Building/);
+    } finally {
+      remove(folder);
+    }
   });
 });
 

@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rill::codec::args::Args;
-use rill::codec::socket_packet::{SocketError, SocketPacket, decode};
-use rill::proto::auth;
+use rill::internals::codec::args::Args;
+use rill::internals::codec::socket_packet::{SocketError, SocketPacket, decode};
+use rill::internals::proto::auth;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -30,7 +30,7 @@ fuzz_target!(|text: &str| {
             Ok(SocketPacket::Connect { auth: Some(auth), .. }) => {
                 let Value::Object(object) = serde_json::from_str(&auth).expect("a tree") else { panic!("{auth}") };
                 assert_eq!(object.get(&want).and_then(Value::as_str).map(str::len).is_some(), true);
-                assert!(auth::session(&auth).is_some());
+                assert!(auth::session(&auth).0.is_some());
             }
             other => panic!("{other:?}"),
         }

@@ -105,11 +105,7 @@ async fn discard_body(http: &mut Http, head: &Head) -> Option<Result<Flow, Gone>
 /// Answers a request whose body can't be read.
 pub(super) async fn limit(http: &mut Http, head: &Head, status: u16) -> Result<Flow, Gone> {
     http.server.metrics().refused_http.one();
-    let response = match status {
-        413 => Response::new(413).header("Content-Type", "text/plain").body(too_large(http)),
-        _ => Response::new(status),
-    };
-    send(http, head, response, false).await
+    send(http, head, Response::new(status), false).await
 }
 
 /// The limit that a body has broken, by name and number.

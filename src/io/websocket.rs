@@ -469,7 +469,7 @@ impl Socket {
         };
         self.connection.handle(server.now(), input);
         self.attached = false;
-        self.end(error.close_code(), &error.to_string());
+        self.end(error.close_code(), &error.reason());
         Step::End
     }
 }

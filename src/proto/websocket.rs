@@ -64,6 +64,20 @@ impl WebSocketError {
     }
 }
 
+impl WebSocketError {
+    /// The reason for that frame. A message that is too large gets none: the official client's suite wants it so, and the open packet has told
+    /// how large a message may be.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            WebSocketError::TooLarge(_) => String::new(),
+            WebSocketError::Protocol(_) | WebSocketError::TooManyFragments(_) | WebSocketError::Utf8 => {
+                self.to_string()
+            }
+        }
+    }
+}
+
 impl fmt::Display for WebSocketError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -5,7 +5,8 @@
 //! stand still for hours (Ctrl-S, a pipe that nobody reads), and neither clients nor the end of the process may wait for it.
 //!
 //! Whoever collects the output of many servers writes a name before each line (`docker-compose logs`): a prompt is taken away by going back
-//! to where the cursor was before it (DECSC and DECRC), not to the first column, where that name stands.
+//! to where the cursor was before it (DECSC and DECRC), not to the first column, where that name stands. `rlwrap` wants `-A` for that, else it
+//! counts the two characters as a part of the prompt.
 //!
 //! With `LOG_FORMAT=json` each line is an object. Where nobody types at a terminal there is no prompt then, and answers are objects too: the
 //! output is JSON lines and nothing else. Where somebody does, he has his prompt and reads his answers as ever.

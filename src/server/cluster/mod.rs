@@ -302,7 +302,7 @@ impl Server {
 
     /// What the reader of a shared log has to read, each with the position after which to read. That is the last entry that is known; a
     /// reader that may be late reads the logs `again` from that entry on, which must come first: else entries were trimmed before they were
-    /// read, and [`Server::feed`] ends the sessions here before anything behind the hole is delivered.
+    /// read, and `Server::feed` ends the sessions here before anything behind the hole is delivered.
     #[must_use]
     pub fn cursors(&self, again: bool) -> Vec<(Key, Offset)> {
         let core = self.core();
@@ -321,18 +321,18 @@ impl Server {
 
     /// The logs that have been opened since this was last asked: `Server::cursors` has them too.
     #[must_use]
-    pub fn fresh_logs(&self) -> Vec<Key> {
+    pub(crate) fn fresh_logs(&self) -> Vec<Key> {
         std::mem::take(&mut lock(&self.core().cluster.0).fresh)
     }
 
     /// The streams beside the logs that this server reads.
     #[must_use]
-    pub fn side_keys(&self) -> [Key; 2] {
+    pub(crate) fn side_keys(&self) -> [Key; 2] {
         [Side::Control, Side::Inbox].map(|side| self.core().side_key(side))
     }
 
     /// One of what is read can't be read any more: something else has its name, or it is not permitted.
-    pub fn unreadable(&self, key: &Key) {
+    pub(crate) fn unreadable(&self, key: &Key) {
         match key {
             Key::Log(nsp) => {
                 if let Some(namespace) = self.namespace(nsp) {
@@ -347,7 +347,7 @@ impl Server {
 
     /// Where one of the `Server::cursors` stands; `None`: it is not read any more, or not now.
     #[must_use]
-    pub fn cursor(&self, key: &Key, again: bool) -> Option<Offset> {
+    pub(crate) fn cursor(&self, key: &Key, again: bool) -> Option<Offset> {
         match key {
             Key::Log(nsp) => {
                 let position = self.namespace(nsp)?.cursor()?;
@@ -532,7 +532,7 @@ impl Server {
 
     /// Takes notice that a shared log has refused a command of this server. Whoever carries commands to the log calls this, beside what hears
     /// the reply.
-    pub fn refused(&self, command: &Command, error: StreamError) {
+    pub(crate) fn refused(&self, command: &Command, error: StreamError) {
         let Command::XAdd { key, posted, .. } = command else { return };
         match key {
             Key::Log(nsp) => {
@@ -551,7 +551,7 @@ impl Server {
 
     /// What a log that has no memory left can be given back: commands that cut the logs which this server reads.
     #[must_use]
-    pub fn make_room(&self) -> Vec<Command> {
+    pub(crate) fn make_room(&self) -> Vec<Command> {
         self.namespaces().iter().filter_map(|namespace| namespace.make_room()).collect()
     }
 
