@@ -370,12 +370,6 @@ impl Connection {
         sent
     }
 
-    /// The client is to be read no further: as many of its events wait for handlers as may.
-    #[must_use]
-    pub(crate) fn is_full(&self) -> bool {
-        self.full.load(Ordering::Acquire) > 0
-    }
-
     /// Whether the client may be read on; if not, `waker` is woken when it may, or when the session ends.
     pub(crate) fn poll_reading(&self, via: Via, waker: &Waker) -> bool {
         if !self.is_full() {

@@ -30,6 +30,12 @@ impl Pace {
 }
 
 impl Connection {
+    /// The client is to be read no further: as many of its events wait for handlers as may, or it sends more than it may.
+    #[must_use]
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire) > 0
+    }
+
     /// As many of its events wait for a handler as may.
     pub(crate) fn pause_reading(&self) {
         self.full.fetch_add(1, Ordering::AcqRel);
