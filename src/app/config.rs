@@ -151,7 +151,7 @@ const HEARTBEATS: Allowed = Allowed::Number(100, 3_600_000);
 const FLAG: Allowed = Allowed::OneOf(&["0", "1"]);
 
 /// All variables, in the order in which people look for them.
-pub const VARIABLES: [Variable; 35] = [
+pub const VARIABLES: [Variable; 38] = [
     var("HOST", "0.0.0.0", Allowed::Address, "address to listen on"),
     var("PORT", "3000", PORTS, "port to listen on"),
     var("AUTOSTART", "0", FLAG, "1 starts the server without waiting for `start`"),
