@@ -9,6 +9,7 @@ pub mod json;
 pub mod lists;
 pub mod notice;
 pub mod operator;
+mod own;
 mod signals;
 pub mod status;
 pub mod terminal;

@@ -5,6 +5,7 @@ use super::drain::drain;
 use super::input::{self, Input};
 use super::lists;
 use super::notice::{CLOSED_DOOR, OPEN_DOOR, Said};
+use super::own::OwnCommands;
 use super::signals;
 use super::status::{self, Facts};
 use super::terminal::Terminal;
@@ -55,7 +56,7 @@ struct Running {
 pub struct Operator {
     config: Config,
     id: String,
-    server: Server,
+    pub(super) server: Server,
     main: Arc<Namespace>,
     backend: Backend,
     /// What is to be said of the log.
@@ -65,6 +66,8 @@ pub struct Operator {
     running: Option<Running>,
     /// It is watched, each second.
     top: Option<Top>,
+    /// Commands of a binary of one's own.
+    pub(super) own: OwnCommands,
     /// It has served.
     started: bool,
     /// Something was typed.
@@ -119,6 +122,7 @@ impl Operator {
             terminal,
             running: None,
             top: None,
+            own: OwnCommands::default(),
             started: false,
             typed: false,
             ending: Arc::default(),
@@ -219,10 +223,7 @@ impl Operator {
         let (ends, done) = match command::parse(line) {
             Ok(None) => return true,
             Ok(Some(command)) => (command == Command::Exit, self.carry_out(command).await),
-            Err(error) => {
-                self.terminal.answer(&error.to_string());
-                (false, false)
-            }
+            Err(error) => (false, self.obey_own(line, &error).await),
         };
         let mut command: String = line.trim().chars().take(COMMAND).collect();
         if command.len() < line.trim().len() {
@@ -258,7 +259,7 @@ impl Operator {
             Command::Broadcast(text) => return self.say(None, &text),
             Command::SendRoom(room, text) => return self.say(Some(&room), &text),
             Command::Disconnect { room, reason } => return self.disconnect(room, reason),
-            Command::Help => self.print(&help()),
+            Command::Help => self.print(&help(&self.own)),
         }
         true
     }
@@ -269,7 +270,7 @@ impl Operator {
         false
     }
 
-    fn print(&self, text: &str) {
+    pub(super) fn print(&self, text: &str) {
         text.lines().for_each(|line| self.terminal.answer(line));
     }
 
@@ -529,10 +530,10 @@ fn made_up(random: &Random) -> String {
     format!("rill-{:02x}{:02x}{:02x}", bytes[0], bytes[1], bytes[2])
 }
 
-fn help() -> String {
+fn help(own: &OwnCommands) -> String {
     let list = HELP.iter().fold(String::new(), |mut text, (command, what)| {
         let _ = writeln!(text, "  {command:<33} {what}");
         text
     });
-    list + KEYS
+    list + &own.help() + KEYS
 }
