@@ -414,8 +414,8 @@ impl Server {
         self.0.closed.store(false, Ordering::Relaxed);
     }
 
-    /// Opens no sessions until [`Server::open_again`]; those that are open stay.
-    pub fn let_nobody_in(&self) {
+    /// Opens no sessions until `Server::open_again`; those that are open stay.
+    pub(crate) fn let_nobody_in(&self) {
         self.0.closed.store(true, Ordering::Relaxed);
     }
 
