@@ -401,6 +401,7 @@ describe("the end of one server", () => {
     });
     const back = Promise.all([...orphans, quiet].map((socket) => next(socket, "connect", undefined, 15_000)));
     back.catch(() => {}); // it is awaited below
+    await pass(700); // a session is written half a second after it began
     await cluster.kill(1);
     await say("missed", "blue");
     await say("missed by all");

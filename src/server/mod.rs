@@ -23,6 +23,7 @@ pub mod namespace;
 pub mod notice;
 pub mod options;
 pub mod pending;
+pub(crate) mod rank;
 pub mod recovery;
 pub mod redis;
 #[cfg(test)]
@@ -53,6 +54,7 @@ use namespace::Namespace;
 use namespace::family::Family;
 use namespace::hash::Keyed;
 use notice::Notice;
+use rank::{Held, Rank};
 use recovery::keep::Away;
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -90,6 +92,8 @@ pub(crate) struct Core {
     requests: Requests,
     cluster: Cluster,
     pub(crate) away: Away,
+    #[cfg(test)]
+    pub(crate) believes: AtomicBool,
     number: AtomicU64,
     next_claim: AtomicU64,
     next_namespace: AtomicU64,
@@ -183,6 +187,8 @@ impl Server {
             requests: Requests::default(),
             cluster: Cluster::default(),
             away: Away::default(),
+            #[cfg(test)]
+            believes: AtomicBool::new(false),
             number: AtomicU64::new(0),
             next_claim: AtomicU64::new(1),
             next_namespace: AtomicU64::new(1),
@@ -209,6 +215,7 @@ impl Server {
     #[must_use]
     pub fn of(&self, name: &str) -> Arc<Namespace> {
         let name = Nsp::new(name);
+        let _held = Held::take(Rank::Namespaces);
         let mut namespaces = self.0.namespaces.write().unwrap_or_else(PoisonError::into_inner);
         let make = || Namespace::new(name.clone(), self.0.core.clone(), false);
         let namespace = namespaces.entry(name.clone()).or_insert_with(make).clone();
@@ -231,6 +238,7 @@ impl Server {
     /// All namespaces, by name.
     #[must_use]
     pub fn namespaces(&self) -> Vec<Arc<Namespace>> {
+        let _held = Held::take(Rank::Namespaces);
         let namespaces = self.0.namespaces.read().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<_> = namespaces.values().cloned().collect();
         all.sort_by(|a, b| a.name().cmp(b.name()));
@@ -238,12 +246,14 @@ impl Server {
     }
 
     pub(super) fn namespace(&self, name: &Nsp) -> Option<Arc<Namespace>> {
+        let _held = Held::take(Rank::Namespaces);
         self.0.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     /// The namespace that a client asks for, with a user more: give it back with [`Server::release`].
     fn resolve(&self, name: &str) -> Option<Arc<Namespace>> {
         let found = {
+            let _held = Held::take(Rank::Namespaces);
             let namespaces = self.0.namespaces.read().unwrap_or_else(PoisonError::into_inner);
             let found = namespaces.get(name).cloned();
             found.inspect(|namespace| self.retain(namespace))
@@ -252,6 +262,7 @@ impl Server {
             let families = self.0.families.read().unwrap_or_else(PoisonError::into_inner).clone();
             let family = families.into_iter().find(|family| family.accepts(name))?;
             let name = Nsp::new(name);
+            let _held = Held::take(Rank::Namespaces);
             let mut namespaces = self.0.namespaces.write().unwrap_or_else(PoisonError::into_inner);
             let make = || {
                 let namespace = Namespace::new(name.clone(), self.0.core.clone(), true);
@@ -276,6 +287,7 @@ impl Server {
         if namespace.users.fetch_sub(1, Ordering::SeqCst) > 1 || !namespace.dynamic.load(Ordering::SeqCst) {
             return;
         }
+        let _held = Held::take(Rank::Namespaces);
         let mut namespaces = self.0.namespaces.write().unwrap_or_else(PoisonError::into_inner);
         let same = namespaces.get(namespace.name()).is_some_and(|known| Arc::ptr_eq(known, namespace));
         let dynamic = namespace.dynamic.load(Ordering::SeqCst);
@@ -283,6 +295,12 @@ impl Server {
             namespaces.remove(namespace.name());
             namespace.retire(self.core().retention_ms());
         }
+    }
+
+    /// Breaks a rule on purpose: every offset passes for an entry.
+    #[cfg(test)]
+    fn believe_offsets(&self) {
+        self.core().believes.store(true, Ordering::Relaxed);
     }
 
     /// Breaks the circle of a server whose simulation is over.

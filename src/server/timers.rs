@@ -5,9 +5,9 @@
 
 use super::client::connection::Connection;
 use super::client::socket::WeakSocket;
-use super::lock;
 use super::log::entry::RequestId;
 use super::log::reader::Action;
+use super::rank::{Rank, lock_as};
 use crate::id::Time;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -67,7 +67,7 @@ pub struct Timers(Mutex<Inner>);
 impl Timers {
     /// Adds a deadline, and wakes the sleeper if it is the soonest.
     pub(crate) fn add(&self, at: Time, timer: Timer) {
-        let mut inner = lock(&self.0);
+        let mut inner = lock_as(Rank::Timers, &self.0);
         let soonest = inner.heap.peek().is_none_or(|first| at < first.at);
         inner.heap.push(Entry { at, timer });
         let sleeper = if soonest { inner.sleeper.take() } else { None };
@@ -79,14 +79,14 @@ impl Timers {
 
     /// The soonest deadline; `waker` is woken when a sooner one is added.
     pub fn next(&self, waker: &Waker) -> Option<Time> {
-        let mut inner = lock(&self.0);
+        let mut inner = lock_as(Rank::Timers, &self.0);
         inner.sleeper = Some(waker.clone());
         inner.heap.peek().map(|first| first.at)
     }
 
     /// Takes what is due at `now`, soonest first.
     pub(crate) fn due(&self, now: Time) -> Vec<Timer> {
-        let mut inner = lock(&self.0);
+        let mut inner = lock_as(Rank::Timers, &self.0);
         let mut due = Vec::new();
         while inner.heap.peek().is_some_and(|first| first.at <= now) {
             due.extend(inner.heap.pop().map(|entry| entry.timer));

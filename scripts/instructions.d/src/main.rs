@@ -59,7 +59,7 @@ fn masked(text: &str) -> Vec<u8> {
 }
 
 fn posted(args: Args) -> Posted {
-    let to = Target { rooms: vec!["lobby".into()].into(), except: Vec::new() };
+    let to = Target { rooms: vec![rill::Room::from("lobby")].into(), except: Vec::new() };
     Posted { uid: "3f2a1b4c5d6e7f80".into(), seq: 1 << 40, entry: Entry::Broadcast { to, name: "echo".into(), args } }
 }
 

@@ -17,13 +17,14 @@ use crate::server::client::repeats::{Repeats, Request, Verdict};
 use crate::server::client::socket::Socket;
 use crate::server::client::wakers::{Awaits, Wakers, wake};
 use crate::server::notice::Notice;
+use crate::server::rank::{Locked, Rank, lock_as};
 use crate::server::timers::Timer;
-use crate::server::{Message, Server, lock};
+use crate::server::{Message, Server};
 use bytes::Bytes;
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::Waker;
 
 /// What the io floor has to do after an input.
@@ -134,7 +135,7 @@ impl Connection {
             full: AtomicUsize::new(0),
             state: Mutex::new(state),
         });
-        connection.schedule(&mut lock(&connection.state));
+        connection.schedule(&mut lock_as(Rank::One, &connection.state));
         connection
     }
 
@@ -150,7 +151,7 @@ impl Connection {
         if timeout {
             self.note_positions(now);
         }
-        let mut state = lock(&self.state);
+        let mut state = lock_as(Rank::One, &self.state);
         if self.is_full() {
             state.session.excuse(now);
         }
@@ -242,7 +243,7 @@ impl Connection {
 
     /// Something has come of a message that is not whole yet.
     pub(crate) fn progress(self: &Arc<Self>, now: Time) {
-        let mut state = lock(&self.state);
+        let mut state = lock_as(Rank::One, &self.state);
         state.session.progress(now);
         if let Some(client) = &mut state.client {
             client.progress(now);
@@ -253,7 +254,7 @@ impl Connection {
 
     /// Code and reason for the last close frame.
     pub(crate) fn last_words(&self) -> (u16, String) {
-        match &lock(&self.state).broken {
+        match &lock_as(Rank::One, &self.state).broken {
             Some(error) => (error.close_code(), error.to_string()),
             None => (1000, String::new()),
         }
@@ -262,7 +263,7 @@ impl Connection {
     /// A ping is about to go out: its pong will prove that the client got everything delivered so far. Read before the ping is queued,
     /// so that nothing delivered later is counted.
     fn note_positions(&self, now: Time) {
-        let state = lock(&self.state);
+        let state = lock_as(Rank::One, &self.state);
         if state.session.ping_due(now) {
             let sockets = state.sockets.clone();
             drop(state);
@@ -271,7 +272,7 @@ impl Connection {
     }
 
     /// Sees to wakers and timers after any change, and releases the lock.
-    fn settle(&self, mut state: MutexGuard<'_, State>) -> After {
+    fn settle(&self, mut state: Locked<'_, State>) -> After {
         let ended = state.session.take_ended().map(|reason| (reason, std::mem::take(&mut state.sockets)));
         if let Some((reason, _)) = &ended {
             self.count_end(*reason, state.session.overflowed());
@@ -336,7 +337,7 @@ impl Connection {
     /// Queues a packet; `volatile` ones only for a client that can take them now. Runs no handlers: a client that is cut by this is seen to
     /// by its timer, which is due at once.
     pub(crate) fn send(&self, frames: Frames, volatile: bool) -> Sent {
-        let mut state = lock(&self.state);
+        let mut state = lock_as(Rank::One, &self.state);
         if volatile && !state.session.is_writable() {
             return if state.session.is_open() { Sent::Dropped } else { Sent::Closed };
         }
@@ -365,7 +366,7 @@ impl Connection {
         if !self.is_full() {
             return true;
         }
-        let mut state = lock(&self.state);
+        let mut state = lock_as(Rank::One, &self.state);
         let [websocket, post] = &mut state.wakers.readers;
         *(if via == Via::Polling { post } else { websocket }) = Some(waker.clone());
         !self.is_full() || !state.session.is_open()
@@ -377,7 +378,7 @@ impl Connection {
     }
 
     pub(crate) fn resume_reading(&self) {
-        let mut state = lock(&self.state);
+        let mut state = lock_as(Rank::One, &self.state);
         state.session.excuse(self.server.now());
         let others = self.full.fetch_sub(1, Ordering::AcqRel).saturating_sub(1);
         let readers = if others == 0 { std::mem::take(&mut state.wakers.readers) } else { [None, None] };
@@ -388,14 +389,14 @@ impl Connection {
     /// A POST arrives with these headers; kept on servers without Socket.IO alone.
     pub(crate) fn note_post(&self, headers: &Headers) {
         if self.server.options().engine.is_some() {
-            lock(&self.state).post = Some(Box::new(headers.clone()));
+            lock_as(Rank::One, &self.state).post = Some(Box::new(headers.clone()));
         }
     }
 
     /// The headers of the latest POST, as the official server shows headers; on servers without Socket.IO.
     #[must_use]
     pub fn post_headers(&self) -> Value {
-        lock(&self.state).post.as_ref().map_or(Value::Null, |headers| handshake::headers_value(headers))
+        lock_as(Rank::One, &self.state).post.as_ref().map_or(Value::Null, |headers| handshake::headers_value(headers))
     }
 
     /// Sends an Engine.IO text message; for servers without Socket.IO.
@@ -414,7 +415,7 @@ impl Connection {
     /// The official server sends them the other way round. Its client keeps events that arrive before the CONNECT, also across a cut, and
     /// without moving its offset: a cut in the middle would make it handle them twice.
     pub(crate) fn admit(&self, socket: &Socket, missed: Vec<Frames>, answer: Frame) -> bool {
-        let mut state = lock(&self.state);
+        let mut state = lock_as(Rank::One, &self.state);
         let nsp = socket.nsp_name();
         let State { session, client: Some(client), sockets, .. } = &mut *state else { return false };
         if !session.is_open() || !client.is_connecting(nsp.as_str()) {
@@ -437,7 +438,7 @@ impl Connection {
 
     /// The client may not join a namespace.
     pub(crate) fn refuse(&self, nsp: &str, answer: Frame) {
-        if let Some(client) = &mut lock(&self.state).client {
+        if let Some(client) = &mut lock_as(Rank::One, &self.state).client {
             client.left(nsp);
         }
         self.send(answer.into(), false);
@@ -445,7 +446,7 @@ impl Connection {
 
     /// The server has removed the client from a namespace. False: this socket was not there any more, and nothing is said.
     pub(crate) fn removed(&self, socket: &Socket, packet: Frame) -> bool {
-        let mut state = lock(&self.state);
+        let mut state = lock_as(Rank::One, &self.state);
         let Some(index) = state.sockets.iter().position(|other| other == socket) else { return false };
         state.sockets.swap_remove(index);
         if let Some(client) = &mut state.client {
@@ -459,17 +460,17 @@ impl Connection {
     /// The client's sockets, one for each namespace.
     #[must_use]
     pub fn sockets(&self) -> Vec<Socket> {
-        lock(&self.state).sockets.clone()
+        lock_as(Rank::One, &self.state).sockets.clone()
     }
 
     /// How many namespaces the client is in or joins.
     pub(crate) fn namespaces(&self) -> usize {
-        lock(&self.state).client.as_ref().map_or(0, Client::namespaces)
+        lock_as(Rank::One, &self.state).client.as_ref().map_or(0, Client::namespaces)
     }
 
     /// The answer to the GET that was put in, or `None`: `waker` is woken when there is one.
     pub(crate) fn poll_get(&self, waker: &Waker) -> Option<GetAnswer> {
-        let mut state = lock(&self.state);
+        let mut state = lock_as(Rank::One, &self.state);
         let answer = state.session.poll_get();
         if answer.is_none() {
             state.wakers.get = Some(waker.clone());
@@ -483,7 +484,7 @@ impl Connection {
     /// is nothing now; without one the WebSocket's task will ask again by itself.
     pub(crate) fn take_frames(&self, sent: usize, waker: Option<&Waker>) -> Write {
         self.count_sent(sent);
-        let mut state = lock(&self.state);
+        let mut state = lock_as(Rank::One, &self.state);
         state.session.sent(sent);
         match waker {
             Some(waker) if !state.session.websocket_ready() => state.wakers.wait(waker, Awaits::Frames),
@@ -501,7 +502,7 @@ impl Connection {
     /// woken when it does.
     pub(crate) fn poll_blocked(&self, sent: usize, waker: &Waker) -> bool {
         self.count_sent(sent);
-        let mut state = lock(&self.state);
+        let mut state = lock_as(Rank::One, &self.state);
         state.session.sent(sent);
         state.wakers.wait(waker, Awaits::End);
         state.session.is_closed()
@@ -509,14 +510,14 @@ impl Connection {
 
     /// Whether the probe goes on; `waker` is woken when it ends.
     pub(crate) fn poll_probe(&self, waker: &Waker) -> bool {
-        let mut state = lock(&self.state);
+        let mut state = lock_as(Rank::One, &self.state);
         state.wakers.probe = Some(waker.clone());
         state.session.is_probing()
     }
 
     /// The client's socket took `bytes`.
     pub(crate) fn sent(&self, bytes: usize) {
-        lock(&self.state).session.sent(bytes);
+        lock_as(Rank::One, &self.state).session.sent(bytes);
         self.count_sent(bytes);
     }
 
@@ -528,7 +529,8 @@ impl Connection {
 
     /// Whether a POST is new. One that is not is counted, and told to people.
     pub(crate) fn judge_post(&self, now: Time, request: Request<'_>) -> Verdict {
-        let verdict = lock(&self.state).repeats.get_or_insert_default().post(now, self.server.prints(), request);
+        let verdict =
+            lock_as(Rank::One, &self.state).repeats.get_or_insert_default().post(now, self.server.prints(), request);
         match verdict {
             Verdict::New => {}
             Verdict::Handled => self.note_repeated("a POST came again whose answer was lost: not handled twice"),
@@ -540,7 +542,12 @@ impl Connection {
     /// Whether a GET is sent for the one before it, whose answer may be lost.
     pub(crate) fn is_get_repeated(&self, now: Time, request: Request<'_>) -> bool {
         let opening = || self.handshake.query().get("t").map(ToOwned::to_owned);
-        let again = lock(&self.state).repeats.get_or_insert_default().get(now, self.server.prints(), request, opening);
+        let again = lock_as(Rank::One, &self.state).repeats.get_or_insert_default().get(
+            now,
+            self.server.prints(),
+            request,
+            opening,
+        );
         if again {
             self.note_repeated("a GET came again whose answer may have been lost: closed, for its client to recover");
         }
@@ -555,19 +562,19 @@ impl Connection {
     /// The transport that carries the session.
     #[must_use]
     pub fn transport(&self) -> Transport {
-        lock(&self.state).session.transport()
+        lock_as(Rank::One, &self.state).session.transport()
     }
 
     /// Bytes that wait for the client.
     #[must_use]
     pub fn unsent(&self) -> usize {
-        lock(&self.state).session.unsent()
+        lock_as(Rank::One, &self.state).session.unsent()
     }
 
     /// Half of the time for a pong has passed without it.
     #[must_use]
     pub fn pong_overdue(&self, now: Time) -> bool {
-        lock(&self.state).session.pong_overdue(now)
+        lock_as(Rank::One, &self.state).session.pong_overdue(now)
     }
 }
 

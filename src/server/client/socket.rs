@@ -13,7 +13,6 @@ use crate::server::client::extensions::Extensions;
 use crate::server::client::handler::AckError;
 use crate::server::client::life::{Life, LifeCell};
 use crate::server::client::turn::Turn;
-use crate::server::lock;
 use crate::server::log::entry::{Record, RemoteSocket, Rooms, Target};
 use crate::server::log::held::Held;
 use crate::server::log::reader::Action;
@@ -21,6 +20,7 @@ use crate::server::log::streams::StreamError;
 use crate::server::namespace::Namespace;
 use crate::server::namespace::broadcast::Broadcast;
 use crate::server::pending::Pending;
+use crate::server::rank::{Rank, lock_as};
 use crate::server::recovery::kept::{Kept, Place, Planned, RoomList};
 use crate::server::timers::Timer;
 use serde_core::de::DeserializeOwned;
@@ -347,12 +347,12 @@ impl Socket {
     }
 
     fn forget_ack(&self, id: u64) -> Option<OnAck> {
-        lock(&self.0.state).acks.remove(&id)
+        lock_as(Rank::One, &self.0.state).acks.remove(&id)
     }
 
     pub(crate) fn expect_ack(&self, id: u64, timeout_ms: Option<u64>, on_ack: OnAck) -> Result<(), EmitError> {
         let server = self.0.connection.server();
-        let mut state = lock(&self.0.state);
+        let mut state = lock_as(Rank::One, &self.0.state);
         if matches!(self.0.life.get(), Life::Away | Life::Gone) {
             drop(state);
             on_ack(Err(AckError::Disconnected));
@@ -526,7 +526,7 @@ impl Socket {
 
     /// Looks at what belongs to its session.
     pub(crate) fn kept<R>(&self, f: impl FnOnce(&mut Kept) -> R) -> R {
-        f(&mut lock(&self.0.state).kept)
+        f(&mut lock_as(Rank::One, &self.0.state).kept)
     }
 
     pub(crate) fn downgrade(&self) -> WeakSocket {
@@ -548,14 +548,14 @@ impl Socket {
 
     /// The namespace lets the client in.
     pub(crate) fn admitted(&self, place: Place, is_stored: bool) {
-        let mut state = lock(&self.0.state);
+        let mut state = lock_as(Rank::One, &self.0.state);
         self.0.life.set(Life::Admitted);
         state.kept.begin(place, is_stored);
     }
 
     /// It was gone before it was in.
     pub(crate) fn not_admitted(&self) {
-        let mut state = lock(&self.0.state);
+        let mut state = lock_as(Rank::One, &self.0.state);
         self.0.life.set(Life::Gone);
         let turn = std::mem::take(&mut state.turn);
         drop(state);

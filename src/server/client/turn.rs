@@ -12,8 +12,8 @@ use crate::proto::session::Input;
 use crate::server::client::handler::{Ack, Event};
 use crate::server::client::life::Life;
 use crate::server::client::socket::Socket;
-use crate::server::lock;
 use crate::server::notice::Notice;
+use crate::server::rank::{Rank, lock_as};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
@@ -91,7 +91,7 @@ impl Socket {
     }
 
     fn begin(&self, task: Task) {
-        let mut state = lock(&self.0.state);
+        let mut state = lock_as(Rank::One, &self.0.state);
         if state.turn.busy {
             return state.turn.push_begun(task);
         }
@@ -113,7 +113,7 @@ impl Socket {
             return self.hand_over(name, args, id);
         }
         let limits = &self.0.connection.server().options().limits;
-        let mut state = lock(&self.0.state);
+        let mut state = lock_as(Rank::One, &self.0.state);
         let turn = &mut state.turn;
         if !turn.busy && !matches!(self.0.life.get(), Life::Joining | Life::Admitted) {
             drop(state);
@@ -142,7 +142,7 @@ impl Socket {
     /// Who is next. When nobody is, the line is open again.
     fn next(&self) -> Option<Came> {
         let limits = &self.0.connection.server().options().limits;
-        let mut state = lock(&self.0.state);
+        let mut state = lock_as(Rank::One, &self.0.state);
         let turn = &mut state.turn;
         let came = turn.pop();
         let short = turn.line.len() <= limits.waiting_events / 2 && turn.bytes <= limits.waiting_event_bytes / 2;
@@ -170,7 +170,7 @@ impl Socket {
 
     /// Tells the handler of a client that was let in, unless it has left again; then what has come from the client meanwhile.
     pub(crate) fn announce(&self) {
-        let mut state = lock(&self.0.state);
+        let mut state = lock_as(Rank::One, &self.0.state);
         if self.0.life.get() != Life::Admitted {
             return;
         }
@@ -186,7 +186,7 @@ impl Socket {
     /// The client has left, or its connection has ended.
     pub(crate) fn left(&self, reason: Reason) {
         self.0.namespace.remove(self, reason);
-        let mut state = lock(&self.0.state);
+        let mut state = lock_as(Rank::One, &self.0.state);
         let next = if reason.recoverable() { Life::Away } else { Life::Gone };
         let was = self.0.life.get();
         self.0.life.set(next);
@@ -219,7 +219,7 @@ impl Socket {
     /// A future has not come to its end: nobody knows what it has done, so its client begins anew. The application's handlers are not called,
     /// because this may be the end of the runtime that they need.
     fn abandon(&self) {
-        let mut state = lock(&self.0.state);
+        let mut state = lock_as(Rank::One, &self.0.state);
         let line = std::mem::take(&mut state.turn);
         self.0.life.set(Life::Gone);
         drop(state);

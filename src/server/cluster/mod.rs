@@ -14,7 +14,8 @@ use crate::server::log::entry::{Entry, Member, Posted};
 use crate::server::log::seen::{Numbers, Samples, after_first};
 use crate::server::log::streams::{Command, Done, Item, Key, Reply, StreamError};
 use crate::server::notice::Notice;
-use crate::server::{Core, Server, lock};
+use crate::server::rank::{Rank, lock_as};
+use crate::server::{Core, Server};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
@@ -172,7 +173,7 @@ impl Core {
 
     /// Appends to an inbox or to the control log, each with its own numbers. False: it has not been taken.
     fn post_numbered(&self, key: Key, entry: Entry) -> bool {
-        let mut state = lock(&self.cluster.0);
+        let mut state = lock_as(Rank::One, &self.cluster.0);
         let seq = state.sent.entry(key.clone()).or_default();
         *seq += 1;
         let posted = self.post(*seq, entry);
@@ -189,7 +190,7 @@ impl Core {
     /// The reader must look at one more log: it may be waiting for others.
     pub(crate) fn begin_to_read(&self, key: &Key) {
         if self.streams.shared() {
-            let mut state = lock(&self.cluster.0);
+            let mut state = lock_as(Rank::One, &self.cluster.0);
             if state.fresh.len() < FRESH {
                 state.fresh.push(key.clone());
             }
@@ -207,28 +208,28 @@ impl Core {
 
     /// The last entry of the control log that was read; zero: none.
     pub(crate) fn control_position(&self) -> Offset {
-        lock(&self.cluster.0).control.position.unwrap_or(Offset::ZERO)
+        lock_as(Rank::One, &self.cluster.0).control.position.unwrap_or(Offset::ZERO)
     }
 
     /// Whether this is another server that lives.
     pub(crate) fn is_alive(&self, uid: &str) -> bool {
-        lock(&self.cluster.0).members.contains_key(uid)
+        lock_as(Rank::One, &self.cluster.0).members.contains_key(uid)
     }
 
     /// Whether this server's own heartbeats did not come back for as long as sessions last: then they are gone because nobody could renew them.
     pub(crate) fn log_was_away(&self, window: u64) -> bool {
-        !self.streams.shared() || (self.clock)().since(lock(&self.cluster.0).own) >= window
+        !self.streams.shared() || (self.clock)().since(lock_as(Rank::One, &self.cluster.0).own) >= window
     }
 
     /// Those of `uids` that live.
     pub(crate) fn alive(&self, uids: &HashSet<Arc<str>>) -> Vec<Arc<str>> {
-        let state = lock(&self.cluster.0);
+        let state = lock_as(Rank::One, &self.cluster.0);
         uids.iter().filter(|uid| state.members.contains_key(*uid)).cloned().collect()
     }
 
     /// A server's name, for people.
     pub(crate) fn server_name(&self, uid: &str) -> String {
-        let state = lock(&self.cluster.0);
+        let state = lock_as(Rank::One, &self.cluster.0);
         match state.members.get(uid) {
             Some(seen) if !seen.member.name.is_empty() => seen.member.name.to_string(),
             _ if *uid == *self.uid => self.options.name.clone(),
@@ -240,14 +241,14 @@ impl Core {
 impl Server {
     /// Where other servers reach this one, `host:port`; told to them with the next heartbeat.
     pub(crate) fn set_address(&self, address: &str) {
-        lock(&self.core().cluster.0).address = address.into();
+        lock_as(Rank::One, &self.core().cluster.0).address = address.into();
     }
 
     /// The other servers that live.
     #[must_use]
     pub fn neighbours(&self) -> Vec<Neighbour> {
         let now = self.now();
-        let state = lock(&self.core().cluster.0);
+        let state = lock_as(Rank::One, &self.core().cluster.0);
         let neighbour = |(uid, seen): (&Arc<str>, &Seen)| Neighbour {
             uid: uid.clone(),
             member: seen.member.clone(),
@@ -261,7 +262,7 @@ impl Server {
 
     /// The address of the server whose session this is, by the tag that its id begins with; `None`: of no server that lives.
     pub(crate) fn owner_address(&self, sid: &str) -> Option<Box<str>> {
-        let state = lock(&self.core().cluster.0);
+        let state = lock_as(Rank::One, &self.core().cluster.0);
         let is_owner = |seen: &&Seen| !seen.member.tag.is_empty() && sid.starts_with(&*seen.member.tag);
         let owner = state.members.values().find(is_owner)?;
         Some(owner.member.address.clone()).filter(|address| !address.is_empty())
@@ -270,7 +271,7 @@ impl Server {
     /// Whether a request could be passed on to the server that announces this address, or why not.
     pub(crate) fn reached(&self, address: &str, result: Result<(), String>) {
         let now = self.now();
-        let mut state = lock(&self.core().cluster.0);
+        let mut state = lock_as(Rank::One, &self.core().cluster.0);
         let Some(seen) = state.members.values_mut().find(|seen| *seen.member.address == *address) else { return };
         let Err(reason) = result else {
             seen.unreachable = None;
@@ -293,7 +294,7 @@ impl Server {
         if !self.core().streams.shared() {
             return true;
         }
-        let state = lock(&self.core().cluster.0);
+        let state = lock_as(Rank::One, &self.core().cluster.0);
         // Its own heartbeat has come back: so have the others' answers to its marker, most likely.
         let ready = state.control.position.is_some() && state.inbox.position.is_some() && state.own > Time(0);
         drop(state);
@@ -306,7 +307,7 @@ impl Server {
     #[must_use]
     pub fn cursors(&self, again: bool) -> Vec<(Key, Offset)> {
         let core = self.core();
-        let mut state = lock(&core.cluster.0);
+        let mut state = lock_as(Rank::One, &core.cluster.0);
         let mut cursors = Vec::new();
         for side in [Side::Control, Side::Inbox] {
             cursors.extend(state.reader(side).position.map(|position| (core.side_key(side), position)));
@@ -322,7 +323,7 @@ impl Server {
     /// The logs that have been opened since this was last asked: `Server::cursors` has them too.
     #[must_use]
     pub(crate) fn fresh_logs(&self) -> Vec<Key> {
-        std::mem::take(&mut lock(&self.core().cluster.0).fresh)
+        std::mem::take(&mut lock_as(Rank::One, &self.core().cluster.0).fresh)
     }
 
     /// The streams beside the logs that this server reads.
@@ -339,8 +340,8 @@ impl Server {
                     namespace.unreadable();
                 }
             }
-            Key::Control => lock(&self.core().cluster.0).control.position = None,
-            Key::Inbox(_) => lock(&self.core().cluster.0).inbox.position = None,
+            Key::Control => lock_as(Rank::One, &self.core().cluster.0).control.position = None,
+            Key::Inbox(_) => lock_as(Rank::One, &self.core().cluster.0).inbox.position = None,
             Key::Session(_) => {}
         }
     }
@@ -353,8 +354,8 @@ impl Server {
                 let position = self.namespace(nsp)?.cursor()?;
                 Some(if again { position.before() } else { position })
             }
-            Key::Control => lock(&self.core().cluster.0).control.position,
-            Key::Inbox(_) => lock(&self.core().cluster.0).inbox.position,
+            Key::Control => lock_as(Rank::One, &self.core().cluster.0).control.position,
+            Key::Inbox(_) => lock_as(Rank::One, &self.core().cluster.0).inbox.position,
             Key::Session(_) => None,
         }
     }
@@ -377,7 +378,7 @@ impl Server {
     fn feed_cluster(&self, now: Time, after: Offset, items: Vec<Item>, side: Side) {
         let core = self.core();
         for (id, posted) in items {
-            let mut state = lock(&core.cluster.0);
+            let mut state = lock_as(Rank::One, &core.cluster.0);
             let reader = state.reader(side);
             if reader.position.is_none_or(|position| position < after || position >= id) {
                 return;
@@ -424,7 +425,7 @@ impl Server {
         self.open_reader(Side::Control);
         self.open_reader(Side::Inbox);
         let core = self.core();
-        let mut state = lock(&core.cluster.0);
+        let mut state = lock_as(Rank::One, &core.cluster.0);
         if now < state.next_beat || state.control.position.is_none() {
             return;
         }
@@ -458,7 +459,7 @@ impl Server {
         }
         core.post_numbered(Key::Control, Entry::Member(member));
         let me = self.clone();
-        let done: Done = Box::new(move |_| lock(&me.core().cluster.0).beating = false);
+        let done: Done = Box::new(move |_| lock_as(Rank::One, &me.core().cluster.0).beating = false);
         // Both die with the last that reads them.
         let _ = core.streams.submit(self.now(), Command::Expire { key: Key::Control, ms: KEPT }, None);
         let expire = Command::Expire { key: core.side_key(Side::Inbox), ms: KEPT };
@@ -468,7 +469,7 @@ impl Server {
     /// Begins to read the control log or the inbox: a marker's id is the first position.
     fn open_reader(&self, side: Side) {
         let core = self.core();
-        let mut state = lock(&core.cluster.0);
+        let mut state = lock_as(Rank::One, &core.cluster.0);
         let reader = state.reader(side);
         if reader.position.is_some() || std::mem::replace(&mut reader.opening, true) {
             return;
@@ -476,7 +477,7 @@ impl Server {
         drop(state);
         let me = self.clone();
         let done: Done = Box::new(move |reply| {
-            let mut state = lock(&me.core().cluster.0);
+            let mut state = lock_as(Rank::One, &me.core().cluster.0);
             let reader = state.reader(side);
             reader.opening = false;
             if let Reply::Added(Some(marker)) = reply {
@@ -490,11 +491,11 @@ impl Server {
     /// What the reader has read last must still be there; else the stream was flushed or expired, and ids may have gone backwards.
     fn check_reader(&self, side: Side) {
         let core = self.core();
-        let position = lock(&core.cluster.0).reader(side).position;
+        let position = lock_as(Rank::One, &core.cluster.0).reader(side).position;
         let Some(position) = position else { return };
         let me = self.clone();
         let done: Done = Box::new(move |reply| {
-            let mut state = lock(&me.core().cluster.0);
+            let mut state = lock_as(Rank::One, &me.core().cluster.0);
             let reader = state.reader(side);
             let gone = match reply {
                 Reply::Entries(items) => after_first(items, position).is_none(),

@@ -5,6 +5,7 @@
 
 use crate::codec::args::Args;
 use crate::codec::socket_packet;
+use crate::server::Core;
 use crate::server::client::connection::Sent;
 use crate::server::client::handler::AckError;
 use crate::server::client::socket::{EmitError, Socket};
@@ -12,10 +13,10 @@ use crate::server::cluster::remote::RemoteSocket;
 use crate::server::log::entry::{Entry, Posted, RequestId};
 use crate::server::namespace::Namespace;
 use crate::server::pending::Pending;
+use crate::server::rank::{Locked, Rank, lock_as};
 use crate::server::timers::Timer;
-use crate::server::{Core, lock};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 /// Milliseconds that answers may be under way, beyond the time that clients have.
 const ON_THE_WAY: u64 = 500;
@@ -70,7 +71,7 @@ pub(crate) struct Requests(Mutex<Table>);
 
 impl Requests {
     fn begin(&self, awaited: Vec<Arc<str>>, namespace: Weak<Namespace>, done: OnGathered) -> RequestId {
-        let mut table = lock(&self.0);
+        let mut table = lock_as(Rank::One, &self.0);
         table.last += 1;
         let request = table.last;
         let gathered = Gathered::default();
@@ -80,7 +81,7 @@ impl Requests {
 
     /// An answer has come. Late ones, and those to nobody's question, are ignored.
     pub(crate) fn heard(&self, uid: &str, entry: Entry) {
-        let mut table = lock(&self.0);
+        let mut table = lock_as(Rank::One, &self.0);
         let (Entry::Fetched { request, .. }
         | Entry::Asked { request, .. }
         | Entry::Answer { request, .. }
@@ -116,7 +117,7 @@ impl Requests {
 
     /// A client that was asked has left without an answer.
     fn gone(&self, request: RequestId) {
-        let mut table = lock(&self.0);
+        let mut table = lock_as(Rank::One, &self.0);
         let Some(pending) = table.pending.get_mut(&request) else { return };
         pending.gathered.missing += 1;
         pending.open -= 1;
@@ -125,13 +126,13 @@ impl Requests {
 
     /// Nobody waits any more.
     fn forget(&self, request: RequestId) {
-        let forgotten = lock(&self.0).pending.remove(&request);
+        let forgotten = lock_as(Rank::One, &self.0).pending.remove(&request);
         drop(forgotten);
     }
 
     /// The time is over.
     pub(crate) fn expire(&self, request: RequestId, name: impl Fn(&str) -> String) {
-        let pending = lock(&self.0).pending.remove(&request);
+        let pending = lock_as(Rank::One, &self.0).pending.remove(&request);
         if let Some(Open { awaited, open, mut gathered, done, .. }) = pending {
             gathered.missing += usize::try_from(open).unwrap_or(0);
             gathered.silent = awaited.iter().map(|uid| name(uid)).collect();
@@ -141,7 +142,7 @@ impl Requests {
 }
 
 /// Hands the result over if nothing more can come.
-fn finish(mut table: MutexGuard<'_, Table>, request: RequestId) {
+fn finish(mut table: Locked<'_, Table>, request: RequestId) {
     let complete = |pending: &mut Open| pending.awaited.is_empty() && pending.open <= 0;
     if table.pending.get_mut(&request).is_some_and(complete) {
         let pending = table.pending.remove(&request);
@@ -155,7 +156,7 @@ fn finish(mut table: MutexGuard<'_, Table>, request: RequestId) {
 #[cfg(test)]
 impl Core {
     pub(crate) fn open_requests(&self) -> usize {
-        lock(&self.requests.0).pending.len()
+        lock_as(Rank::One, &self.requests.0).pending.len()
     }
 }
 
@@ -277,6 +278,7 @@ impl Asker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::lock;
 
     #[test]
     fn counts_that_nobody_can_have_do_no_harm() {

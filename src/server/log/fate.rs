@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Milliseconds by which the id of another's entry may be ahead of where this server's own entries stand by now.
-const AHEAD: u64 = 3_600_000;
+pub(crate) const AHEAD: u64 = 3_600_000;
 
 /// Hears whether an entry has come back, or was refused.
 pub(crate) type Settled = Box<dyn FnOnce(Result<(), EmitError>) + Send>;

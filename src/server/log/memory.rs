@@ -5,11 +5,11 @@
 
 use crate::id::{Offset, Time};
 use crate::limits::Limits;
-use crate::server::lock;
 use crate::server::log::entry::{Entry, EventRef, Posted};
 use crate::server::log::packed::{Packed, Place};
 use crate::server::log::streams::{Command, Done, Item, Key, Reply, StreamError, Streams};
 use crate::server::namespace::hash::Keyed;
+use crate::server::rank::{Rank, lock_as};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
@@ -168,7 +168,7 @@ impl MemoryStreams {
     /// Entries and bytes of one stream, for `status` and `/metrics`.
     #[must_use]
     pub fn size(&self, key: &Key) -> (usize, usize) {
-        let shard = lock(self.shard(key));
+        let shard = lock_as(Rank::Log, self.shard(key));
         shard.streams.get(key).map_or((0, 0), |stream| (stream.entries.len(), stream.bytes))
     }
 
@@ -176,7 +176,7 @@ impl MemoryStreams {
     #[must_use]
     pub fn keys(&self, now: Time) -> usize {
         let alive = |stream: &&Stream| stream.dies.is_none_or(|dies| now < dies);
-        self.shards.iter().map(|shard| lock(shard).streams.values().filter(alive).count()).sum()
+        self.shards.iter().map(|shard| lock_as(Rank::Log, shard).streams.values().filter(alive).count()).sum()
     }
 
     fn shard(&self, key: &Key) -> &Mutex<Shard> {
@@ -192,13 +192,29 @@ impl MemoryStreams {
     /// Forgets everything, as FLUSHALL does.
     #[cfg(test)]
     pub(crate) fn flush(&self) {
-        self.shards.iter().for_each(|shard| lock(shard).streams.clear());
+        self.shards.iter().for_each(|shard| lock_as(Rank::Log, shard).streams.clear());
+    }
+
+    /// Forgets what was appended from `since` on, as a log does that was restored.
+    #[cfg(test)]
+    pub(crate) fn lose_tail(&self, since: Time) {
+        for shard in &self.shards {
+            let mut shard = lock_as(Rank::Log, shard);
+            for stream in shard.streams.values_mut() {
+                while stream.entries.back().is_some_and(|(id, _)| id.ms >= since.0) {
+                    let Some((_, kept)) = stream.entries.pop_back() else { break };
+                    stream.bytes -= kept.weight();
+                }
+                stream.last = stream.entries.back().map_or(Offset::ZERO, |(id, _)| *id);
+            }
+            shard.streams.retain(|_, stream| !stream.entries.is_empty());
+        }
     }
 
     /// Puts an entry of nobody's with this id behind the others, as any program can in Redis.
     #[cfg(test)]
     pub(crate) fn plant(&self, key: &Key, id: Offset) {
-        let mut shard = lock(self.shard(key));
+        let mut shard = lock_as(Rank::Log, self.shard(key));
         let stream = shard.streams.entry(key.clone()).or_default();
         let posted = Posted { uid: "x".into(), seq: 0, entry: Entry::Marker };
         (stream.last, stream.bytes) = (id, stream.bytes + posted.entry.weight());
@@ -207,7 +223,7 @@ impl MemoryStreams {
 
     /// XADD without a command: the stream is made if it is missing.
     fn append(&self, now: Time, key: &Key, add: impl FnOnce(&mut Stream) -> Offset) -> Offset {
-        let mut shard = lock(self.shard(key));
+        let mut shard = lock_as(Rank::Log, self.shard(key));
         shard.sweep(now);
         match shard.get(now, key) {
             Some(stream) => add(stream),
@@ -217,7 +233,7 @@ impl MemoryStreams {
 
     /// Carries a command out at `now`.
     pub(crate) fn carry_out(&self, now: Time, command: Command) -> Reply {
-        let mut shard = lock(self.shard(command.key()));
+        let mut shard = lock_as(Rank::Log, self.shard(command.key()));
         shard.sweep(now);
         let found = shard.get(now, command.key());
         match (command, found) {
@@ -262,7 +278,7 @@ impl Streams for MemoryStreams {
     }
 
     fn at_hand(&self, now: Time, key: &Key, after: Offset, count: usize) -> Vec<Item> {
-        let mut shard = lock(self.shard(key));
+        let mut shard = lock_as(Rank::Log, self.shard(key));
         shard.get(now, key).map_or_else(Vec::new, |stream| stream.read(after, count))
     }
 }

@@ -199,14 +199,14 @@ impl Reader {
         }
     }
 
-    /// The marker stands in the log: reading begins behind it. Gives back what waited for that.
-    pub(crate) fn opened(&mut self, now: Time, marker: Offset) -> Vec<Action> {
+    /// The marker stands in the log: reading begins behind it, the control log having been read up to `control`. Gives back what waited for that.
+    pub(crate) fn opened(&mut self, now: Time, marker: Offset, control: Offset) -> Vec<Action> {
         match self.state {
             State::Closed | State::Opening => self.state = State::Open,
             State::Open | State::Retired => return Vec::new(),
         }
         self.position = marker;
-        self.checked = (marker, Offset::ZERO);
+        self.checked = (marker, control);
         self.timed = None;
         self.fate.begin(marker, now);
         if std::mem::take(&mut self.lost) {
@@ -405,7 +405,8 @@ impl Reader {
 
     /// The log is whole: the next check looks for what was read when this one began.
     pub(crate) fn was_checked(&mut self, checked: (Offset, Offset)) {
-        if self.is_open() && checked.0 > self.checked.0 {
+        // Of a quiet log, too: what stood in the control log then is forgotten after a while.
+        if self.is_open() && checked > self.checked {
             self.checked = checked;
         }
     }
@@ -430,7 +431,7 @@ mod tests {
     fn open() -> Reader {
         let mut reader = Reader::new(0);
         assert!(reader.begins_opening() && !reader.begins_opening());
-        assert!(reader.opened(Time(0), at(10)).is_empty());
+        assert!(reader.opened(Time(0), at(10), Offset::ZERO).is_empty());
         reader
     }
 

@@ -14,6 +14,7 @@ use crate::codec::args::Args;
 use crate::codec::socket_packet;
 use crate::id::{Nsp, Room, SocketId, Time};
 use crate::proto::reason::Reason;
+use crate::server::Core;
 use crate::server::client::handler::{ConnectError, Handler, Middleware, Next};
 use crate::server::client::socket::{EmitError, Socket, milliseconds};
 use crate::server::cluster::requests::{Gathered, OnGathered, Whom};
@@ -25,8 +26,8 @@ use crate::server::namespace::broadcast::Broadcast;
 use crate::server::namespace::handlers::Handlers;
 use crate::server::namespace::hub::Hub;
 use crate::server::pending::Pending;
+use crate::server::rank::{Rank, lock_as};
 use crate::server::recovery::kept::Planned;
-use crate::server::{Core, lock};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock, Weak};
 use std::time::Duration;
@@ -82,7 +83,7 @@ impl Namespace {
     /// The one place where the hub is locked: its order is the order of everything that clients can observe. In it nothing
     /// waits, no handler runs and no action that others have left behind; what wants that is given back and done afterwards.
     pub(crate) fn with_hub<R>(&self, f: impl FnOnce(&mut Hub) -> R) -> R {
-        f(&mut lock(&self.hub))
+        f(&mut lock_as(Rank::Hub, &self.hub))
     }
 
     /// Its name, with the leading `/`.

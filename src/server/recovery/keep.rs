@@ -1,7 +1,7 @@
 //! Session records in the log: when one is written, how long it lives, how a session ends, and what all that are away may
 //! take together.
 //!
-//! A record is written when the session is first worth keeping (its first room or data, a second after it began, its first
+//! A record is written when the session is first worth keeping (its first room or data, half a second after it began, its first
 //! pong, or its end), then at most once per heartbeat, at its end, and a second after its data were changed. While one is on
 //! its way a newer one waits for it. What happens to rooms costs no record: the namespace's log tells it.
 
@@ -9,12 +9,12 @@ use crate::id::{Nsp, Offset, Pid, SocketId, Time};
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
 use crate::server::client::socket::Socket;
-use crate::server::lock;
 use crate::server::log::Seam;
 use crate::server::log::entry::{Entry, Record};
 use crate::server::log::streams::{Command, Done, Key, Reply};
 use crate::server::namespace::Namespace;
 use crate::server::namespace::hub::Hub;
+use crate::server::rank::{Rank, lock_as};
 use crate::server::recovery::kept::OnSaved;
 use crate::server::recovery::record::{self, RECORDS};
 use crate::server::timers::Timer;
@@ -22,13 +22,13 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 /// Milliseconds after which a session is worth keeping, whatever its client does.
-pub(crate) const WORTH: u64 = 1_000;
+const WORTH: u64 = 500;
 /// Records until a session's stream is tidied.
 const UNTIDY: usize = 4;
 /// Sessions that were over before they were worth keeping, and are kept even so: so many at once, and so many a second.
 /// Whoever connects and hangs up all the time fills no log.
-const FRESH_AT_ONCE: u64 = 2_000;
-const FRESH_PER_SECOND: u64 = 500;
+const FRESH_AT_ONCE: u64 = 500;
+const FRESH_PER_SECOND: u64 = 20;
 /// What a session takes in its stream besides its record's own text.
 const OVERHEAD: usize = 768;
 
@@ -56,7 +56,7 @@ pub(crate) struct Away(Mutex<Inner>);
 impl Away {
     /// Whether one more session is kept that was not worth keeping.
     fn takes_fresh(&self, now: Time) -> bool {
-        let mut inner = lock(&self.0);
+        let mut inner = lock_as(Rank::One, &self.0);
         let until = inner.fresh_until.max(now.0.saturating_mul(FRESH_PER_SECOND));
         let takes = until - now.0.saturating_mul(FRESH_PER_SECOND) < FRESH_AT_ONCE * 1_000;
         inner.fresh_until = until + if takes { 1_000 } else { 0 };
@@ -65,7 +65,7 @@ impl Away {
 
     /// Adds a session, and gives back those that must go for it, the oldest first.
     fn add(&self, now: Time, most: usize, session: Waiting) -> Vec<Waiting> {
-        let mut inner = lock(&self.0);
+        let mut inner = lock_as(Rank::One, &self.0);
         inner.bytes += session.bytes;
         inner.waiting.push_back(session);
         let mut forgotten = Vec::new();
@@ -87,7 +87,7 @@ impl Away {
 
     /// Bytes of the sessions that are away, about.
     pub(crate) fn bytes(&self) -> usize {
-        lock(&self.0).bytes
+        lock_as(Rank::One, &self.0).bytes
     }
 }
 

@@ -28,6 +28,7 @@
 
 use crate::id::Offset;
 use crate::server::log::entry::Record;
+use crate::server::log::fate::AHEAD;
 use crate::server::log::streams::{Item, PAGE};
 use crate::server::recovery::record::{Refused, Request, Session};
 use crate::server::recovery::replay::{Bounds, Found, Replay, rooms_from};
@@ -244,9 +245,11 @@ impl Returning {
         self.go(Stage::Making(None), Output::Anew(refused))
     }
 
-    /// The client's offset, as far as it may mean something in this session.
+    /// The client's offset, as far as it may mean something in this session. One from far ahead was made up: no client has ever
+    /// got it from a log.
     fn usable(&self, record: &Record) -> Option<Offset> {
-        self.offset.filter(|offset| *offset >= record.since && record.stale != Some(*offset))
+        let last = record.position.ms.saturating_add(AHEAD);
+        self.offset.filter(|offset| *offset >= record.since && offset.ms < last && record.stale != Some(*offset))
     }
 
     fn prove(&mut self, session: Box<Session>) -> Output {

@@ -5,6 +5,7 @@
 
 mod applications;
 mod clients;
+mod losses;
 mod truth;
 
 use super::peer::{Heard, Line, Peer};
@@ -44,6 +45,12 @@ pub enum Kind {
     Stalls,
     /// The log is flushed now and then: sessions may be refused, but nothing may be missing from one that goes on.
     Flushes,
+    /// The log and all servers lose their last seconds together and begin anew; or another log takes its place, whose clock is behind.
+    Losses,
+    /// Losses, with a rule broken on purpose: an offset counts without being looked up.
+    BelievesOffsets,
+    /// Other programs cut the log off behind what all servers have read: nobody who is connected may notice.
+    Cuts,
     /// The log refuses an event now and then: nobody gets it, and nothing waits for it.
     Refuses,
     /// Moves, with a rule broken on purpose: an own message is delivered when its append is answered.
@@ -174,6 +181,7 @@ pub struct Cluster {
     sessions: HashMap<String, Session>,
     sids: HashMap<String, String>,
     flushed: usize,
+    cuts: usize,
     number: u64,
     born: u64,
     paused: bool,
@@ -198,6 +206,7 @@ impl Cluster {
             sessions: HashMap::new(),
             sids: HashMap::new(),
             flushed: 0,
+            cuts: 0,
             number: 0,
             born: seed << 20,
             paused: false,
@@ -228,6 +237,9 @@ impl Cluster {
         let remote = Arc::new(Remote { pipeline: Mutex::new(Pipeline::new(10_000, 1 << 26)) });
         let clock = Arc::new(move || Time(ticking.load(Ordering::Relaxed)));
         let server = Server::new(options, remote.clone(), clock, Arc::new(random));
+        if self.kind == Kind::BelievesOffsets {
+            server.believe_offsets();
+        }
         let joined = Joined::default();
         server.of("/").handle(App { joined: joined.clone() });
         Node { server, remote, commands: VecDeque::new(), replies: VecDeque::new(), read: None, joined, frozen: 0 }
@@ -355,6 +367,8 @@ impl Cluster {
                 // Else new entries could have the very ids of lost ones.
                 self.clock.fetch_add(1, Ordering::Relaxed);
             }
+            75 if matches!(self.kind, Kind::Losses | Kind::BelievesOffsets) => self.lose_power()?,
+            75 if self.kind == Kind::Cuts => self.cut_log(),
             76 => self.pass(40_000)?,
             77..=79 => self.pass(5_000)?,
             80..=89 => self.write(k, 6),

@@ -116,6 +116,21 @@ fn a_flushed_log_is_never_a_silent_gap() {
 }
 
 #[test]
+fn a_lost_tail_and_another_log_are_never_a_silent_gap() {
+    try_cluster(cluster::Kind::Losses, 2);
+}
+
+#[test]
+fn a_log_that_others_cut_costs_connected_clients_nothing() {
+    try_cluster(cluster::Kind::Cuts, 4);
+}
+
+#[test]
+fn believing_an_offset_is_caught() {
+    assert!((0..2_000).any(|seed| run_cluster(seed, cluster::Kind::BelievesOffsets).is_err()));
+}
+
+#[test]
 fn delivering_own_messages_at_once_is_caught() {
     assert!((0..500).any(|seed| run_cluster(seed, cluster::Kind::DeliversOwnAtOnce).is_err()));
 }

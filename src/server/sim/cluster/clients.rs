@@ -148,7 +148,7 @@ impl Cluster {
         let refused = self.nodes[k].server.metrics().last_refused();
         let shared = refused.iter().any(|refused| refused.reason == Refused::Shared && lately(refused.at));
         let offset = self.peers[i].0.offset.as_deref().and_then(Offset::from_wire).map_or(0, |offset| offset.ms);
-        let flushes = self.kind == Kind::Flushes;
+        let flushes = matches!(self.kind, Kind::Flushes | Kind::Losses | Kind::BelievesOffsets | Kind::Cuts);
         let Some(session) = self.sessions.get_mut(&old) else { return Ok(()) };
         // It has got nothing yet, and an offset that the log did not know when it came: nobody can tell what that means now.
         let unclear = session.stale.is_some()
@@ -165,8 +165,8 @@ impl Cluster {
             || unavailable
             || shared
             || flushes
-            || now - session.proved.max(offset) > WINDOW
-            || now - session.proved > WINDOW + 2 * 45_000 + 15_000;
+            || now.saturating_sub(session.proved.max(offset)) > WINDOW
+            || now.saturating_sub(session.proved) > WINDOW + 2 * 45_000 + 15_000;
         session.over = true;
         if !reason {
             self.say_log();

@@ -59,6 +59,7 @@ impl Cluster {
             self.clock.fetch_add(2_500, Ordering::Relaxed);
             self.calm();
         }
+        self.judge_cuts()?;
         for i in 0..3 {
             self.deliver(i, 1_000)?;
             let Some(sid) = self.sid(i) else { return Err(format!("{i} never got in")) };
