@@ -42,6 +42,20 @@ pub struct Limits {
     pub unsent_bytes: usize,
     /// Clients, that is Engine.IO sessions; see also [`Limits::tcp_connections`]. At the limit: 503.
     pub connections: usize,
+    /// Sessions of one address, or of one /64 of IPv6, at once. At the limit: 429.
+    pub sessions_per_address: usize,
+    /// New sessions a second of one address, on the whole: what it has not used in a minute it may use at once. 0: as many as it likes. At the
+    /// limit: 429.
+    pub new_sessions_per_second: usize,
+    /// Addresses that are not public (loopback, RFC 1918 and the like) are not bound by these two: behind one may stand a proxy that
+    /// [`Options::trusts`](crate::Options::trusts) does not name, with all clients there are.
+    pub spare_local_addresses: bool,
+    /// Events a second of one client, on the whole: it may send ten seconds' at once. 0: as many as it likes. At the limit its connection is read
+    /// more slowly, and nothing is lost.
+    pub events_per_second: usize,
+    /// `auth` of a CONNECT, kept as long as the client is in the namespace; room for what a head has room for, such as a large token. At the
+    /// limit: connect error.
+    pub auth_bytes: usize,
     /// Namespaces that one client may be in. At the limit: connect error.
     pub namespaces_per_client: usize,
     /// Rooms that one client may be in. At the limit: `join` returns an error.
@@ -82,6 +96,12 @@ impl Limits {
         self.max_payload.saturating_mul(4).max(16 * 1024 * 1024)
     }
 
+    /// Open connections of one address that is no proxy's. At the limit: closed.
+    #[must_use]
+    pub fn streams_per_address(&self) -> usize {
+        self.sessions_per_address.saturating_mul(2).saturating_add(64)
+    }
+
     /// Open TCP connections: a client on polling has one for its GET and one for its POST, and a few more may come to be refused or to
     /// look at the health page. At the limit: 503.
     #[must_use]
@@ -109,6 +129,11 @@ impl Default for Limits {
             upgrade_ms: 10_000,
             unsent_bytes: 4 * 1024 * 1024,
             connections: 100_000,
+            sessions_per_address: usize::MAX,
+            new_sessions_per_second: 0,
+            spare_local_addresses: false,
+            events_per_second: 0,
+            auth_bytes: 16 * 1024,
             namespaces_per_client: 100,
             rooms_per_client: 1_000,
             name_bytes: 1_024,

@@ -147,7 +147,7 @@ const HEARTBEATS: Allowed = Allowed::Number(100, 3_600_000);
 const FLAG: Allowed = Allowed::OneOf(&["0", "1"]);
 
 /// All variables, in the order in which people look for them.
-pub const VARIABLES: [Variable; 32] = [
+pub const VARIABLES: [Variable; 35] = [
     var("HOST", "0.0.0.0", Allowed::Address, "address to listen on"),
     var("PORT", "3000", PORTS, "port to listen on"),
     var("AUTOSTART", "0", FLAG, "1 starts the server without waiting for `start`"),
@@ -257,6 +257,24 @@ pub const VARIABLES: [Variable; 32] = [
         Allowed::Number(1, 10_000_000),
         "connections at once; the limit of open files counts too",
     ),
+    var(
+        "MAX_CONNECTIONS_PER_ADDRESS",
+        "",
+        Allowed::Number(0, 10_000_000),
+        "of one address, or /64 of IPv6, at once; 0: no bound; unset: 10000, but none for addresses that are not public, such as a proxy's",
+    ),
+    var(
+        "NEW_CONNECTIONS_PER_SECOND",
+        "",
+        Allowed::Number(0, 1_000_000),
+        "of one address, a minute's at once; 0: no bound; unset: 200, but none for addresses that are not public",
+    ),
+    var(
+        "EVENTS_PER_SECOND",
+        "1000",
+        Allowed::Number(0, 1_000_000),
+        "of one client, ten seconds' at once; who sends more is read more slowly; 0: no bound",
+    ),
     var("STREAM_PREFIX", "socket.io", Allowed::Name("-_.:{}"), "how the keys of logs and inboxes begin"),
     var("SESSION_PREFIX", "sio:session:", Allowed::Name("-_.:{}"), "how the keys of sessions begin"),
     var(
@@ -266,6 +284,11 @@ pub const VARIABLES: [Variable; 32] = [
         "proxies that are believed: `X-Forwarded-For`, `-Host` and `-Proto`, or `Forwarded`; and the PROXY protocol, versions 1 and 2",
     ),
 ];
+
+/// Connections of one address: more than all people of a school or a mobile provider's gateway have open on one site.
+const PER_ADDRESS: usize = 10_000;
+/// New ones a second: after a minute of rest they all come back together.
+const NEW_PER_SECOND: usize = 200;
 
 /// What the environment asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -316,6 +339,12 @@ pub struct Config {
     pub recovery_window_ms: u64,
     /// Connections at once.
     pub max_connections: usize,
+    /// And of one address, if that was said; 0 is off.
+    pub per_address: Option<usize>,
+    /// New ones a second of one address, if that was said; 0 is off.
+    pub new_per_second: Option<usize>,
+    /// Of one client; 0 is off.
+    pub events_per_second: usize,
 }
 
 /// A text that is never printed.
@@ -437,6 +466,9 @@ impl Config {
             max_payload: size("MAX_PAYLOAD"),
             recovery_window_ms: number("RECOVERY_WINDOW_MS"),
             max_connections: size("MAX_CONNECTIONS"),
+            per_address: text("MAX_CONNECTIONS_PER_ADDRESS").parse().ok(),
+            new_per_second: text("NEW_CONNECTIONS_PER_SECOND").parse().ok(),
+            events_per_second: size("EVENTS_PER_SECOND"),
         }
     }
 
@@ -457,6 +489,10 @@ impl Config {
             log_bytes: self.log_bytes,
             idle_ms: self.keep_alive_ms,
             connections: self.max_connections,
+            sessions_per_address: self.per_address.map_or(PER_ADDRESS, |n| if n == 0 { usize::MAX } else { n }),
+            new_sessions_per_second: self.new_per_second.unwrap_or(NEW_PER_SECOND),
+            spare_local_addresses: self.per_address.is_none() && self.new_per_second.is_none(),
+            events_per_second: self.events_per_second,
             // The room application begins nothing that would have to be waited for.
             finish_ms: 0,
             unsent_bytes: defaults.unsent_bytes.max(self.max_payload.saturating_mul(4)),

@@ -165,6 +165,7 @@ impl Report {
         }
         page.sample("rill_requests_refused_total", "reason=\"http_limit\"", metrics.refused_http.get());
         page.sample("rill_requests_refused_total", "reason=\"too_many_connections\"", metrics.refused_full.get());
+        page.sample("rill_requests_refused_total", "reason=\"address_limit\"", metrics.refused_address.get());
         page.0
     }
 }
@@ -249,6 +250,16 @@ impl Page {
                 "rill_readings_paused_total",
                 "Times that a client was read no further, because many of its events waited for handlers.",
                 &m.readings_paused,
+            ),
+            (
+                "rill_clients_slowed_total",
+                "Times that a client was read more slowly, because it sends more events than it may.",
+                &m.slowed,
+            ),
+            (
+                "rill_sessions_evicted_total",
+                "Sessions without a namespace that gave their place to another, because the server was full.",
+                &m.evicted,
             ),
             (
                 "rill_volatile_dropped_total",

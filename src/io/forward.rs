@@ -197,6 +197,74 @@ mod tests {
     use super::*;
     use crate::codec::http;
 
+    /// What is kept of an answer that the other server gives in pieces, and then hangs up.
+    async fn kept(answer: &'static str, most: usize) -> Option<Kept> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let other = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let says = tokio::spawn(async move {
+            for piece in answer.as_bytes().chunks(7) {
+                if stream.write_all(piece).await.is_err() {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        let mut kept = Kept::default();
+        let whole = keep(&mut kept, other, most).await;
+        says.await.unwrap();
+        whole.then_some(kept)
+    }
+
+    #[test]
+    fn an_answer_is_kept_whole_or_not_at_all() {
+        let runtime = crate::io::workers::runtime().unwrap();
+        let run = |answer, most| runtime.block_on(kept(answer, most));
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nSet-Cookie: a=b\r\nContent-Length: 5\r\nConnection: close\r\n\r\n42[1]";
+        let answer = run(head, 100).unwrap().answer.unwrap();
+        let headers: Vec<(&str, &str)> = answer.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        assert_eq!(headers, [("Content-Type", "text/plain"), ("Set-Cookie", "a=b")]);
+        assert_eq!((answer.status, &*answer.body), (200, &b"42[1]"[..]));
+        let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nframes";
+        let Kept { answer: Some(answer), other: Some((mut stream, mut said)), .. } = run(switching, 100).unwrap()
+        else {
+            panic!()
+        };
+        runtime.block_on(stream.read_to_end(&mut said)).unwrap();
+        assert_eq!((answer.status, answer.headers.len(), &*said), (101, 2, &b"frames"[..]));
+        for (name, answer, most) in [
+            ("nothing", "", 100),
+            ("half a head", "HTTP/1.1 200 OK\r\nContent-", 100),
+            ("no HTTP", "hello, I am a mail server\r\n\r\n", 100),
+            ("too large", head, 4),
+        ] {
+            assert!(run(answer, most).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_websocket_is_carried_on_until_one_side_ends() {
+        crate::io::workers::runtime().unwrap().block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let other = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (mut owner, _) = listener.accept().await.unwrap();
+            let (mut client, near) = tokio::io::duplex(16);
+            let carrying = tokio::spawn(async move { carry(&mut Stream::new(near), other, b"open").await });
+            client.write_all(b"ping").await.unwrap();
+            let mut word = [0; 4];
+            owner.read_exact(&mut word).await.unwrap();
+            assert_eq!(&word, b"ping");
+            owner.write_all(b"pong").await.unwrap();
+            for want in [b"open", b"pong"] {
+                client.read_exact(&mut word).await.unwrap();
+                assert_eq!(&word, want);
+            }
+            drop(owner);
+            carrying.await.unwrap();
+            assert_eq!(client.read(&mut word).await.unwrap(), 0);
+        });
+    }
+
     #[test]
     fn what_is_passed_on() {
         let head = "POST /socket.io/?sid=x HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\nCookie: b\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";

@@ -18,6 +18,7 @@ use crate::id::Time;
 use crate::limits::Limits;
 use crate::server::Server;
 use crate::server::client::connection::Connection;
+use crate::server::client::door::{NoPlace, Stay};
 use crate::server::client::repeats::{Carrier, End};
 use crate::server::notice::Notice;
 use bytes::Bytes;
@@ -122,11 +123,13 @@ impl Http {
         self
     }
 
-    /// Serves the connection until it ends; `full`: there are too many connections already.
-    pub(super) fn serve(self, stopping: Stopping, full: bool) -> impl Future<Output = ()> + Send {
+    /// Serves the connection until it ends; `full`: there are too many connections already; `stay` is its place.
+    pub(super) fn serve(self, stopping: Stopping, full: bool, stay: Stay) -> impl Future<Output = ()> + Send {
         // Apart, because a WebSocket lives long and needs nothing of all this.
         let answered = Box::pin(self.answer_all(stopping, full));
-        async {
+        // What a future is given and awaits has two places in it: it is made here, and not wrapped.
+        async move {
+            let _stay = stay;
             if let Some((stream, early, connection, begin)) = answered.await {
                 websocket::serve(stream, early, connection, begin).await;
             }
@@ -153,8 +156,8 @@ impl Http {
             };
             fresh = false;
             if full {
-                self.server.metrics().refused_full.one();
-                let _ = self.answer(&routes::unavailable("Too many connections\n"), true, false).await;
+                let full = routes::no_place(&self.server, NoPlace::Full);
+                let _ = self.answer(&full, true, false).await;
                 return None;
             }
             // A server that stops answers what it has, and nothing after that.

@@ -172,10 +172,12 @@ impl Door {
             while let Poll::Ready(Some(_)) = self.tasks.poll_join_next(cx) {}
             match self.listener.poll_accept(cx) {
                 Poll::Ready(Ok((stream, peer))) => {
+                    // Without a word: a crowd of strangers is not to be written to.
+                    let Some(stay) = self.server.arrive(peer.ip()) else { continue };
                     let full = self.tasks.len() >= self.server.options().limits.tcp_connections();
                     let (server, stopping) = (self.server.clone(), self.stopping.clone());
                     let serve = move |stream: TcpStream| {
-                        http::Http::new(stream.into(), server, peer.ip()).serve(stopping, full)
+                        http::Http::new(stream.into(), server, peer.ip()).serve(stopping, full, stay)
                     };
                     match self.workers.next() {
                         None => drop(self.tasks.spawn(serve(stream))),

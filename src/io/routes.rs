@@ -13,6 +13,7 @@ use crate::proto::handshake::{self, Intent, Refusal, Request, Transport};
 use crate::proto::reason::Reason;
 use crate::proto::session::{GetAnswer, Input, Via};
 use crate::server::client::connection::{Connection, Outcome};
+use crate::server::client::door::NoPlace;
 use crate::server::client::handshake::Handshake;
 use crate::server::client::repeats::{Request as Repeated, Verdict};
 use crate::server::notice::Notice;
@@ -136,9 +137,14 @@ async fn page(http: &mut Http, head: &Head, keep_alive: bool) -> Result<Flow, Go
     send(http, head, response, keep_alive).await
 }
 
-/// The answer of a server that has as many connections as it may have, or can't have any yet.
-pub(super) fn unavailable(why: &'static str) -> Response {
-    Response::new(503).header("Content-Type", "text/plain").header("Retry-After", "5").body(why)
+/// The answer where there is no place: the server has as many connections as it may have, or can't have any yet, or their address has.
+pub(super) fn no_place(server: &Server, why: NoPlace) -> Response {
+    let (status, counter) = match why {
+        NoPlace::Closed | NoPlace::Full => (503, &server.metrics().refused_full),
+        NoPlace::AddressFull | NoPlace::TooQuick => (429, &server.metrics().refused_address),
+    };
+    counter.one();
+    Response::new(status).header("Content-Type", "text/plain").header("Retry-After", "5").body(why.to_string())
 }
 
 /// Refuses a request with the official code: as JSON, or, where a WebSocket was asked for, as text.
@@ -189,10 +195,9 @@ async fn open(
     };
     let address = address(http, head);
     let kept = Handshake { headers: head.headers.clone(), url: head.target.clone(), address };
-    let Some(session) = http.server.open(now, transport, base64, kept) else {
-        http.server.metrics().refused_full.one();
-        let why = if http.server.has_begun() { "Too many connections\n" } else { "Not ready\n" };
-        return send(http, head, unavailable(why), false).await;
+    let session = match http.server.open(now, transport, base64, kept) {
+        Ok(session) => session,
+        Err(why) => return send(http, head, no_place(&http.server, why), false).await,
     };
     let more = http.server.options().initial_headers.as_ref().map(|headers| headers(head)).unwrap_or_default();
     match accept {

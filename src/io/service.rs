@@ -124,11 +124,15 @@ impl Service {
     ) -> impl Future<Output = ()> + Send + 'static {
         let full = self.0.connections.load(Ordering::Relaxed) >= self.0.server.options().limits.tcp_connections();
         let counted = Counted::new(&self.0.connections);
-        let served = Http::new(Stream::new(stream), self.0.server.clone(), peer).serve(self.stopping(), full);
-        let served = until(self.0.over.subscribe(), served);
+        let stay = self.0.server.arrive(peer);
+        let (server, stopping, over) = (self.0.server.clone(), self.stopping(), self.0.over.subscribe());
+        let serve = |stay| Box::pin(Http::new(Stream::new(stream), server, peer).serve(stopping, full, stay));
+        let served = stay.map(|stay| until(over, serve(stay)));
         async move {
             let _counted = counted;
-            served.await;
+            if let Some(served) = served {
+                served.await;
+            }
         }
     }
 

@@ -134,6 +134,12 @@ pub struct Metrics {
     pub unreachable: Counter,
     /// Connections refused because there are too many.
     pub refused_full: Counter,
+    /// Sessions and connections refused because their address has too many, or opens them too quickly.
+    pub refused_address: Counter,
+    /// Sessions without a namespace whose place was given to another.
+    pub evicted: Counter,
+    /// Times that a client was read more slowly, because it sends more events than it may.
+    pub slowed: Counter,
     /// Sessions closed because of a packet that breaks the protocol.
     pub protocol_errors: Counter,
     /// Sessions closed because no pong came.

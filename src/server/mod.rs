@@ -43,6 +43,7 @@ use crate::proto::reason::Reason;
 use crate::proto::session::{Input, Session, Settings};
 use changes::{Change, Changes, Watchers};
 use client::connection::Connection;
+use client::door::{Door, NoPlace};
 use client::handler::{self, Handler};
 use client::handshake::Handshake;
 use client::sessions::Sessions;
@@ -140,6 +141,7 @@ impl Core {
 struct Inner {
     core: Arc<Core>,
     sessions: Sessions,
+    door: Door,
     namespaces: RwLock<HashMap<Nsp, Arc<Namespace>>>,
     families: RwLock<Vec<Arc<Family>>>,
     trimmed: Mutex<Time>,
@@ -201,6 +203,7 @@ impl Server {
         Server(Arc::new(Inner {
             core: Arc::new(core),
             sessions: Sessions::default(),
+            door: Door::default(),
             namespaces: RwLock::default(),
             families: RwLock::default(),
             trimmed: Mutex::default(),
@@ -311,21 +314,23 @@ impl Server {
 
     // ---- connections
 
-    /// Opens a session for a handshake request. `None`: there are as many as there may be, or the server is closed.
-    #[must_use]
+    /// Opens a session for a handshake request.
+    ///
+    /// # Errors
+    /// There is no place for it.
     pub(crate) fn open(
         &self,
         now: Time,
         transport: Transport,
         base64: bool,
         handshake: Handshake,
-    ) -> Option<Arc<Connection>> {
+    ) -> Result<Arc<Connection>, NoPlace> {
         let options = self.options();
-        let full = self.0.sessions.len() >= options.limits.connections;
-        if full || self.0.closed.load(Ordering::Relaxed) || !self.has_begun() {
-            return None;
+        if self.0.closed.load(Ordering::Relaxed) || !self.has_begun() {
+            return Err(NoPlace::Closed);
         }
         let sid = Sid::new(&self.core().tag, self.random());
+        let entrance = self.enter(now, handshake.site(), &sid)?;
         let announced = Announced {
             ping_interval: options.ping_interval_ms,
             ping_timeout: options.ping_timeout_ms,
@@ -341,13 +346,13 @@ impl Server {
         let packet = opening::open_packet(sid.as_str(), transport, options.offered, announced);
         let session = Session::new(now, transport, settings, &packet);
         let client = options.engine.is_none().then(|| Client::new(now, &options.limits));
-        let connection = Connection::new(self.clone(), sid, handshake, session, client);
+        let connection = Connection::new(self.clone(), sid, handshake, entrance, session, client);
         self.0.sessions.insert(connection.clone());
         self.metrics().sessions_opened.one();
         let address = || connection.handshake.address.clone();
         self.core().watchers.tell(|| Change::Opened { address: address(), transport });
         self.engine_message(&connection, Message::Opened);
-        Some(connection)
+        Ok(connection)
     }
 
     /// A shared log has been reached once; before that nobody knows from where on clients would get its events.
@@ -365,8 +370,13 @@ impl Server {
         self.0.sessions.get(sid)
     }
 
-    pub(super) fn forget(&self, sid: &Sid) {
-        self.0.sessions.remove(sid);
+    pub(super) fn forget(&self, connection: &Connection) {
+        self.0.sessions.remove(&connection.sid);
+        self.0.door.left(self.core().recently(), connection.entrance);
+    }
+
+    pub(crate) fn door(&self) -> &Door {
+        &self.0.door
     }
 
     /// All connections.
@@ -426,6 +436,7 @@ impl Server {
                         connection.handle(now, Input::Timeout);
                     }
                 }
+                Timer::Pace(connection) => connection.upgrade().into_iter().for_each(|paced| paced.read_on()),
                 Timer::Ack(socket, id) => {
                     if let Some(socket) = socket.upgrade() {
                         socket.acked(id, Err(handler::AckError::Timeout));

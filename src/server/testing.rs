@@ -209,7 +209,7 @@ impl Client {
         let server = self.stage.server.clone();
         self.line = head.ok().and_then(|head| {
             let handshake = Handshake { headers: head.headers, url: head.target, address: "127.0.0.1".into() };
-            server.open(server.now(), Transport::WebSocket, false, handshake)
+            server.open(server.now(), Transport::WebSocket, false, handshake).ok()
         });
         let auth = if auth.is_null() { String::new() } else { auth.to_string() };
         self.send(format!("40{}{auth}", self.prefix()).as_bytes(), false);

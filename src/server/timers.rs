@@ -18,6 +18,8 @@ use std::task::Waker;
 pub(crate) enum Timer {
     /// A session's heartbeat, upgrade, connect or attachment deadline.
     Connection(Weak<Connection>),
+    /// A client that is read more slowly may be read on.
+    Pace(Weak<Connection>),
     /// An acknowledgement that may not have come.
     Ack(WeakSocket, u64),
     /// A session that may have become worth keeping, or whose data have changed.

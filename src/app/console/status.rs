@@ -147,12 +147,21 @@ fn cluster(report: &Report, metrics: &Metrics) -> Vec<Row> {
 }
 
 fn errors(metrics: &Metrics) -> Vec<Row> {
-    let requests = sum(&metrics.refused) + metrics.refused_http.get() + metrics.refused_full.get();
+    let door = [&metrics.refused_http, &metrics.refused_full, &metrics.refused_address];
+    let requests = sum(&metrics.refused) + door.iter().map(|counter| counter.get()).sum::<u64>();
     let (protocol, silent, slow) = (&metrics.protocol_errors, &metrics.ping_timeouts, &metrics.overflows);
     let mut rows = vec![
         row("sessions", format!("{} broke the protocol, {} silent, {} cut", protocol.get(), silent.get(), slow.get())),
         row("requests", format!("{requests} refused")),
     ];
+    let (evicted, slowed) = (metrics.evicted.get(), metrics.slowed.get());
+    if metrics.refused_address.get() + evicted + slowed > 0 {
+        let address = metrics.refused_address.get();
+        rows.push(row(
+            "strangers",
+            format!("{address} of one address too many, {evicted} evicted, {slowed} times slowed"),
+        ));
+    }
     let (repeats, unreadable, holes) = (&metrics.log_repeats, &metrics.log_unreadable, &metrics.log_holes);
     if repeats.get() + unreadable.get() + holes.get() > 0 {
         let [repeats, unreadable, holes] = [repeats, unreadable, holes].map(|counter| counter.get());

@@ -12,7 +12,9 @@ use crate::proto::handshake::{Refusal, Transport};
 use crate::proto::reason::Reason;
 use crate::proto::session::{GetAnswer, Input, Reaction, Session, Via};
 use crate::server::changes::Change;
+use crate::server::client::door::Entrance;
 use crate::server::client::handshake::{self, Handshake};
+use crate::server::client::pace::Pace;
 use crate::server::client::repeats::{Repeats, Request, Verdict};
 use crate::server::client::socket::Socket;
 use crate::server::client::wakers::{Awaits, Wakers, wake};
@@ -85,10 +87,12 @@ pub struct Connection {
     pub sid: Sid,
     /// The request that opened the session.
     pub handshake: Handshake,
-    server: Server,
-    me: Weak<Connection>,
+    pub(crate) entrance: Entrance,
+    pub(super) server: Server,
+    pub(super) me: Weak<Connection>,
+    pub(super) pace: Pace,
     /// Sockets whose line of waiting events is full.
-    full: AtomicUsize,
+    pub(super) full: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -113,6 +117,7 @@ impl Connection {
         server: Server,
         sid: Sid,
         handshake: Handshake,
+        entrance: Entrance,
         session: Session,
         client: Option<Client>,
     ) -> Arc<Connection> {
@@ -130,7 +135,9 @@ impl Connection {
         let connection = Arc::new_cyclic(|me| Connection {
             sid,
             handshake,
+            entrance,
             server,
+            pace: Pace::default(),
             me: me.clone(),
             full: AtomicUsize::new(0),
             state: Mutex::new(state),
@@ -214,6 +221,10 @@ impl Connection {
         let metrics = self.server.metrics();
         match step {
             Step::Outcome(outcome) => return outcome,
+            Step::Text(_) | Step::Binary(_) if self.pace.is_first() => {
+                self.server.joined(self.entrance);
+                return self.run(step);
+            }
             Step::Text(text) => self.server.engine_message(self, Message::Text(text)),
             Step::Binary(data) => self.server.engine_message(self, Message::Binary(&data)),
             Step::Pong(sockets) => sockets.iter().for_each(Socket::confirm_position),
@@ -224,10 +235,14 @@ impl Connection {
             }
             Step::Action(action, socket) => match (action, socket) {
                 (Action::Wait, _) => {}
-                (Action::Connect { nsp, auth }, _) => self.server.connect(self, nsp, auth.as_deref()),
+                (Action::Connect { nsp, auth }, _) => {
+                    self.server.joined(self.entrance);
+                    self.server.connect(self, nsp, auth.as_deref());
+                }
                 (Action::Disconnect { .. }, Some(socket)) => socket.left(Reason::ClientNamespaceDisconnect),
                 (Action::Event { name, args, id, .. }, Some(socket)) => {
                     metrics.messages_in.one();
+                    self.keep_pace();
                     socket.event(&name, args, id);
                 }
                 (Action::Ack { id, args, .. }, Some(socket)) => {
@@ -289,7 +304,7 @@ impl Connection {
             wake(readers);
         }
         if closed {
-            self.server.forget(&self.sid);
+            self.server.forget(self);
         }
         After { ended, wake: ready }
     }
@@ -355,12 +370,6 @@ impl Connection {
         sent
     }
 
-    /// The client is to be read no further: as many of its events wait for handlers as may.
-    #[must_use]
-    pub(crate) fn is_full(&self) -> bool {
-        self.full.load(Ordering::Acquire) > 0
-    }
-
     /// Whether the client may be read on; if not, `waker` is woken when it may, or when the session ends.
     pub(crate) fn poll_reading(&self, via: Via, waker: &Waker) -> bool {
         if !self.is_full() {
@@ -370,11 +379,6 @@ impl Connection {
         let [websocket, post] = &mut state.wakers.readers;
         *(if via == Via::Polling { post } else { websocket }) = Some(waker.clone());
         !self.is_full() || !state.session.is_open()
-    }
-
-    pub(crate) fn pause_reading(&self) {
-        self.full.fetch_add(1, Ordering::AcqRel);
-        self.server.metrics().readings_paused.one();
     }
 
     pub(crate) fn resume_reading(&self) {

@@ -3,7 +3,9 @@
 use crate::codec::http::Headers;
 use crate::codec::query::Query;
 use crate::id::Time;
+use crate::server::client::door::Site;
 use serde_json::{Map, Value, json};
+use std::net::Ipv4Addr;
 
 /// The request that opened a session.
 #[derive(Clone, Debug)]
@@ -17,6 +19,11 @@ pub struct Handshake {
 }
 
 impl Handshake {
+    /// Who answers for the session, where the number of those is bounded.
+    pub(crate) fn site(&self) -> Site {
+        Site::of(self.address.parse().unwrap_or(Ipv4Addr::UNSPECIFIED.into()))
+    }
+
     /// The decoded query.
     #[must_use]
     pub fn query(&self) -> Query<'_> {

@@ -33,6 +33,9 @@ impl Server {
         if nsp.len() > limits.name_bytes {
             return refuse("Namespace name too long");
         }
+        if auth.is_some_and(|auth| auth.len() > limits.auth_bytes) {
+            return refuse("auth too large");
+        }
         if connection.namespaces() > limits.namespaces_per_client {
             return refuse("Too many namespaces");
         }

@@ -4,12 +4,14 @@
 //! May lock: one connection or socket at a time, and nothing above the hub while it holds one.
 
 pub mod connection;
+pub mod door;
 pub mod events;
 pub mod extensions;
 pub mod handler;
 pub mod handshake;
 pub(crate) mod joining;
 pub(crate) mod life;
+mod pace;
 pub(crate) mod repeats;
 pub(crate) mod sessions;
 pub mod socket;

@@ -613,6 +613,6 @@ impl World {
         let url = "/socket.io/?EIO=4".into();
         let headers = crate::codec::http::parse(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", 9).unwrap().headers;
         let handshake = Handshake { headers, url, address: "::1".into() };
-        self.server.open(self.now(), transport, false, handshake).ok_or("no connection".to_owned())
+        self.server.open(self.now(), transport, false, handshake).map_err(|_| "no connection".to_owned())
     }
 }
