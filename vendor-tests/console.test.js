@@ -35,7 +35,7 @@ describe("commands", () => {
 
   it("help names every command", async () => {
     const text = await server.command("help", /sendroom[^]*exit|exit[^]*sendroom/);
-    for (const command of ["start", "stop", "status", "top", "refused", "rooms", "clients", "broadcast", "sendroom", "help", "exit"]) {
+    for (const command of ["start", "stop", "status", "top", "refused", "rooms", "clients", "broadcast", "sendroom", "disconnect", "drain", "help", "exit"]) {
       assert.ok(text.includes(command), command);
     }
   });
