@@ -356,17 +356,17 @@ describe("the environment", () => {
   }));
 
   it("MAX_CONNECTIONS: one more is told 503, and may come when another has left", withServer({ MAX_CONNECTIONS: "2", PING_INTERVAL_MS: "400", PING_TIMEOUT_MS: "200" }, async (server) => {
-    const wires = [];
-    // The harness has looked whether somebody listens; that connection counts until the server has seen its end.
+    // Clients that have joined: one that only knocks gives way. The harness has looked whether somebody listens; that connection counts until
+    // the server has seen its end.
+    const sockets = [];
     await eventually("two are in", async () => {
-      const wire = await Wire.to(server);
-      wire.send(request("GET", "/socket.io/?EIO=4&transport=polling"));
-      if ((await wire.response()).status === 200) wires.push(wire);
-      return wires.length === 2;
+      await connect(server, WEBSOCKET).then((socket) => sockets.push(socket), () => {});
+      return sockets.length === 2;
     });
     // The official server has no such limit.
     assert.equal((await fetchOnce(server, "GET", "/socket.io/?EIO=4&transport=polling")).status, 503);
-    wires[0].socket.destroy();
+    assert.deepEqual(sockets.map(({ connected }) => connected), [true, true]);
+    sockets[0].disconnect();
     await eventually("a place is free", async () => (await fetchOnce(server, "GET", "/socket.io/?EIO=4&transport=polling")).status === 200);
   }));
 });
