@@ -356,17 +356,11 @@ describe("the environment", () => {
   }));
 
   it("MAX_CONNECTIONS: one more is told 503, and may come when another has left", withServer({ MAX_CONNECTIONS: "2", PING_INTERVAL_MS: "400", PING_TIMEOUT_MS: "200" }, async (server) => {
-    const wires = [];
-    // The harness has looked whether somebody listens; that connection counts until the server has seen its end.
-    await eventually("two are in", async () => {
-      const wire = await Wire.to(server);
-      wire.send(request("GET", "/socket.io/?EIO=4&transport=polling"));
-      if ((await wire.response()).status === 200) wires.push(wire);
-      return wires.length === 2;
-    });
+    // Who has joined a namespace keeps the place.
+    const [one] = [await connect(server, WEBSOCKET), await connect(server, WEBSOCKET)];
     // The official server has no such limit.
     assert.equal((await fetchOnce(server, "GET", "/socket.io/?EIO=4&transport=polling")).status, 503);
-    wires[0].socket.destroy();
+    one.disconnect();
     await eventually("a place is free", async () => (await fetchOnce(server, "GET", "/socket.io/?EIO=4&transport=polling")).status === 200);
   }));
 });
