@@ -105,11 +105,12 @@ pub mod testing {
 
 /// The server `rill` in pieces: its configuration, its console, its files, for binaries of one's own.
 pub mod operator {
-    pub use crate::app::config::{Config, table};
+    pub use crate::app::config::{Config, LogFormat, VARIABLES, table};
     pub use crate::app::console::notice::Said;
     pub use crate::app::console::operator::Operator;
-    pub use crate::app::console::terminal::Terminal;
+    pub use crate::app::console::terminal::{Form, Terminal};
     pub use crate::app::files::Client;
     pub use crate::app::network::reachable;
     pub use crate::app::process::file_limit;
+    pub use crate::app::spelling::meant;
 }

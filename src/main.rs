@@ -1,6 +1,8 @@
 //! The server `rill`: reads the environment, then hands over to the operator. `rill help` tells the rest.
 
-use rill::operator::{Config, Operator, Said, Terminal, file_limit, reachable, table};
+use rill::operator::{
+    Config, Form, LogFormat, Operator, Said, Terminal, VARIABLES, file_limit, meant, reachable, table,
+};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::exit;
@@ -45,15 +47,39 @@ fn configuration() -> Result<Config, String> {
 
 fn serve() {
     let config = configuration().unwrap_or_else(|errors| fail(2, &errors));
-    let terminal = Terminal::open(config.log_json)
+    let terminal = Terminal::open(form(config.log_format))
         .map(Arc::new)
         .unwrap_or_else(|error| fail(1, &format!("[SERVER] can't start: {error}")));
     warn_of_file_limit(config.max_connections, &terminal);
+    warn_of_environment(&config, &terminal);
     let runtime = rill::runtime().unwrap_or_else(|error| fail(1, &format!("[SERVER] can't start: {error}")));
     let status = runtime.block_on(Operator::new(config, terminal.clone()).run());
     terminal.finish(Duration::from_secs(1));
     // Not by returning: the thread that reads standard input may wait there for ever.
     exit(i32::from(status));
+}
+
+fn form(format: LogFormat) -> Form {
+    match format {
+        LogFormat::Text => Form::Text(rill::clock()),
+        LogFormat::Plain => Form::Plain,
+        LogFormat::Json => Form::Json(rill::clock()),
+    }
+}
+
+/// Variables that nobody reads, and values that mean nothing.
+fn warn_of_environment(config: &Config, terminal: &Terminal) {
+    let known: Vec<&'static str> = VARIABLES.iter().map(|variable| variable.name).collect();
+    let mut names: Vec<String> = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
+    names.sort();
+    for name in names {
+        if let Some(meant) = meant(&name, &known) {
+            terminal.line(Said::UnknownVariable { name, meant });
+        }
+    }
+    if let Some(value) = &config.odd_node_env {
+        terminal.line(Said::OddNodeEnv { value: value.clone() });
+    }
 }
 
 /// Each connection is an open file.

@@ -27,10 +27,12 @@ function withServer(env, body) {
 /** The first line of each answer. */
 const FIRST = { status: /^Server$/m, clients: /^\d+ clients?$/m, rooms: /^\d+ rooms?$/m, refused: /^\d+ refused returns?$/m };
 
-/** What a command answers, line by line; lines of the log may come before it. */
+/** What a command answers, line by line, without the line of the log that ends it; lines of the log may come before it. */
 async function lines(server, command) {
   const text = await server.command(command, FIRST[command]);
-  return text.slice(text.search(FIRST[command])).replace(/SERVER> $/, "").trimEnd().split("\n");
+  const answer = text.slice(text.search(FIRST[command])).replace(/SERVER> $/, "").trimEnd().split("\n");
+  assert.match(answer.pop(), new RegExp(`^\\S+Z info  \\[CONSOLE\\] ${command}: done$`));
+  return answer;
 }
 
 /** The rows of a list as objects, by the headings above them. */
@@ -45,12 +47,12 @@ describe("status", () => {
     const sockets = await Promise.all([connect(server, WEBSOCKET), connect(server, { transports: ["polling"] })]);
     await ask(sockets[0], "join", "lobby");
     const screen = await lines(server, "status");
-    assert.ok(screen.length < 24, `${screen.length} rows`);
+    assert.ok(screen.length < 23, `${screen.length} rows`);
     for (const line of screen) assert.match(line, /^[ -~]{1,79}$/);
     assert.deepEqual(screen.filter((line) => /^\S/.test(line)), ["Server", "Clients", "Recovery", "Log", "Errors"]);
     for (const line of screen.filter((line) => /^ /.test(line))) assert.match(line, /^  \S{1,10} +\S/, "names stand in a column");
     const text = screen.join("\n");
-    assert.match(text, /^  name       tokyo-1\n  state      running for 00:00:\d\d on http:\/\/127\.0\.0\.1:\d+\n  process    \d+\.\d MiB memory, /m);
+    assert.match(text, /^  name       tokyo-1; everybody may join \(AUTH_TOKEN is not set\)\n  state      running for 00:00:\d\d on http:\/\/127\.0\.0\.1:\d+\n  process    \d+\.\d MiB memory, /m);
     assert.match(text, /^  clients    2 \(1 websocket, 1 polling\)\n  rooms      1 in 1 namespace$/m);
     assert.match(text, /^  log        in memory, \d+ entr(y|ies), /m);
   }));
@@ -174,7 +176,7 @@ describe("top", () => {
     const socket = await connect(server, WEBSOCKET);
     await ask(socket, "join", "lobby");
     assert.equal((await fetchOnce(server, "GET", "/healthz")).status, 200);
-    await server.prints(new RegExp(`^\\[CLIENT\\] ${socket.id} joined lobby$`, "m"));
+    await server.prints(new RegExp(`^\\S+Z debug \\[CLIENT\\] ${socket.id} joined lobby$`, "m"));
     // Another command ends it too.
     assert.equal((await lines(server, "rooms"))[0], "1 room");
   }));
@@ -220,7 +222,7 @@ describe("top", () => {
       await server.prints(new RegExp(`${again.source}[^]*${again.source}`), from, 5_000);
       from = server.output.length;
       const socket = await connect(server, WEBSOCKET);
-      const line = `\\r\\u001b\\[8A\\u001b\\[J\\[CLIENT\\] ${socket.id} connected from 127.0.0.1\\r\\n\\u001b\\[\\?7l${ROWS}`;
+      const line = `\\r\\u001b\\[8A\\u001b\\[J\\S+Z debug \\[CLIENT\\] ${socket.id} connected from 127.0.0.1\\r\\n\\u001b\\[\\?7l${ROWS}`;
       await server.prints(new RegExp(line), from);
       from = server.output.length;
       server.type("");
@@ -298,7 +300,7 @@ describe("no input, ever", () => {
     server.type("status");
     server.child.stdin.end();
     assert.deepEqual(await server.gone(), { code: 0, signal: null });
-    assert.match(server.output, /state +stopped[^]*end of input, and no server runs: the end/);
+    assert.match(server.output, /state +waiting for start[^]*end of input, and no server runs: the end/);
   });
 });
 
@@ -315,7 +317,7 @@ describe("LOG_FORMAT=json", () => {
         assert.deepEqual(await server.gone(), { code: 0, signal: null });
         for (const { time, level, tag, message } of objects()) {
           assert.match(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
-          assert.ok(["info", "warn", "error"].includes(level), level);
+          assert.ok(["debug", "info", "warn", "error"].includes(level), level);
           assert.match(tag, /^[A-Z]+$/);
           assert.equal(typeof message, "string");
         }
@@ -359,8 +361,8 @@ describe("LOG_FORMAT=json", () => {
     const reason = "its session has expired or never was";
     const shown = 'a \\u{1b}[31m "room"\\n';
     for (const one of [
-      { level: "info", tag: "CLIENT", message: `${id} connected from 127.0.0.1`, id, address: "127.0.0.1" },
-      { level: "info", tag: "CLIENT", message: `${id} joined ${shown}`, id, room: shown },
+      { level: "debug", tag: "CLIENT", message: `${id} connected from 127.0.0.1`, id, address: "127.0.0.1" },
+      { level: "debug", tag: "CLIENT", message: `${id} joined ${shown}`, id, room: shown },
       { level: "info", tag: "RECOVERY", message: `Client reconnected (recovered): ${id}`, id },
       { level: "warn", tag: "RECOVERY", message: `Client of / reconnected as new: ${reason}`, namespace: "/", reason },
     ]) assert.ok(told.some((other) => JSON.stringify(other) === JSON.stringify(one)), JSON.stringify(one));
@@ -380,6 +382,6 @@ describe("LOG_FORMAT=json", () => {
   it("another value is refused", async () => {
     const server = await rillProcess({ LOG_FORMAT: "xml" });
     assert.deepEqual(await server.gone(5_000), { code: 2, signal: null });
-    assert.match(server.output, /^\[SERVER\] LOG_FORMAT=xml is not allowed: it must be text or json\n$/);
+    assert.match(server.output, /^\[SERVER\] LOG_FORMAT=xml is not allowed: it must be text, plain or json\n$/);
   });
 });

@@ -271,6 +271,31 @@ describe("the room page", () => {
     visitor.check();
   });
 
+  it("a server with a token: the page asks for it, says when it is not right, and keeps it for a reload", async (test) => {
+    const guarded = await rill({ CLIENT_DIR, AUTH_TOKEN: "sesame" });
+    test.after(() => guarded.end());
+    const context = await browser.newContext();
+    test.after(() => context.close());
+    const page = await context.newPage();
+    const errors = [];
+    page.on("pageerror", (error) => errors.push(error));
+    await page.goto(guarded.url);
+    const status = (text) => page.getByRole("status").filter({ hasText: text }).waitFor();
+    await status("a token is asked for");
+    await page.getByLabel("Token", { exact: true }).fill("barley");
+    await page.getByRole("button", { name: "Enter" }).click();
+    await status("the token is not right");
+    await page.getByLabel("Token", { exact: true }).fill("sesame");
+    await page.getByRole("button", { name: "Enter" }).click();
+    await status("connected to test");
+    assert.equal(await page.getByLabel("Token", { exact: true }).isVisible(), false);
+    await page.reload();
+    await status("connected to test");
+    await page.getByRole("button", { name: "Cut for 5 s" }).click();
+    await page.getByText(/recovered: true · [1-9]\d* missed messages?/).waitFor({ timeout: 15_000 });
+    assert.deepEqual(errors, []);
+  });
+
   it("without JavaScript it says so, and shows nothing that can't work", async () => {
     const visitor = await Visitor.at(browser, server, { javaScriptEnabled: false });
     await visitor.page.getByRole("heading", { name: "This page needs JavaScript" }).waitFor();

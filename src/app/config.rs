@@ -7,7 +7,7 @@ use super::redis_config;
 use crate::codec::origin::Origin;
 use crate::io::redis::RedisOptions;
 use crate::limits::Limits;
-use crate::server::notice::visible;
+use crate::server::notice::{Level, visible};
 use crate::server::{Cors, Options, Recovery, Trusts};
 use std::fmt;
 use std::fmt::Write as _;
@@ -37,6 +37,8 @@ pub enum Allowed {
     Networks,
     /// A folder that is there.
     Folder,
+    /// A file that is not empty.
+    Secret,
     /// Where Redis is, as a URL.
     RedisUrl,
     /// Redis's port.
@@ -73,6 +75,7 @@ impl fmt::Display for Allowed {
             }
             Allowed::Networks => f.write_str("addresses or networks such as 10.0.0.0/8, separated by commas"),
             Allowed::Folder => f.write_str("a folder"),
+            Allowed::Secret => f.write_str("a file that is not empty"),
             Allowed::RedisUrl => f.write_str(
                 "a URL redis://[user:password@]host[:port] or unix:///path; for TLS, a stunnel beside the server (docs/operating.md)",
             ),
@@ -106,6 +109,7 @@ impl Allowed {
             Allowed::Origins => value == "*" || value.split(',').all(|origin| Origin::parse(origin.trim()).is_some()),
             Allowed::Networks => value.split(',').all(|network| Network::parse(network.trim()).is_some()),
             Allowed::Folder => Path::new(value).is_dir(),
+            Allowed::Secret => redis_config::secret(value).is_some_and(|token| !token.is_empty()),
             Allowed::RedisUrl => redis_config::is_url(value),
             Allowed::RedisPort => redis_config::is_port(value),
             Allowed::Database => value == "0",
@@ -147,7 +151,7 @@ const HEARTBEATS: Allowed = Allowed::Number(100, 3_600_000);
 const FLAG: Allowed = Allowed::OneOf(&["0", "1"]);
 
 /// All variables, in the order in which people look for them.
-pub const VARIABLES: [Variable; 35] = [
+pub const VARIABLES: [Variable; 38] = [
     var("HOST", "0.0.0.0", Allowed::Address, "address to listen on"),
     var("PORT", "3000", PORTS, "port to listen on"),
     var("AUTOSTART", "0", FLAG, "1 starts the server without waiting for `start`"),
@@ -155,14 +159,20 @@ pub const VARIABLES: [Variable; 35] = [
     var(
         "NODE_ENV",
         "production",
-        Allowed::OneOf(&["production", "development"]),
-        "`development` logs connects, disconnects and joins too",
+        Allowed::Text,
+        "`development` sets `LOG_LEVEL` to `debug`; everything else is taken as `production`",
+    ),
+    var(
+        "LOG_LEVEL",
+        "",
+        Allowed::OneOf(&["error", "warn", "info", "debug"]),
+        "what is logged; `debug`: connects, joins, disconnects and refused requests too; unset: `info`",
     ),
     var(
         "LOG_FORMAT",
         "text",
-        Allowed::OneOf(&["text", "json"]),
-        "`json` prints an object a line: time, level, tag, message, and what it is about",
+        Allowed::OneOf(&["text", "plain", "json"]),
+        "`text`: time, level, tag, message; `plain`: without time and level; `json`: an object a line, with what it is about",
     ),
     var(
         "ADAPTER",
@@ -231,6 +241,13 @@ pub const VARIABLES: [Variable; 35] = [
         Allowed::Listen,
         "where `/metrics` is served, on a port of its own; `off`: nowhere; unset: beside everything else, for whoever reaches the port",
     ),
+    var(
+        "AUTH_TOKEN",
+        "",
+        Allowed::Text,
+        "what clients must send as `auth.token`; unset: everybody may join; never printed",
+    ),
+    var("AUTH_TOKEN_FILE", "", Allowed::Secret, "a file with that token, for secrets; unset beside `AUTH_TOKEN`"),
     var("PING_INTERVAL_MS", "25000", HEARTBEATS, "from a pong to the next ping"),
     var("PING_TIMEOUT_MS", "20000", HEARTBEATS, "for a pong to arrive"),
     var(
@@ -301,10 +318,12 @@ pub struct Config {
     pub autostart: bool,
     /// The server's name, if one was given.
     pub server_id: Option<String>,
-    /// Log more.
-    pub development: bool,
-    /// Lines are JSON objects.
-    pub log_json: bool,
+    /// A value of `NODE_ENV` that means nothing here, and is taken as `production`.
+    pub odd_node_env: Option<String>,
+    /// What is logged.
+    pub log_level: Level,
+    /// How it looks.
+    pub log_format: LogFormat,
     /// Where the log lives.
     pub adapter: Adapter,
     /// Redis.
@@ -327,6 +346,8 @@ pub struct Config {
     pub page: bool,
     /// Where `/metrics` is served.
     pub metrics: MetricsAt,
+    /// What clients must send; `None`: everybody may join.
+    pub auth_token: Secret,
     /// Milliseconds.
     pub ping_interval_ms: u64,
     /// Milliseconds.
@@ -345,6 +366,17 @@ pub struct Config {
     pub new_per_second: Option<usize>,
     /// Of one client; 0 is off.
     pub events_per_second: usize,
+}
+
+/// How the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// With time and level.
+    Text,
+    /// Without.
+    Plain,
+    /// Objects.
+    Json,
 }
 
 /// A text that is never printed.
@@ -425,15 +457,30 @@ impl Config {
     fn from_values(text: impl Fn(&'static str) -> String) -> Config {
         let number = |name| text(name).parse::<u64>().unwrap_or(0);
         let size = |name| usize::try_from(number(name)).unwrap_or(usize::MAX);
-        let adapter = text("ADAPTER");
+        let (adapter, node_env) = (text("ADAPTER"), text("NODE_ENV"));
         let (redis, is_said) = redis_config::options(&text);
         Config {
             host: text("HOST").parse().unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
             port: u16::try_from(number("PORT")).unwrap_or(0),
             autostart: text("AUTOSTART") == "1",
             server_id: Some(text("SERVER_ID")).filter(|id| !id.is_empty()),
-            development: text("NODE_ENV") == "development",
-            log_json: text("LOG_FORMAT") == "json",
+            odd_node_env: Some(node_env.clone()).filter(|env| !matches!(env.as_str(), "production" | "development")),
+            log_level: Level::ALL.into_iter().find(|level| level.name() == text("LOG_LEVEL")).unwrap_or(match node_env
+                .as_str()
+            {
+                "development" => Level::Debug,
+                _ => Level::Info,
+            }),
+            log_format: match text("LOG_FORMAT").as_str() {
+                "json" => LogFormat::Json,
+                "plain" => LogFormat::Plain,
+                _ => LogFormat::Text,
+            },
+            auth_token: Secret(
+                redis_config::secret(&text("AUTH_TOKEN_FILE"))
+                    .or_else(|| Some(text("AUTH_TOKEN")))
+                    .filter(|token| !token.is_empty()),
+            ),
             adapter: match adapter.as_str() {
                 "memory" => Adapter::Memory,
                 "auto" if !is_said => Adapter::Try,
@@ -481,7 +528,12 @@ impl Config {
     /// The library's options for this configuration.
     #[must_use]
     pub fn options(&self) -> Options {
-        let recovery = Recovery { window_ms: self.recovery_window_ms, ..Recovery::default() };
+        // Who comes back must have the token too: it may be another one by now.
+        let recovery = Recovery {
+            window_ms: self.recovery_window_ms,
+            skip_middlewares: self.auth_token.0.is_none(),
+            ..Recovery::default()
+        };
         // A packet as large as is allowed must fit into what may wait for a client, several times.
         let defaults = Limits::default();
         let limits = Limits {
@@ -558,7 +610,8 @@ mod tests {
             ("PORT", "70000"),
             ("AUTOSTART", "yes"),
             ("SERVER_ID", "a b"),
-            ("NODE_ENV", "test"),
+            ("LOG_LEVEL", "loud"),
+            ("AUTH_TOKEN_FILE", "no-such-file"),
             ("ADAPTER", "\u{1b}[2J\nmongo"),
             ("REDIS_PORT", "x"),
             ("REDIS_HOST", "redis\nhost"),
@@ -637,6 +690,33 @@ mod tests {
             assert_eq!(parse(&[("SOCKET_PATH", given)]).unwrap().options().path, path);
         }
         assert!(parse(&[("RECOVERY_WINDOW_MS", "0")]).unwrap().options().recovery.is_none());
+    }
+
+    #[test]
+    fn levels_and_environments() {
+        let level =
+            |pairs: &[(&str, &str)]| parse(pairs).map(|config| (config.log_level, config.odd_node_env)).unwrap();
+        assert_eq!(level(&[]), (Level::Info, None));
+        assert_eq!(level(&[("NODE_ENV", "development")]), (Level::Debug, None));
+        assert_eq!(level(&[("NODE_ENV", "development"), ("LOG_LEVEL", "warn")]), (Level::Warn, None));
+        assert_eq!(level(&[("NODE_ENV", "staging")]), (Level::Info, Some("staging".to_owned())));
+        assert_eq!(level(&[("NODE_ENV", "test"), ("LOG_LEVEL", "debug")]), (Level::Debug, Some("test".to_owned())));
+    }
+
+    #[test]
+    fn a_token_comes_from_the_environment_or_from_a_file_and_is_never_printed() {
+        let file = std::env::temp_dir().join(format!("rill-token-{}", std::process::id()));
+        std::fs::write(&file, "from the file\n").unwrap();
+        let path = file.to_str().unwrap();
+        let token = |pairs: &[(&str, &str)]| parse(pairs).unwrap().auth_token.0;
+        assert_eq!(token(&[]), None);
+        assert_eq!(token(&[("AUTH_TOKEN_FILE", path)]).as_deref(), Some("from the file"));
+        assert_eq!(token(&[("AUTH_TOKEN", "hunter2")]).as_deref(), Some("hunter2"));
+        assert!(parse(&[("AUTH_TOKEN_FILE", path), ("AUTH_TOKEN", "hunter2")]).is_err());
+        assert!(!format!("{:?}", parse(&[("AUTH_TOKEN", "hunter2")]).unwrap()).contains("hunter2"));
+        std::fs::write(&file, "").unwrap();
+        assert!(parse(&[("AUTH_TOKEN_FILE", path)]).is_err());
+        std::fs::remove_file(&file).unwrap();
     }
 
     #[test]

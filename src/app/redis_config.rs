@@ -100,11 +100,12 @@ pub(super) fn secret(path: &str) -> Option<String> {
 }
 
 /// Variables that say the same: the second must be unset beside the first.
-const TWICE: [(&str, &str); 4] = [
+const TWICE: [(&str, &str); 5] = [
     ("REDIS_URL", "REDIS_HOST"),
     ("REDIS_URL", "REDIS_USERNAME"),
     ("REDIS_PASSWORD", "REDIS_PASSWORD_FILE"),
     ("CLUSTER_SECRET", "CLUSTER_SECRET_FILE"),
+    ("AUTH_TOKEN", "AUTH_TOKEN_FILE"),
 ];
 
 /// What is said twice.

@@ -249,7 +249,11 @@ impl Http {
     async fn refuse(&mut self, refused: Refused) -> Result<Option<Head>, Gone> {
         self.server.metrics().refused_http.one();
         let response = match refused {
-            Refused::Status(status) => Response::new(status),
+            Refused::Status(status) => {
+                let (address, reason) = (self.peer.to_canonical().to_string(), format!("status {status}"));
+                self.server.log(&Notice::HandshakeRefused { address, reason });
+                Response::new(status)
+            }
             Refused::Foreign(foreign) => {
                 self.server.log_rarely(foreign as usize, &Notice::RefusedForeign { address: self.peer, what: foreign });
                 Response::new(foreign.status())

@@ -105,6 +105,7 @@ async fn discard_body(http: &mut Http, head: &Head) -> Option<Result<Flow, Gone>
 /// Answers a request whose body can't be read.
 pub(super) async fn limit(http: &mut Http, head: &Head, status: u16) -> Result<Flow, Gone> {
     http.server.metrics().refused_http.one();
+    note_refused(http, head, format!("status {status}"));
     send(http, head, Response::new(status), false).await
 }
 
@@ -147,9 +148,14 @@ pub(super) fn no_place(server: &Server, why: NoPlace) -> Response {
     Response::new(status).header("Content-Type", "text/plain").header("Retry-After", "5").body(why.to_string())
 }
 
+fn note_refused(http: &Http, head: &Head, reason: String) {
+    http.server.log(&Notice::HandshakeRefused { address: address(http, head).into(), reason });
+}
+
 /// Refuses a request with the official code: as JSON, or, where a WebSocket was asked for, as text.
 async fn refuse(http: &mut Http, head: &Head, refusal: Refusal, keep_alive: bool) -> Result<Flow, Gone> {
     http.server.request_refused(refusal, &head.target, || address(http, head));
+    note_refused(http, head, refusal.message().to_owned());
     if head.http11 && head.headers.has_token("upgrade", "websocket") {
         // RFC 6455 section 4.4: a refusal says which versions are understood; the client may have asked for another.
         let response = Response::new(400).header("Content-Type", "text/html").header("Sec-WebSocket-Version", "13");
@@ -197,7 +203,10 @@ async fn open(
     let kept = Handshake { headers: head.headers.clone(), url: head.target.clone(), address };
     let session = match http.server.open(now, transport, base64, kept) {
         Ok(session) => session,
-        Err(why) => return send(http, head, no_place(&http.server, why), false).await,
+        Err(why) => {
+            note_refused(http, head, why.to_string().trim_end().to_owned());
+            return send(http, head, no_place(&http.server, why), false).await;
+        }
     };
     let more = http.server.options().initial_headers.as_ref().map(|headers| headers(head)).unwrap_or_default();
     match accept {

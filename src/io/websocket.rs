@@ -40,8 +40,9 @@ const LAST_WORDS: Duration = Duration::from_secs(30);
 /// Bytes of pongs that wait, more than a read full of pings is answered with: more than that only a client lets wait that pings and does not
 /// read. RFC 6455 section 5.5.3: of the pings for which there is no room only "the most recently processed" is answered.
 const MOST_PONGS: usize = 64 * 1024;
-/// Messages that are handled before others of the thread have their turn.
-pub(super) const TURN: usize = 64;
+/// Messages that are handled before others of the thread have their turn: some tens of microseconds of the cheapest, so that a turn's end is no
+/// cost beside them.
+pub(super) const TURN: usize = 256;
 /// After so many messages the clock is looked at: a turn ends with the running millisecond.
 pub(super) const LOOK: usize = 8;
 

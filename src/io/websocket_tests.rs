@@ -288,7 +288,7 @@ async fn waited(order: &Mutex<String>, all: usize) -> usize {
     order.lock().unwrap().find('s').unwrap()
 }
 
-/// A turn has 64 messages, and others come between: once the flood is read, twice at most until the other is seen.
+/// A turn has so many messages, and others come between: once the flood is read, twice at most until the other is seen.
 #[test]
 fn a_flood_on_a_websocket_lets_others_of_its_thread_come_between() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
@@ -304,7 +304,7 @@ fn a_flood_on_a_websocket_lets_others_of_its_thread_come_between() {
         assert!(floods.try_write(&flood).unwrap() > 40_000);
         assert!(other.try_write(&masked("42[\"s\"]")).is_ok());
         let before = waited(&order, 3_000).await;
-        assert!(before <= 3 * 64, "{before} events came first");
+        assert!(before <= 3 * super::TURN, "{before} events came first");
         drop((floods, other));
         serving.abort();
     });
@@ -341,7 +341,7 @@ fn a_large_body_lets_others_of_its_thread_come_between() {
         }
         assert!(other.try_write(&masked("42[\"s\"]")).is_ok());
         let before = waited(&order, 9_001).await;
-        assert!(before <= 5 * 64, "{before} events came first");
+        assert!(before <= 5 * super::TURN, "{before} events came first");
         serving.abort();
     });
 }

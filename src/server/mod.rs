@@ -414,6 +414,11 @@ impl Server {
         self.0.closed.store(false, Ordering::Relaxed);
     }
 
+    /// Opens no sessions until `Server::open_again`; those that are open stay.
+    pub(crate) fn let_nobody_in(&self) {
+        self.0.closed.store(true, Ordering::Relaxed);
+    }
+
     /// Closes every connection without a DISCONNECT packet, and lets nobody in: the official client comes back, to this server or another,
     /// and recovers.
     pub(crate) fn close(&self) {

@@ -102,6 +102,22 @@ pub enum Notice {
         /// What was wrong.
         reason: String,
     },
+    /// A request was refused.
+    HandshakeRefused {
+        /// Where it came from.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// A client was not let into a namespace.
+    JoinRefused {
+        /// Where it comes from.
+        address: String,
+        /// The namespace; its beginning, if its name is long.
+        namespace: String,
+        /// What the client was told.
+        reason: String,
+    },
     /// A request of long-polling was refused; its session lives.
     RequestRefused {
         /// The beginning of its Engine.IO id; the rest is private.
@@ -134,6 +150,13 @@ pub enum Notice {
     CantAccept {
         /// What it said.
         reason: String,
+    },
+    /// Another server that lives has this one's name.
+    SameName {
+        /// The name.
+        name: String,
+        /// Where the other server is reached.
+        address: String,
     },
     /// Redis is not there, or does not do what is needed. Said again now and then while it lasts.
     RedisTrouble {
@@ -206,7 +229,7 @@ impl Notice {
     /// The notice in words.
     #[must_use]
     pub fn line(&self) -> Line {
-        use Level::{Error, Info, Warn};
+        use Level::{Debug, Error, Info, Warn};
         match self {
             Notice::Recovered { id } => {
                 Line::new(Info, "RECOVERY", format!("Client reconnected (recovered): {id}"), &[("id", id)])
@@ -237,6 +260,18 @@ impl Notice {
                 format!("{session} closed: {reason}"),
                 &[("session", session), ("reason", reason)],
             ),
+            Notice::HandshakeRefused { address, reason } => Line::new(
+                Debug,
+                "HTTP",
+                format!("a request from {address} refused: {reason}"),
+                &[("address", address), ("reason", reason)],
+            ),
+            Notice::JoinRefused { address, namespace, reason } => Line::new(
+                Debug,
+                "CLIENT",
+                format!("from {address} refused at {namespace}: {reason}"),
+                &[("address", address), ("namespace", namespace), ("reason", reason)],
+            ),
             Notice::RequestRefused { session, reason } => Line::new(
                 Warn,
                 "HTTP",
@@ -259,6 +294,12 @@ impl Notice {
                 let message = "a handler that waits is not run: the server was given nothing to run it on";
                 Line::new(Error, "SERVER", message.to_owned(), &[])
             }
+            Notice::SameName { name, address } => Line::new(
+                Warn,
+                "CLUSTER",
+                format!("another server, on {address}, is called {name} too: give each its own name (SERVER_ID)"),
+                &[("name", name), ("address", address)],
+            ),
             Notice::CantAccept { reason } => {
                 Line::new(Error, "SERVER", format!("can't accept a connection: {reason}"), &[("reason", reason)])
             }

@@ -1,7 +1,7 @@
 //! What can be set about a server; the defaults are the official server's, with recovery on.
 
 use super::client::connection::Connection;
-use super::notice::Notice;
+use super::notice::{Level, Notice};
 use crate::codec::http::{Head, Response};
 use crate::limits::Limits;
 use crate::proto::handshake::Offered;
@@ -11,6 +11,9 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+
+/// The name of a server that was given none.
+pub(crate) const UNNAMED: &str = "rill";
 
 /// Decides whether a handshake request may open a session; it may take its time. False is answered with 403 `Forbidden`.
 pub type AllowRequest = Arc<dyn Fn(&Head) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
@@ -102,14 +105,15 @@ pub struct Options {
     pub cluster_secret: Option<String>,
     /// Proxies that are believed; `None`: none.
     pub trusts: Option<Trusts>,
-    /// Hears what the server has to say; standard error by default, `None` is silence.
+    /// Hears what the server has to say. By default that goes to standard error, without what is of the level
+    /// [`Debug`](super::notice::Level::Debug); `None` is silence.
     pub log: Option<Log>,
 }
 
 impl Default for Options {
     fn default() -> Options {
         Options {
-            name: "rill".to_owned(),
+            name: UNNAMED.to_owned(),
             path: "/socket.io/".to_owned(),
             ping_interval_ms: 25_000,
             ping_timeout_ms: 20_000,
@@ -130,7 +134,10 @@ impl Default for Options {
 
 /// Not `eprintln!`, which panics when nobody reads.
 fn to_standard_error(notice: &Notice) {
-    let _ = writeln!(std::io::stderr(), "{notice}");
+    let line = notice.line();
+    if line.level <= Level::Info {
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
 }
 
 impl Options {

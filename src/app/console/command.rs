@@ -1,21 +1,28 @@
-//! What the operator types, read line by line on a thread of its own.
+//! The commands: what a line of the console means.
 //!
-//! The thread blocks in `read` for as long as nothing is typed, so that nothing ever waits for it: the process ends by `exit`.
+//! A line is a command's name and what it needs. Where a name may have spaces it stands in double quotes, `\"` and `\\` inside; a message is
+//! the rest of its line, as it is. What a command does not need is refused, because who typed it meant something.
 
 use std::fmt;
-use std::io::{BufRead, Read};
-use tokio::sync::mpsc::Sender;
 
 /// Bytes of a line; a longer one is refused whole, because its end must not be taken for a command.
-const LONGEST: u64 = 64 * 1024;
+pub const LONGEST: usize = 64 * 1024;
+/// Bytes of a line that a terminal hands on (`N_TTY_BUF_SIZE` of Linux, less the line end); what is typed beyond is lost.
+pub const LONGEST_TYPED: usize = 4_095;
+/// Seconds that a drain takes when it is not said.
+pub const DRAIN: u64 = 30;
+/// Seconds that a drain may take.
+const LONGEST_DRAIN: u64 = 86_400;
 
 /// What the operator can ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Begin to serve.
+    /// Begin to serve, or to take clients again.
     Start,
     /// Stop serving; sessions stay.
     Stop,
+    /// Take no new clients, and let those who are here go, over so many seconds.
+    Drain(u64),
     /// How it is.
     Status,
     /// The rooms.
@@ -36,6 +43,13 @@ pub enum Command {
     Broadcast(String),
     /// A message to a room.
     SendRoom(String, String),
+    /// The end of clients' sessions, wherever they are.
+    Disconnect {
+        /// A room or a client's id; `None`: everybody.
+        room: Option<String>,
+        /// What the clients are told before.
+        reason: String,
+    },
     /// The commands.
     Help,
     /// The end.
@@ -47,8 +61,19 @@ pub enum Command {
 pub enum CommandError {
     /// No command of this name.
     Unknown(String),
-    /// Something is missing.
+    /// Something is missing, or is not what it should be.
     Usage(&'static str),
+    /// There is more than the command needs.
+    TooMuch {
+        /// What it needs.
+        usage: &'static str,
+        /// The rest.
+        more: String,
+    },
+    /// The line has what an arrow key sends.
+    Escape,
+    /// The terminal has handed on the beginning of a line, and lost its end.
+    Cut,
     /// The line is longer than any command may be.
     TooLong,
 }
@@ -58,6 +83,16 @@ impl fmt::Display for CommandError {
         match self {
             CommandError::Unknown(name) => write!(f, "Unknown command: {name} (type help)"),
             CommandError::Usage(usage) => write!(f, "Usage: {usage}"),
+            CommandError::TooMuch { usage, more } => write!(f, "Not done: \"{more}\" is too much. Usage: {usage}"),
+            CommandError::Escape => f.write_str(
+                "Not done: the line has an escape sequence, as arrow keys send them. The console edits no lines: Backspace, Ctrl-U (all of it) and \
+                 Ctrl-W (a word) take back; `rlwrap -A scripts/run` and `rlwrap -aAn docker attach …` give arrow keys and a history",
+            ),
+            CommandError::Cut => write!(
+                f,
+                "Not done: a terminal hands on {LONGEST_TYPED} bytes of a line, and the rest of this one is lost. A pipe takes lines of up to \
+                 {LONGEST} bytes (docs/operating.md, \"A console for programs\")"
+            ),
             CommandError::TooLong => write!(f, "Not done: a line has at most {LONGEST} bytes"),
         }
     }
@@ -66,19 +101,27 @@ impl fmt::Display for CommandError {
 impl std::error::Error for CommandError {}
 
 /// The commands with what they do, for `help`.
-pub const HELP: [(&str, &str); 11] = [
-    ("start", "begin to serve"),
+pub const HELP: [(&str, &str); 13] = [
+    ("start", "begin to serve; after drain: take clients again"),
     ("stop", "stop serving; clients come back and recover after start"),
+    ("drain [seconds]", "take no new clients, send those who are here to the other servers bit by bit (30 s)"),
     ("status", "server, clients, recovery, log, cluster and errors on one screen"),
     ("top", "counts and rates, each second anew, until Enter"),
     ("refused", "the last returns of clients that were refused, with reasons"),
     ("rooms [all]", "the rooms and how many clients are in them, on this server or on all"),
     ("clients [all]", "the clients with age, rooms, unsent bytes and pong, of this server or of all"),
     ("broadcast <message>", "send a message to every client"),
-    ("sendroom <roomId> <message>", "send a message to the clients of a room"),
-    ("help", "this list"),
-    ("exit", "say goodbye to the clients and end"),
+    ("sendroom <roomId> <message>", "send a message to the clients of a room; \"a room\" with spaces in quotes"),
+    (
+        "disconnect <id|room|all> [reason]",
+        "end sessions on all servers, also of clients that are away; they are told the reason",
+    ),
+    ("help", "this list (also: ?)"),
+    ("exit", "say goodbye to the clients and end (also: quit)"),
 ];
+
+/// What stands below the list.
+pub const KEYS: &str = "  A log line takes what is half-typed off the screen, not off the line: Ctrl-R shows it again.";
 
 /// The command in a line; `None` for an empty one.
 ///
@@ -87,89 +130,89 @@ pub const HELP: [(&str, &str); 11] = [
 pub fn parse(line: &str) -> Result<Option<Command>, CommandError> {
     let line = line.trim();
     let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    let rest = rest.trim_start();
-    let command = match name {
-        "" => return Ok(None),
-        "start" => Command::Start,
-        "stop" => Command::Stop,
-        "status" => Command::Status,
-        "top" => Command::Top,
-        "refused" => Command::Refused,
-        "rooms" | "clients" if !matches!(rest, "" | "all") => {
-            return Err(CommandError::Usage(if name == "rooms" { "rooms [all]" } else { "clients [all]" }));
-        }
-        "rooms" => Command::Rooms { all: rest == "all" },
-        "clients" => Command::Clients { all: rest == "all" },
-        "broadcast" if !rest.is_empty() => Command::Broadcast(rest.to_owned()),
-        "broadcast" => return Err(CommandError::Usage("broadcast <message>")),
-        "sendroom" => match rest.split_once(char::is_whitespace) {
-            Some((room, message)) => Command::SendRoom(room.to_owned(), message.trim_start().to_owned()),
-            None => return Err(CommandError::Usage("sendroom <roomId> <message>")),
-        },
-        "help" => Command::Help,
-        "exit" => Command::Exit,
-        // The beginning will do to recognise it by.
-        _ => return Err(CommandError::Unknown(name.chars().take(40).collect())),
+    let name = match name {
+        "?" => "help",
+        "quit" => "exit",
+        name => name,
     };
-    Ok(Some(command))
-}
-
-/// What reaches the operator's loop.
-#[derive(Debug)]
-pub enum Input {
-    /// A line was typed.
-    Line(String),
-    /// A line was typed that is longer than any command may be.
-    TooLong,
-    /// Nothing more will be typed.
-    End,
-    /// SIGUSR1: `start`, for where nobody can type it.
-    Start,
-    /// SIGINT or SIGTERM.
-    Signal(&'static str),
-}
-
-/// Reads standard input on a thread of its own.
-///
-/// # Errors
-/// The operating system gives no thread.
-pub fn read_lines(inputs: Sender<Input>) -> std::io::Result<()> {
-    std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
-        let mut stdin = std::io::stdin().lock();
-        while let Some(line) = next_line(&mut stdin) {
-            if inputs.blocking_send(line).is_err() {
-                return;
+    let usage = HELP.iter().map(|(usage, _)| *usage).find(|usage| usage.split(' ').next() == Some(name));
+    let rest = rest.trim_start();
+    let Some(usage) = usage else {
+        return match (name, line.contains('\u{1b}')) {
+            ("", _) => Ok(None),
+            (_, true) => Err(CommandError::Escape),
+            // The beginning will do to recognise it by.
+            (_, false) => Err(CommandError::Unknown(name.chars().take(40).collect())),
+        };
+    };
+    let wrong = Err(CommandError::Usage(usage));
+    let alone = |command| match rest {
+        "" => Ok(Some(command)),
+        more => Err(CommandError::TooMuch { usage, more: more.chars().take(40).collect() }),
+    };
+    match name {
+        "start" => alone(Command::Start),
+        "stop" => alone(Command::Stop),
+        "drain" => match rest {
+            "" => Ok(Some(Command::Drain(DRAIN))),
+            seconds => match seconds.parse() {
+                Ok(seconds) if seconds <= LONGEST_DRAIN => Ok(Some(Command::Drain(seconds))),
+                _ => wrong,
+            },
+        },
+        "status" => alone(Command::Status),
+        "top" => alone(Command::Top),
+        "refused" => alone(Command::Refused),
+        "rooms" | "clients" if !matches!(rest, "" | "all") => wrong,
+        "rooms" => Ok(Some(Command::Rooms { all: rest == "all" })),
+        "clients" => Ok(Some(Command::Clients { all: rest == "all" })),
+        "broadcast" if rest.is_empty() => wrong,
+        "broadcast" => Ok(Some(Command::Broadcast(rest.to_owned()))),
+        "sendroom" => match first(rest) {
+            Some(First { word, rest, .. }) if !word.is_empty() && !rest.is_empty() => {
+                Ok(Some(Command::SendRoom(word, rest.to_owned())))
             }
-        }
-        let _ = inputs.blocking_send(Input::End);
-    })?;
-    Ok(())
+            _ => wrong,
+        },
+        "disconnect" => match first(rest) {
+            Some(First { word, .. }) if word.is_empty() => wrong,
+            Some(First { word, quoted, rest }) => {
+                let room = (quoted || word != "all").then_some(word);
+                Ok(Some(Command::Disconnect { room, reason: rest.to_owned() }))
+            }
+            None => wrong,
+        },
+        "exit" => alone(Command::Exit),
+        // Whatever stands behind it, who asks for help shall have it.
+        _ => Ok(Some(Command::Help)),
+    }
 }
 
-/// The next line; `None` at the end, or when nothing can be read.
-fn next_line(input: &mut impl BufRead) -> Option<Input> {
-    let mut line = Vec::new();
-    // With its line end.
-    if input.by_ref().take(LONGEST + 1).read_until(b'\n', &mut line).ok()? == 0 {
-        return None;
-    }
-    if line.len() as u64 > LONGEST && !line.ends_with(b"\n") {
-        skip_line(input);
-        return Some(Input::TooLong);
-    }
-    Some(Input::Line(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned()))
+/// The first word of what a command needs, and what stands behind it.
+struct First<'a> {
+    word: String,
+    quoted: bool,
+    rest: &'a str,
 }
 
-/// Reads to the end of the line and keeps nothing of it.
-fn skip_line(input: &mut impl BufRead) {
-    let mut part = Vec::new();
-    while !part.ends_with(b"\n") {
-        part.clear();
-        match input.by_ref().take(LONGEST).read_until(b'\n', &mut part) {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
+/// `None`: a quote that is not closed, or closed in the middle of a word.
+fn first(text: &str) -> Option<First<'_>> {
+    let Some(inside) = text.strip_prefix('"') else {
+        let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        return Some(First { word: word.to_owned(), quoted: false, rest: rest.trim_start() });
+    };
+    let mut word = String::new();
+    let mut chars = inside.chars();
+    loop {
+        match chars.next()? {
+            '"' => break,
+            '\\' => word.push(chars.next()?),
+            other => word.push(other),
         }
     }
+    let rest = chars.as_str();
+    let ends = rest.is_empty() || rest.starts_with(char::is_whitespace);
+    ends.then(|| First { word, quoted: true, rest: rest.trim_start() })
 }
 
 #[cfg(test)]
@@ -180,60 +223,82 @@ mod tests {
     fn lines() {
         use Command::*;
         let usage = |text| Err(CommandError::Usage(text));
+        let (broadcast, sendroom) = ("broadcast <message>", "sendroom <roomId> <message>");
+        let disconnect = "disconnect <id|room|all> [reason]";
+        let send = |room: &str, text: &str| Ok(Some(SendRoom(room.to_owned(), text.to_owned())));
+        let leave = |room: Option<&str>, reason: &str| {
+            Ok(Some(Disconnect { room: room.map(str::to_owned), reason: reason.to_owned() }))
+        };
         for (line, want) in [
             ("", Ok(None)),
             ("   \t ", Ok(None)),
             ("start", Ok(Some(Start))),
             ("  stop  ", Ok(Some(Stop))),
-            ("status now", Ok(Some(Status))),
+            ("status", Ok(Some(Status))),
             ("top", Ok(Some(Top))),
             ("refused", Ok(Some(Refused))),
             ("rooms", Ok(Some(Rooms { all: false }))),
             ("rooms  all ", Ok(Some(Rooms { all: true }))),
             ("clients", Ok(Some(Clients { all: false }))),
             ("clients all", Ok(Some(Clients { all: true }))),
-            ("clients here", Err(CommandError::Usage("clients [all]"))),
+            ("clients here", usage("clients [all]")),
             ("help", Ok(Some(Help))),
+            ("?", Ok(Some(Help))),
+            ("help me", Ok(Some(Help))),
             ("exit", Ok(Some(Exit))),
-            ("broadcast", usage("broadcast <message>")),
-            ("broadcast   ", usage("broadcast <message>")),
+            ("quit", Ok(Some(Exit))),
+            ("broadcast", usage(broadcast)),
+            ("broadcast   ", usage(broadcast)),
             ("broadcast hello  world", Ok(Some(Broadcast("hello  world".to_owned())))),
-            ("sendroom", usage("sendroom <roomId> <message>")),
-            ("sendroom blue", usage("sendroom <roomId> <message>")),
-            ("sendroom blue  hi  there", Ok(Some(SendRoom("blue".to_owned(), "hi  there".to_owned())))),
+            ("broadcast \"as \\ it is\"", Ok(Some(Broadcast("\"as \\ it is\"".to_owned())))),
+            ("broadcast \u{1b}[1mbold", Ok(Some(Broadcast("\u{1b}[1mbold".to_owned())))),
+            ("sendroom", usage(sendroom)),
+            ("sendroom blue", usage(sendroom)),
+            ("sendroom blue  hi  there", send("blue", "hi  there")),
+            ("sendroom \"the blue room\" hi  \"there\"", send("the blue room", "hi  \"there\"")),
+            ("sendroom \"a \\\"b\\\" \\\\\"  x", send("a \"b\" \\", "x")),
+            ("sendroom it's fine", send("it's", "fine")),
+            ("sendroom \"blue hi", usage(sendroom)),
+            ("sendroom \"blue\"hi there", usage(sendroom)),
+            ("sendroom \"\" hi", usage(sendroom)),
+            ("sendroom \"blue\"", usage(sendroom)),
+            ("disconnect", usage(disconnect)),
+            ("disconnect all", leave(None, "")),
+            ("disconnect \"all\"", leave(Some("all"), "")),
+            ("disconnect the rest", leave(Some("the"), "rest")),
+            ("disconnect \"the rest\" out  now", leave(Some("the rest"), "out  now")),
+            ("disconnect \"\"", usage(disconnect)),
+            ("disconnect \"x", usage(disconnect)),
+            ("drain", Ok(Some(Drain(30)))),
+            ("drain 0", Ok(Some(Drain(0)))),
+            ("drain 86400", Ok(Some(Drain(86_400)))),
+            ("drain 86401", usage("drain [seconds]")),
+            ("drain -1", usage("drain [seconds]")),
+            ("drain now", usage("drain [seconds]")),
             ("START", Err(CommandError::Unknown("START".to_owned()))),
-            ("\u{1b}[A", Err(CommandError::Unknown("\u{1b}[A".to_owned()))),
+            ("\u{1b}[A", Err(CommandError::Escape)),
+            ("sta\u{1b}[D\u{1b}[Crt", Err(CommandError::Escape)),
             (&"é".repeat(99), Err(CommandError::Unknown("é".repeat(40)))),
         ] {
             assert_eq!(parse(line), want, "{line:?}");
         }
     }
 
-    fn read(mut input: &[u8]) -> Vec<String> {
-        let mut lines = Vec::new();
-        while let Some(line) = next_line(&mut input) {
-            lines.push(match line {
-                Input::Line(line) => line,
-                other => format!("{other:?}"),
-            });
+    /// Whoever typed more meant something by it.
+    #[test]
+    fn what_a_command_does_not_need_is_refused() {
+        for name in ["start", "stop", "status", "top", "refused", "exit", "quit"] {
+            let refused = parse(&format!("{name} now")).unwrap_err().to_string();
+            assert!(refused.starts_with("Not done: \"now\" is too much. Usage: "), "{name}: {refused}");
         }
-        lines
     }
 
     #[test]
-    fn reading() {
-        let (fits, long) = ("x".repeat(65_536), "x".repeat(65_537));
-        for (text, want) in [
-            (String::new(), vec![]),
-            ("start\r\n\nstatus\nexit".to_owned(), vec!["start", "", "status", "exit"]),
-            (format!("{fits}\nexit\n"), vec![&fits, "exit"]),
-            (fits.clone(), vec![&fits]),
-            (format!("{long}\nexit"), vec!["TooLong", "exit"]),
-            (format!("{long}exit"), vec!["TooLong"]),
-            (format!("{long}{long}{long}exit\n\nhelp\n"), vec!["TooLong", "", "help"]),
-        ] {
-            assert_eq!(read(text.as_bytes()), want, "{} bytes", text.len());
+    fn each_command_of_the_list_is_one() {
+        for (usage, what) in HELP {
+            let name = usage.split(' ').next().unwrap();
+            assert!(!matches!(parse(name), Ok(None) | Err(CommandError::Unknown(_))), "{name}");
+            assert!(!what.is_empty());
         }
-        assert_eq!(read(b"\xff\n"), ["\u{fffd}"]);
     }
 }

@@ -1,5 +1,6 @@
 //! Rooms and clients in columns, of this server and of all; lists have a bound, and say what they leave out.
 
+use super::width;
 use crate::app::report::age;
 use crate::id::Time;
 use crate::server::Server;
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 
 /// Rows of a list; what is beyond is counted.
 const ROWS: usize = 1_000;
-/// Characters of a name in a list; clients choose names, and one that is long would push everything else away.
+/// Columns of a name in a list; clients choose names, and one that is long would push everything else away.
 const WIDEST: usize = 60;
 /// For other servers to answer a question, in milliseconds, and for their answers to be here.
 const PATIENCE: Duration = Duration::from_millis(2_000);
@@ -68,7 +69,7 @@ struct Client {
 
 const ROOMS: [&str; 3] = ["NSP", "ROOM", "CLIENTS"];
 const CLIENTS: [&str; 8] = ["NSP", "ID", "TRANSPORT", "AGE", "ROOMS", "UNSENT", "PONG", "ADDRESS"];
-const CLIENTS_OF_ALL: [&str; 5] = ["NSP", "ID", "AGE", "ROOMS", "ADDRESS"];
+const CLIENTS_OF_ALL: [&str; 6] = ["SERVER", "NSP", "ID", "AGE", "ROOMS", "ADDRESS"];
 
 impl Client {
     fn row(&self, now: Time) -> [String; 8] {
@@ -121,6 +122,7 @@ pub async fn clients_of_all(server: &Server) -> String {
         let issued = socket.handshake.get("issued").and_then(Value::as_u64).unwrap_or(now.0);
         let address = socket.handshake.get("address").and_then(Value::as_str).unwrap_or("");
         [
+            name(&socket.server()),
             name(nsp),
             name(socket.id.as_str()),
             age(now.since(Time(issued))),
@@ -128,7 +130,7 @@ pub async fn clients_of_all(server: &Server) -> String {
             name(address),
         ]
     };
-    let rows: Vec<[String; 5]> = sockets.iter().take(ROWS).map(row).collect();
+    let rows: Vec<[String; 6]> = sockets.iter().take(ROWS).map(row).collect();
     with_silent(list(CLIENTS_OF_ALL, &rows, sockets.len(), "client"), &silent)
 }
 
@@ -155,7 +157,15 @@ fn with_silent(text: String, silent: &[String]) -> String {
 
 /// A name as it stands in a list.
 fn name(text: &str) -> String {
-    let mut short: String = text.chars().take(WIDEST).collect();
+    let mut left = WIDEST;
+    let fits = |c: &char| {
+        let width = width::of(*c);
+        let fits = width <= left;
+        left = left.saturating_sub(width);
+        fits
+    };
+    // Marks have no width, and there may be any number of them.
+    let mut short: String = text.chars().take(2 * WIDEST).take_while(fits).collect();
     if short.len() < text.len() {
         short.push('…');
     }
@@ -170,11 +180,14 @@ pub(super) fn list<const N: usize>(headings: [&str; N], rows: &[[String; N]], to
     let mut widths = [0; N];
     for row in all() {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
+            *width = width::width(cell).max(*width);
         }
     }
     for row in all() {
-        let line = row.iter().zip(widths).fold(String::new(), |line, (cell, width)| format!("{line}  {cell:<width$}"));
+        let line = row
+            .iter()
+            .zip(widths)
+            .fold(String::new(), |line, (cell, width)| format!("{line}  {}", width::padded(cell, width)));
         let _ = writeln!(text, "{}", line.trim_end());
     }
     if total > rows.len() {
@@ -206,8 +219,18 @@ mod tests {
         let rows = [row(["/", "lobby", "2"]), row(["/x", "wörld 😀", ""])];
         assert_eq!(
             list(ROOMS, &rows, 1_002, "room"),
-            "1002 rooms\n  NSP  ROOM     CLIENTS\n  /    lobby    2\n  /x   wörld 😀\n  and 1000 more\n"
+            "1002 rooms\n  NSP  ROOM      CLIENTS\n  /    lobby     2\n  /x   wörld 😀\n  and 1000 more\n"
         );
+    }
+
+    /// Each cell begins in the same column, whatever stands left of it.
+    #[test]
+    fn wide_characters_keep_columns_straight() {
+        let names = ["lobby", "日本語の部屋", "e\u{301}te\u{301}", "한국어 😀", "ห้องไทย"];
+        let rows = names.map(|name| ["/".to_owned(), name.to_owned(), "7".to_owned()]);
+        let text = list(ROOMS, &rows, rows.len(), "room");
+        let starts: Vec<usize> = text.lines().skip(2).map(|line| width::width(line) - 1).collect();
+        assert!(starts.iter().all(|start| *start == starts[0]), "{starts:?} in {text}");
     }
 
     #[test]
@@ -221,6 +244,8 @@ mod tests {
         let sixty = "é".repeat(60);
         assert_eq!(name(&sixty), sixty);
         assert_eq!(name(&format!("{sixty}!")), format!("{sixty}…"));
+        assert_eq!(name(&"語".repeat(31)), format!("{}…", "語".repeat(30)));
+        assert_eq!(name(&format!("a{}", "語".repeat(30))), format!("a{}…", "語".repeat(29)));
         assert!(name(&"\u{e0041}".repeat(1_000)).len() < 1_000);
     }
 }

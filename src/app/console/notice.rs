@@ -11,6 +11,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 /// The tag of what answers the operator.
 pub const CONSOLE: &str = "CONSOLE";
 
+/// What the start and `status` say of who may join.
+pub const OPEN_DOOR: &str = "everybody may join (AUTH_TOKEN is not set)";
+/// The same where that is not so.
+pub const CLOSED_DOOR: &str = "who has the token may join (AUTH_TOKEN)";
+/// What the first Ctrl-C says.
+const INTERRUPT: &str = "Ctrl-C once more within 10 s ends the server: its clients come back and recover. To leave it running and detach from a \
+                         container: Ctrl-P Ctrl-Q";
 /// What to do where nobody could type anything.
 const NO_INPUT: &str = "there is no input to type `start` into. AUTOSTART=1 starts without; `docker run -it`, or stdin_open and tty in a compose \
     file, give one; SIGUSR1 starts it now, SIGTERM ends it";
@@ -25,6 +32,22 @@ pub enum Said {
         /// How many may connect.
         connections: usize,
     },
+    /// A variable of the environment that nobody reads.
+    UnknownVariable {
+        /// Its name; its value may be a secret.
+        name: String,
+        /// The name that is read.
+        meant: &'static str,
+    },
+    /// A value of `NODE_ENV` that means nothing here.
+    OddNodeEnv {
+        /// The value.
+        value: String,
+    },
+    /// Clients need no token.
+    OpenDoor,
+    /// Clients need a token.
+    ClosedDoor,
     /// A file of the browser client is missing or broken.
     ClientUnreadable(ClientError),
     /// Neither keys nor signals can be waited for.
@@ -49,11 +72,22 @@ pub enum Said {
         /// Where it was looked for.
         redis: String,
     },
+    /// A command of the operator's has been carried out, or not. The last line of each answer.
+    Command {
+        /// As it was typed; its beginning, if it is long.
+        command: String,
+        /// It was.
+        done: bool,
+    },
     /// A signal has come.
     Signal {
         /// Its name.
         name: &'static str,
     },
+    /// The first SIGINT at a terminal.
+    Interrupt,
+    /// SIGHUP: the terminal is gone, or somebody wants the configuration read again.
+    HangUp,
     /// Nothing more will be typed.
     EndOfInput {
         /// A server runs.
@@ -114,6 +148,51 @@ pub enum Said {
         /// There are other servers.
         others: bool,
     },
+    /// A message of the operator's waits until Redis is back.
+    SentLater {
+        /// How much waits there.
+        packets: usize,
+    },
+    /// Nobody is in the room that a message of the operator's went to.
+    NobodyThere {
+        /// The room.
+        room: String,
+        /// There are other servers, which have not been asked.
+        others: bool,
+    },
+    /// Sessions end.
+    Disconnecting {
+        /// A room or an id; `None`: all.
+        room: Option<String>,
+        /// How many are here.
+        clients: usize,
+        /// There are other servers.
+        others: bool,
+        /// What the clients were told.
+        reason: String,
+    },
+    /// Clients are being sent away.
+    Draining {
+        /// How many were here when it began.
+        clients: usize,
+        /// How long it will take.
+        seconds: u64,
+        /// Other servers that can take them.
+        others: usize,
+    },
+    /// So many have been sent away by now.
+    Drained {
+        /// How many are still here.
+        left: usize,
+        /// How many were here when it began.
+        clients: usize,
+        /// How long it will take.
+        seconds: u64,
+    },
+    /// Nobody is here any more.
+    DrainEnded,
+    /// Clients may come again.
+    DrainCancelled,
     /// A message of the operator's was refused.
     NotSent {
         /// Why.
@@ -164,7 +243,7 @@ fn server(level: Level, message: impl Into<String>, fields: &[(&'static str, &dy
 /// A line about a client.
 fn client(id: &SocketId, what: &str, field: Option<(&'static str, &dyn Display)>) -> Line {
     let fields: Vec<(&'static str, &dyn Display)> = [("id", id as &dyn Display)].into_iter().chain(field).collect();
-    Line::new(Level::Info, "CLIENT", format!("{id} {what}"), &fields)
+    Line::new(Level::Debug, "CLIENT", format!("{id} {what}"), &fields)
 }
 
 impl From<Said> for Line {
@@ -176,6 +255,16 @@ impl From<Said> for Line {
                 format!("open files are limited to {files}, so connections too (MAX_CONNECTIONS is {connections})"),
                 &[("files", files), ("connections", connections)],
             ),
+            Said::UnknownVariable { name, meant } => server(
+                Warn,
+                format!("the variable {name} is not read: did you mean {meant}?"),
+                &[("variable", name), ("meant", meant)],
+            ),
+            Said::OddNodeEnv { value } => {
+                server(Info, format!("NODE_ENV={value} is taken as production"), &[("value", value)])
+            }
+            Said::OpenDoor => server(Info, OPEN_DOOR, &[]),
+            Said::ClosedDoor => server(Info, CLOSED_DOOR, &[]),
             Said::ClientUnreadable(trouble) => Line::new(
                 Warn,
                 "HTTP",
@@ -200,6 +289,15 @@ impl From<Said> for Line {
                 ),
                 &[("redis", redis)],
             ),
+            Said::Command { command, done } => {
+                let (level, result) = if *done { (Info, "done") } else { (Warn, "not done") };
+                let fields: [(&'static str, &dyn Display); 2] = [("command", command), ("result", &result)];
+                Line::new(level, CONSOLE, format!("{command}: {result}"), &fields)
+            }
+            Said::Interrupt => server(Info, INTERRUPT, &[]),
+            Said::HangUp => {
+                server(Info, "SIGHUP: the server goes on; `drain`, `exit` and SIGTERM end it in order", &[])
+            }
             Said::Signal { name } => server(Info, *name, &[]),
             Said::EndOfInput { goes_on: true } => {
                 server(Info, "end of input: the server goes on; SIGTERM ends it", &[])
@@ -246,6 +344,52 @@ impl From<Said> for Line {
                 let to = count(*clients, "client");
                 server(Info, format!("sent to {to}{elsewhere}"), &[("clients", clients)])
             }
+            Said::SentLater { packets } => {
+                let wait = format!("Redis is away: it waits with {packets} others, and goes out when Redis is back");
+                server(Warn, wait, &[("packets", packets)])
+            }
+            Said::NobodyThere { room, others } => {
+                let (elsewhere, here) = match others {
+                    true => (" here, and to those of the other servers", " here (`rooms all` asks them all)"),
+                    false => ("", ""),
+                };
+                let message = format!("sent to 0 clients{elsewhere}: nobody is in \"{room}\"{here}");
+                server(Warn, message, &[("clients", &0), ("room", room)])
+            }
+            Said::Disconnecting { room, clients, others, reason } => {
+                let whom = room.as_deref().map_or("all".to_owned(), |room| format!("those of {room}"));
+                let elsewhere = if *others { ", and those on other servers" } else { "" };
+                let told = if reason.is_empty() { "" } else { "; they were told: " };
+                server(
+                    Info,
+                    format!(
+                        "disconnected {whom}: {} here{elsewhere}, and who is away comes back as new{told}{reason}",
+                        count(*clients, "client")
+                    ),
+                    &[("whom", &whom), ("clients", clients), ("reason", reason)],
+                )
+            }
+            Said::Draining { clients, seconds, others } => {
+                let to = match others {
+                    0 => "but no other server is there to take them: they come back after `start`".to_owned(),
+                    n => format!("to {}", count(*n, "other server")),
+                };
+                let message = format!(
+                    "draining: no new clients; {} here go within {seconds} s, {to}. `start` ends it",
+                    count(*clients, "client")
+                );
+                let level = if *others == 0 { Warn } else { Info };
+                server(level, message, &[("clients", clients), ("seconds", seconds), ("others", others)])
+            }
+            Said::Drained { left, clients, seconds } => server(
+                Info,
+                format!("draining: {left} of {clients} clients are left, {seconds} s to go"),
+                &[("left", left), ("clients", clients), ("seconds", seconds)],
+            ),
+            Said::DrainEnded => {
+                server(Info, "drained: no client is here. `start` takes clients again, `stop` or `exit` ends", &[])
+            }
+            Said::DrainCancelled => server(Info, "takes clients again", &[]),
             Said::NotSent { reason } => server(Warn, format!("not sent: {reason}"), &[("reason", reason)]),
             Said::LinesDropped { lines } => {
                 let were = if *lines == 1 { "line was" } else { "lines were" };
@@ -300,14 +444,14 @@ mod tests {
             ),
             (
                 Said::Connected { id: id(), again: true, address: "::1".into() },
-                Level::Info,
+                Level::Debug,
                 "[CLIENT] AAAAAAAAAAAAAAAAAAAA connected again from ::1",
                 vec![("id", "AAAAAAAAAAAAAAAAAAAA"), ("address", "::1")],
             ),
             // Another text inside a name changes nothing: nobody reads it back.
             (
                 Said::Joined { id: id(), room: "x\n[SERVER] stopped".into() },
-                Level::Info,
+                Level::Debug,
                 "[CLIENT] AAAAAAAAAAAAAAAAAAAA joined x\\n[SERVER] stopped",
                 vec![("id", "AAAAAAAAAAAAAAAAAAAA"), ("room", "x\n[SERVER] stopped")],
             ),

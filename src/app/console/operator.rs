@@ -1,14 +1,19 @@
 //! The operator's loop: typed commands, signals, and the server that they drive. One command after the other, each with its answer.
 
-use super::command::{self, Command, CommandError, HELP, Input};
+use super::command::{self, Command, HELP, KEYS};
+use super::drain::drain;
+use super::input::{self, Input};
 use super::lists;
-use super::notice::Said;
+use super::notice::{CLOSED_DOOR, OPEN_DOOR, Said};
+use super::own::OwnCommands;
+use super::signals;
 use super::status::{self, Facts};
 use super::terminal::Terminal;
 use super::top::{self, Top};
 use crate::app::backend::Backend;
 use crate::app::chat::{self, Chat, Hears};
 use crate::app::config::{Config, MetricsAt};
+use crate::app::door;
 use crate::app::files::{Client, Page};
 use crate::app::monitor;
 use crate::app::pages::Site;
@@ -17,6 +22,7 @@ use crate::id::Random;
 use crate::io;
 use crate::io::workers::Workers;
 use crate::server::namespace::Namespace;
+use crate::server::notice::Level;
 use crate::server::{Log, Options, Server};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -24,15 +30,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// For what waits for Redis to be written at the end.
 const FLUSH: Duration = Duration::from_secs(2);
-/// How long the end may take, whatever holds it up.
-const END: Duration = Duration::from_secs(9);
+/// Why nothing can be sent.
+const APART: &str = "not running, and so not connected to Redis (`start` connects)";
+/// Characters of a command in the log.
+const COMMAND: usize = 200;
 
 /// A server that serves.
 struct Running {
@@ -41,13 +48,15 @@ struct Running {
     /// Keeps the connections to Redis.
     redis: Option<JoinHandle<()>>,
     since: Instant,
+    /// Sends the clients away.
+    drain: Option<JoinHandle<()>>,
 }
 
 /// The operator's side of a server.
 pub struct Operator {
     config: Config,
     id: String,
-    server: Server,
+    pub(super) server: Server,
     main: Arc<Namespace>,
     backend: Backend,
     /// What is to be said of the log.
@@ -57,6 +66,10 @@ pub struct Operator {
     running: Option<Running>,
     /// It is watched, each second.
     top: Option<Top>,
+    /// Commands of a binary of one's own.
+    pub(super) own: OwnCommands,
+    /// It has served.
+    started: bool,
     /// Something was typed.
     typed: bool,
     /// A signal has come.
@@ -75,7 +88,7 @@ impl Operator {
         let (client, page) = (client.at(&config.path), Page::with_client_at(&config.path));
         let site = Arc::new(Site { client, page, hides_page, hides_metrics, ..Site::default() });
         let pages = site.clone();
-        let log = log_to(&terminal);
+        let log = log_to(&terminal, config.log_level);
         let options = Options {
             pages: Some(Arc::new(move |head| pages.respond(head))),
             log: Some(log.clone()),
@@ -92,7 +105,10 @@ impl Operator {
         }
         let lines = terminal.clone();
         let hears: Hears = Arc::new(move |said| lines.line(said));
-        let main = server.of("/").handle(Chat { log: config.development.then_some(hears) });
+        let main = server.of("/").handle(Chat { log: (config.log_level >= Level::Debug).then_some(hears) });
+        if let Some(token) = config.auth_token.0.clone() {
+            door::guard(&main, token);
+        }
         let _ = site.server.set(server.clone());
         let _ = site.backend.set(backend.clone());
         Operator {
@@ -106,6 +122,8 @@ impl Operator {
             terminal,
             running: None,
             top: None,
+            own: OwnCommands::default(),
+            started: false,
             typed: false,
             ending: Arc::default(),
         }
@@ -114,9 +132,9 @@ impl Operator {
     /// Serves and obeys until `exit` or a signal; gives the exit status of the process.
     pub async fn run(mut self) -> u8 {
         let (sender, mut inputs) = mpsc::channel(64);
-        let listens = watch_signals(&sender, &self.ending)
-            .and_then(|()| watch_size(self.terminal.clone()))
-            .and_then(|()| command::read_lines(sender));
+        let listens = signals::watch(&sender, &self.ending)
+            .and_then(|()| signals::watch_size(self.terminal.clone()))
+            .and_then(|()| input::read_lines(sender));
         if let Err(error) = listens {
             self.terminal.line(Said::CantHear { reason: error.to_string() });
             return 1;
@@ -141,7 +159,7 @@ impl Operator {
                 break;
             }
         }
-        end_surely();
+        signals::end_surely();
         self.stop(true).await;
         self.terminal.line(Said::Goodbye);
         0
@@ -152,7 +170,13 @@ impl Operator {
         self.top = None;
         match input {
             // A signal that came meanwhile does not wait for everything that was typed ahead.
-            Input::Line(_) | Input::TooLong | Input::Start if self.ending.load(Ordering::Relaxed) => {}
+            Input::Line(_) | Input::Unusable(_) | Input::Start if self.ending.load(Ordering::Relaxed) => {}
+            Input::HangUp => self.terminal.line(Said::HangUp),
+            Input::Interrupt => {
+                self.terminal.abandoned();
+                self.terminal.line(Said::Interrupt);
+                self.terminal.prompt();
+            }
             Input::Start => {
                 self.terminal.line(Said::Signal { name: "SIGUSR1" });
                 self.start().await;
@@ -167,9 +191,11 @@ impl Operator {
                     self.terminal.prompt();
                 }
             }
-            Input::TooLong => {
+            Input::Unusable(error) => {
+                self.typed = true;
                 self.terminal.entered();
-                self.terminal.answer(&CommandError::TooLong.to_string());
+                self.terminal.answer(&error.to_string());
+                self.terminal.line(Said::Command { command: "a line".to_owned(), done: false });
                 self.terminal.prompt();
             }
             Input::End => {
@@ -192,39 +218,59 @@ impl Operator {
         true
     }
 
-    /// Carries out a line; false: it was the last.
+    /// Carries out a line; false: it was the last. What was asked and whether it was done is the last line of each answer, and of the log.
     async fn obey(&mut self, line: &str) -> bool {
-        match command::parse(line) {
-            Ok(None) => {}
-            Ok(Some(Command::Exit)) => return false,
-            Ok(Some(Command::Start)) => {
-                self.start().await;
-            }
-            Ok(Some(Command::Stop)) => self.stop_aloud().await,
-            Ok(Some(Command::Status)) => self.print(&self.status()),
-            Ok(Some(Command::Top)) => {
+        let (ends, done) = match command::parse(line) {
+            Ok(None) => return true,
+            Ok(Some(command)) => (command == Command::Exit, self.carry_out(command).await),
+            Err(error) => (false, self.obey_own(line, &error).await),
+        };
+        let mut command: String = line.trim().chars().take(COMMAND).collect();
+        if command.len() < line.trim().len() {
+            command.push('…');
+        }
+        self.terminal.line(Said::Command { command, done });
+        !ends
+    }
+
+    /// Carries out a command; false: that was not possible.
+    async fn carry_out(&mut self, command: Command) -> bool {
+        match command {
+            Command::Exit => {}
+            Command::Start => return self.start().await,
+            Command::Stop if self.running.is_none() => return self.refuse(Said::NotRunning),
+            Command::Stop => self.stop(false).await,
+            Command::Drain(seconds) => return self.drain(seconds),
+            Command::Status => self.print(&self.status()),
+            Command::Top => {
                 self.top = Some(Top::new(self.server.now(), &self.report(), self.server.metrics()));
                 if self.terminal.can_draw() {
                     self.terminal.draw(top::HINT);
                 }
             }
-            Ok(Some(Command::Refused)) => self.print(&status::refused(self.server.metrics())),
-            Ok(Some(Command::Rooms { all: false })) => self.print(&lists::rooms(&self.server)),
-            Ok(Some(Command::Clients { all: false })) => self.print(&lists::clients(&self.server)),
-            Ok(Some(Command::Rooms { all: true } | Command::Clients { all: true })) if self.is_apart() => {
-                self.terminal.line(Said::Apart);
+            Command::Refused => self.print(&status::refused(self.server.metrics())),
+            Command::Rooms { all: false } => self.print(&lists::rooms(&self.server)),
+            Command::Clients { all: false } => self.print(&lists::clients(&self.server)),
+            Command::Rooms { all: true } | Command::Clients { all: true } if self.is_apart() => {
+                return self.refuse(Said::Apart);
             }
-            Ok(Some(Command::Rooms { all: true })) => self.print(&lists::rooms_of_all(&self.server).await),
-            Ok(Some(Command::Clients { all: true })) => self.print(&lists::clients_of_all(&self.server).await),
-            Ok(Some(Command::Broadcast(text))) => self.say(None, &text),
-            Ok(Some(Command::SendRoom(room, text))) => self.say(Some(&room), &text),
-            Ok(Some(Command::Help)) => self.print(&help()),
-            Err(error) => self.terminal.answer(&error.to_string()),
+            Command::Rooms { all: true } => self.print(&lists::rooms_of_all(&self.server).await),
+            Command::Clients { all: true } => self.print(&lists::clients_of_all(&self.server).await),
+            Command::Broadcast(text) => return self.say(None, &text),
+            Command::SendRoom(room, text) => return self.say(Some(&room), &text),
+            Command::Disconnect { room, reason } => return self.disconnect(room, reason),
+            Command::Help => self.print(&help(&self.own)),
         }
         true
     }
 
-    fn print(&self, text: &str) {
+    /// Says why something is not done.
+    fn refuse(&self, said: Said) -> bool {
+        self.terminal.line(said);
+        false
+    }
+
+    pub(super) fn print(&self, text: &str) {
         text.lines().for_each(|line| self.terminal.answer(line));
     }
 
@@ -234,8 +280,13 @@ impl Operator {
 
     /// Begins to serve; false if that is not possible.
     async fn start(&mut self) -> bool {
-        if self.running.is_some() {
-            self.terminal.line(Said::AlreadyRunning);
+        if let Some(running) = &mut self.running {
+            let drain = running.drain.take();
+            let Some(drain) = drain else { return self.refuse(Said::AlreadyRunning) };
+            drain.abort();
+            self.server.open_again();
+            self.site.stopping.store(false, Ordering::Relaxed);
+            self.terminal.line(Said::DrainCancelled);
             return true;
         }
         let address = self.address();
@@ -260,12 +311,14 @@ impl Operator {
         };
         let task = tokio::spawn(io::run_on(workers, listener, self.server.clone(), shutdown));
         let redis = self.connect_redis();
-        self.running = Some(Running { stop, task, redis, since: Instant::now() });
+        self.started = true;
+        self.running = Some(Running { stop, task, redis, since: Instant::now(), drain: None });
         let recovery = match self.config.recovery_window_ms {
             0 => "recovery off".to_owned(),
             ms => format!("recovery window {} s", seconds(ms)),
         };
         self.terminal.line(Said::Listening { url: format!("http://{address}"), adapter: self.adapter(), recovery });
+        self.terminal.line(if self.config.auth_token.0.is_some() { Said::ClosedDoor } else { Said::OpenDoor });
         true
     }
 
@@ -274,7 +327,11 @@ impl Operator {
         let MetricsAt::Address(address) = self.config.metrics else { return true };
         match TcpListener::bind(address).await {
             Ok(listener) => {
-                tokio::spawn(monitor::serve(listener, self.site.clone(), log_to(&self.terminal)));
+                tokio::spawn(monitor::serve(
+                    listener,
+                    self.site.clone(),
+                    log_to(&self.terminal, self.config.log_level),
+                ));
                 self.terminal.line(Said::MetricsOn { address });
                 true
             }
@@ -318,16 +375,25 @@ impl Operator {
         }
     }
 
-    async fn stop_aloud(&mut self) {
-        match self.running.is_some() {
-            true => self.stop(false).await,
-            false => self.terminal.line(Said::NotRunning),
+    /// Lets nobody in, and sends those who are here to the other servers.
+    fn drain(&mut self, seconds: u64) -> bool {
+        let others = self.server.neighbours().len();
+        let Some(running) = &mut self.running else { return self.refuse(Said::NotRunning) };
+        self.site.stopping.store(true, Ordering::Relaxed);
+        self.server.let_nobody_in();
+        let clients = self.server.connection_count();
+        self.terminal.line(Said::Draining { clients, seconds, others });
+        let task = tokio::spawn(drain(self.server.clone(), self.terminal.clone(), seconds));
+        if let Some(before) = running.drain.replace(task) {
+            before.abort();
         }
+        true
     }
 
     /// Says goodbye to the clients: their transports close, and they may come back and recover.
     async fn stop(&mut self, for_ever: bool) {
         if let Some(running) = self.running.take() {
+            running.drain.iter().for_each(JoinHandle::abort);
             self.site.stopping.store(true, Ordering::Relaxed);
             let _ = running.stop.send(());
             let _ = running.task.await;
@@ -338,28 +404,69 @@ impl Operator {
         }
     }
 
-    fn say(&self, room: Option<&str>, text: &str) {
-        if self.is_apart() {
-            self.terminal.line(Said::NotSent {
-                reason: "not running, and so not connected to Redis (`start` connects)".to_owned(),
-            });
-            return;
+    /// Whether there are other servers that this one can't see into.
+    fn has_others(&self) -> bool {
+        match &self.backend {
+            Backend::Memory(_) => false,
+            Backend::Redis(_) => true,
         }
-        let reached = match room {
+    }
+
+    /// What waits for Redis, if that is away.
+    fn waiting(&self) -> Option<usize> {
+        match &self.backend {
+            Backend::Memory(_) => None,
+            Backend::Redis(redis) => {
+                Some(redis.status()).filter(|status| !status.connected).map(|status| status.waiting.0)
+            }
+        }
+    }
+
+    fn say(&self, room: Option<&str>, text: &str) -> bool {
+        if self.is_apart() {
+            return self.refuse(Said::NotSent { reason: APART.to_owned() });
+        }
+        let clients = match room {
             Some(room) => self.main.to(room).sockets().len(),
             None => self.main.len(),
         };
+        let others = self.has_others();
         let allowed = room.map_or(Ok(()), |room| chat::check_room(room, &self.server.options().limits));
         let from = format!("server:{}", self.id);
-        match allowed.and_then(|()| chat::say(&self.main, room, &from, text)) {
+        if let Err(error) = allowed.and_then(|()| chat::say(&self.main, room, &from, text)) {
+            return self.refuse(Said::NotSent { reason: error.to_string() });
+        }
+        self.terminal.line(match (self.waiting(), room) {
+            (Some(packets), _) => Said::SentLater { packets },
+            (None, Some(room)) if clients == 0 => Said::NobodyThere { room: room.to_owned(), others },
+            (None, _) => Said::Sent { clients, others },
+        });
+        true
+    }
+
+    /// Ends sessions, wherever their clients are: who is away comes back as new. They are told the reason as a message.
+    fn disconnect(&self, room: Option<String>, reason: String) -> bool {
+        if self.is_apart() {
+            return self.refuse(Said::NotSent { reason: APART.to_owned() });
+        }
+        let meant = || match &room {
+            Some(room) => self.main.to(room.as_str()),
+            None => self.main.all(),
+        };
+        let clients = meant().sockets().len();
+        let told = match reason.is_empty() {
+            true => Ok(()),
+            false => chat::say(&self.main, room.as_deref(), &format!("server:{}", self.id), &reason),
+        };
+        match told.and_then(|()| meant().disconnect_sockets(true)) {
             Ok(()) => {
-                let others = match &self.backend {
-                    Backend::Memory(_) => false,
-                    Backend::Redis(_) => true,
-                };
-                self.terminal.line(Said::Sent { clients: reached, others });
+                self.terminal.line(Said::Disconnecting { room, clients, others: self.has_others(), reason });
+                if let Some(packets) = self.waiting() {
+                    self.terminal.line(Said::SentLater { packets });
+                }
+                true
             }
-            Err(error) => self.terminal.line(Said::NotSent { reason: error.to_string() }),
+            Err(error) => self.refuse(Said::NotSent { reason: error.to_string() }),
         }
     }
 
@@ -369,6 +476,9 @@ impl Operator {
             url: format!("http://{}", self.address()),
             up_ms: self.running.as_ref().map(|running| u64::try_from(running.since.elapsed().as_millis()).unwrap_or(0)),
             log: self.adapter(),
+            started: self.started,
+            draining: self.running.as_ref().is_some_and(|running| running.drain.is_some()),
+            door: if self.config.auth_token.0.is_some() { CLOSED_DOOR } else { OPEN_DOOR },
         };
         status::screen(&facts, &self.report(), self.server.metrics())
     }
@@ -403,10 +513,15 @@ impl Operator {
     }
 }
 
-/// What the library says goes to the terminal.
-fn log_to(terminal: &Arc<Terminal>) -> Log {
+/// What the library says goes to the terminal, if it matters enough.
+fn log_to(terminal: &Arc<Terminal>, level: Level) -> Log {
     let terminal = terminal.clone();
-    Arc::new(move |notice| terminal.line(notice))
+    Arc::new(move |notice| {
+        let line = notice.line();
+        if line.level <= level {
+            terminal.line(line);
+        }
+    })
 }
 
 fn made_up(random: &Random) -> String {
@@ -415,54 +530,10 @@ fn made_up(random: &Random) -> String {
     format!("rill-{:02x}{:02x}{:02x}", bytes[0], bytes[1], bytes[2])
 }
 
-fn help() -> String {
-    HELP.iter().fold(String::new(), |mut text, (command, what)| {
-        let _ = writeln!(text, "  {command:<29} {what}");
+fn help(own: &OwnCommands) -> String {
+    let list = HELP.iter().fold(String::new(), |mut text, (command, what)| {
+        let _ = writeln!(text, "  {command:<33} {what}");
         text
-    })
-}
-
-/// Whoever attaches to a container changes the size of its terminal, for programs to draw themselves anew.
-fn watch_size(terminal: Arc<Terminal>) -> std::io::Result<()> {
-    let mut resized = signal(SignalKind::window_change())?;
-    tokio::spawn(async move {
-        while resized.recv().await.is_some() {
-            terminal.redraw();
-        }
     });
-    Ok(())
-}
-
-/// SIGINT and SIGTERM end the server as `exit` does, SIGUSR1 starts it.
-fn watch_signals(inputs: &mpsc::Sender<Input>, ending: &Arc<AtomicBool>) -> std::io::Result<()> {
-    let mut start = signal(SignalKind::user_defined1())?;
-    let starts = inputs.clone();
-    tokio::spawn(async move {
-        while start.recv().await.is_some() {
-            let _ = starts.send(Input::Start).await;
-        }
-    });
-    for (kind, name) in [(SignalKind::interrupt(), "SIGINT"), (SignalKind::terminate(), "SIGTERM")] {
-        let mut signal = signal(kind)?;
-        let (inputs, ending) = (inputs.clone(), ending.clone());
-        tokio::spawn(async move {
-            while signal.recv().await.is_some() {
-                if !ending.swap(true, Ordering::Relaxed) {
-                    end_surely();
-                }
-                let _ = inputs.send(Input::Signal(name)).await;
-            }
-        });
-    }
-    Ok(())
-}
-
-/// The process ends in time, whatever may still hold its goodbye up: supervisors kill what takes longer.
-fn end_surely() {
-    let end = || {
-        std::thread::sleep(END);
-        std::process::exit(0);
-    };
-    // Without a thread there is only the goodbye's own time limit.
-    let _ = std::thread::Builder::new().name("end".to_owned()).spawn(end);
+    list + &own.help() + KEYS
 }

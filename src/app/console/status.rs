@@ -2,6 +2,7 @@
 //! ordinary terminal. What is not known is not there; what Redis holds is Redis' to count.
 
 use super::lists::{count, list};
+use super::width::padded;
 use crate::app::process::Process;
 use crate::app::report::{Report, age, seconds, size, sum};
 use crate::id::Time;
@@ -25,6 +26,12 @@ pub struct Facts {
     pub up_ms: Option<u64>,
     /// Where the log is.
     pub log: String,
+    /// It has been started since the process began.
+    pub started: bool,
+    /// Nobody new is let in.
+    pub draining: bool,
+    /// Who may join.
+    pub door: &'static str,
 }
 
 type Row = (String, String);
@@ -42,13 +49,13 @@ pub fn screen(facts: &Facts, report: &Report, metrics: &Metrics) -> String {
         ("Clients", clients(report, metrics)),
         ("Recovery", recovery(report, metrics)),
         ("Log", log(facts, report, metrics)),
-        ("Cluster", if facts.up_ms.is_some() { cluster(report, metrics) } else { Vec::new() }),
+        ("Cluster", if facts.up_ms.is_some() { cluster(facts, report, metrics) } else { Vec::new() }),
         ("Errors", errors(metrics)),
     ];
     for (title, rows) in groups.iter().filter(|(_, rows)| !rows.is_empty()) {
         let _ = writeln!(text, "{title}");
         for (name, value) in rows {
-            let _ = writeln!(text, "  {name:<10} {value}");
+            let _ = writeln!(text, "  {} {value}", padded(name, 10));
         }
     }
     text
@@ -56,10 +63,12 @@ pub fn screen(facts: &Facts, report: &Report, metrics: &Metrics) -> String {
 
 fn server(facts: &Facts, report: &Report) -> Vec<Row> {
     let state = match facts.up_ms {
+        Some(ms) if facts.draining => format!("draining (start ends it), running for {}", age(ms)),
         Some(ms) => format!("running for {} on {}", age(ms), facts.url),
-        None => "stopped".to_owned(),
+        None if facts.started => "stopped".to_owned(),
+        None => "waiting for start".to_owned(),
     };
-    let mut rows = vec![row("name", facts.name.clone()), row("state", state)];
+    let mut rows = vec![row("name", format!("{}; {}", facts.name, facts.door)), row("state", state)];
     if let Some(Process { cpu_ms, memory, files, most_files, .. }) = report.process {
         let most = most_files.map_or(String::new(), |most| format!(" of {most}"));
         let cpu = format!("{}.{}", cpu_ms / 1_000, cpu_ms / 100 % 10);
@@ -123,7 +132,7 @@ fn log(facts: &Facts, report: &Report, metrics: &Metrics) -> Vec<Row> {
 }
 
 /// Servers of a shared log, each with the age of its heartbeat.
-fn cluster(report: &Report, metrics: &Metrics) -> Vec<Row> {
+fn cluster(facts: &Facts, report: &Report, metrics: &Metrics) -> Vec<Row> {
     if report.redis.is_none() {
         return Vec::new();
     }
@@ -131,8 +140,10 @@ fn cluster(report: &Report, metrics: &Metrics) -> Vec<Row> {
         let address = if member.address.is_empty() { "no address" } else { &member.address };
         let clients = count(member.clients, "client");
         let heartbeat = format!("{}.{} s ago", age / 1_000, age / 100 % 10);
+        let twin = if *member.name == *facts.name { ", HAS THIS NAME TOO" } else { "" };
         let reached = if unreachable.is_some() { ", NOT REACHED" } else { "" };
-        row(&visible(&member.name), format!("{}, {clients}, heartbeat {heartbeat}{reached}", visible(address)))
+        let value = format!("{}, {clients}, heartbeat {heartbeat}{twin}{reached}", visible(address));
+        row(&visible(&member.name), value)
     };
     let others = report.neighbours.len();
     let mut rows = vec![row(
@@ -150,10 +161,11 @@ fn errors(metrics: &Metrics) -> Vec<Row> {
     let door = [&metrics.refused_http, &metrics.refused_full, &metrics.refused_address];
     let requests = sum(&metrics.refused) + door.iter().map(|counter| counter.get()).sum::<u64>();
     let (protocol, silent, slow) = (&metrics.protocol_errors, &metrics.ping_timeouts, &metrics.overflows);
-    let mut rows = vec![
-        row("sessions", format!("{} broke the protocol, {} silent, {} cut", protocol.get(), silent.get(), slow.get())),
-        row("requests", format!("{requests} refused")),
-    ];
+    let [protocol, silent, slow] = [protocol, silent, slow].map(|counter| counter.get());
+    let mut rows = vec![row(
+        "sessions",
+        format!("{protocol} broke the protocol, {silent} silent, {slow} cut; {requests} requests refused"),
+    )];
     let (evicted, slowed) = (metrics.evicted.get(), metrics.slowed.get());
     if metrics.refused_address.get() + evicted + slowed > 0 {
         let address = metrics.refused_address.get();
@@ -204,19 +216,28 @@ pub fn refused(metrics: &Metrics) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::console::notice::OPEN_DOOR;
     use crate::app::report::InMemory;
     use crate::id::{Nsp, SocketId};
     use crate::io::redis::RedisStatus;
     use crate::server::log::entry::Member;
 
     fn facts(log: &str) -> Facts {
-        Facts { name: "one".into(), url: "http://127.0.0.1:3000".into(), up_ms: Some(3_723_000), log: log.into() }
+        Facts {
+            name: "one".into(),
+            url: "http://127.0.0.1:3000".into(),
+            up_ms: Some(3_723_000),
+            log: log.into(),
+            started: true,
+            draining: false,
+            door: OPEN_DOOR,
+        }
     }
 
     /// One line for each in the ordinary case, and no surprise in a pipe.
     fn fits(screen: &str) {
-        // The prompt needs one of 24 rows.
-        assert!(screen.lines().count() <= 23, "{screen}");
+        // The log's line and the prompt need two of 24 rows.
+        assert!(screen.lines().count() <= 22, "{screen}");
         for line in screen.lines() {
             assert!(line.len() < 80 && line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line}");
         }
@@ -250,7 +271,7 @@ mod tests {
         let screen = screen(&facts("memory"), &report, &metrics);
         fits(&screen);
         for line in [
-            "Server\n  name       one\n  state      running for 01:02:03 on http://127.0.0.1:3000\n",
+            "Server\n  name       one; everybody may join (AUTH_TOKEN is not set)\n  state      running for 01:02:03 on http://127.0.0.1:3000\n",
             "  process    7.0 MiB memory, 1.2 s CPU, 9 of 20000 files open\n",
             "  clients    70000 (30000 websocket, 40000 polling), 3 with a pong overdue\n",
             "  rooms      5 in 1 namespace\n",
@@ -309,6 +330,12 @@ mod tests {
         ] {
             assert!(shown.contains(line), "{line} in {shown}");
         }
+        let twins = Facts { name: "server-2".into(), ..facts("Redis redis:6379") };
+        let twins = screen(&twins, &report, &Metrics::default());
+        assert!(
+            twins.contains("server-2   172.28.0.12:3000, 1 client, heartbeat 1.2 s ago, HAS THIS NAME TOO\n"),
+            "{twins}"
+        );
         // How many sessions and entries Redis holds is not known.
         assert!(!shown.contains("kept") && !shown.contains("entr"), "{shown}");
         report.held_ms = Some(34_567);
@@ -330,6 +357,13 @@ mod tests {
         let shown = screen(&facts, &Report::default(), &Metrics::default());
         assert!(shown.contains("  state      stopped\n") && shown.contains("  window     off\n"), "{shown}");
         assert!(!shown.contains("process"), "{shown}");
+        let state = |facts: Facts| {
+            let shown = screen(&facts, &Report::default(), &Metrics::default());
+            shown.lines().find_map(|line| line.strip_prefix("  state      ").map(str::to_owned)).unwrap()
+        };
+        assert_eq!(state(Facts { started: false, ..facts.clone() }), "waiting for start");
+        let draining = Facts { draining: true, up_ms: Some(1_000), ..facts };
+        assert_eq!(state(draining), "draining (start ends it), running for 00:00:01");
     }
 
     #[test]

@@ -14,7 +14,6 @@
 use super::json;
 use super::notice::{CONSOLE, Said};
 use crate::id::Clock;
-use crate::io;
 use crate::server::lock;
 use crate::server::notice::{Level, Line, visible};
 use std::io::{IsTerminal, Write};
@@ -32,14 +31,25 @@ const BACK_BLIND: &str = "\u{8}\u{8}\u{8}\u{8}\u{8}\u{8}\u{8}\u{8}\u{1b}[J";
 /// Bytes that may wait for the output; lines beyond are dropped and counted.
 const WAITING: usize = 1024 * 1024;
 
+/// How lines of the log look.
+#[derive(Clone, Default)]
+pub enum Form {
+    /// Tag and message, for collectors that write time and level themselves.
+    #[default]
+    Plain,
+    /// Time and level before them.
+    Text(Clock),
+    /// Objects.
+    Json(Clock),
+}
+
 /// What is still to be written, and how the output looks then.
 #[derive(Default)]
 struct Screen {
     is_terminal: bool,
     /// The operator's own line end is seen in the output.
     echoes: bool,
-    /// Lines are objects, with the time of this clock.
-    json: Option<Clock>,
+    form: Form,
     /// Nobody types at a terminal, and the output is for programs.
     mute: bool,
     /// What stands at the end: the prompt, or numbers that are drawn anew; empty: nothing.
@@ -52,10 +62,12 @@ struct Screen {
 
 impl Screen {
     fn line(&mut self, line: &Line) {
-        match &self.json {
-            Some(clock) => self.put(&json::object(clock(), line)),
-            None => self.put(&line.to_string()),
-        }
+        let text = match &self.form {
+            Form::Plain => line.to_string(),
+            Form::Text(clock) => format!("{} {:<5} {line}", clock().iso(), line.level.name()),
+            Form::Json(clock) => json::object(clock(), line),
+        };
+        self.put(&text);
     }
 
     /// A line for the operator, who may be a program.
@@ -142,14 +154,14 @@ struct Shared {
 pub struct Terminal(Arc<Shared>);
 
 impl Terminal {
-    /// Starts the thread that writes; `json`: lines are objects.
+    /// Starts the thread that writes.
     ///
     /// # Errors
     /// The operating system gives no thread.
-    pub fn open(json: bool) -> std::io::Result<Terminal> {
+    pub fn open(form: Form) -> std::io::Result<Terminal> {
         let (is_terminal, is_typed) = (std::io::stdout().is_terminal(), std::io::stdin().is_terminal());
-        let (echoes, mute) = (is_terminal && is_typed, json && !is_typed);
-        let screen = Screen { is_terminal, echoes, json: json.then(io::clock), mute, ..Screen::default() };
+        let (echoes, mute) = (is_terminal && is_typed, matches!(form, Form::Json(_)) && !is_typed);
+        let screen = Screen { is_terminal, echoes, form, mute, ..Screen::default() };
         let shared = Arc::new(Shared { screen: Mutex::new(screen), changed: Condvar::new() });
         let written = shared.clone();
         std::thread::Builder::new().name("stdout".to_owned()).spawn(move || written.write())?;
@@ -322,7 +334,7 @@ mod tests {
 
     #[test]
     fn lines_as_objects() {
-        let json = || -> Option<Clock> { Some(std::sync::Arc::new(|| crate::id::Time(0))) };
+        let form = Form::Json(std::sync::Arc::new(|| crate::id::Time(0)));
         let object = |rest: &str| format!("{{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"info\",{rest}}}\n");
         let stopped = object("\"tag\":\"SERVER\",\"message\":\"stopped\"");
         let answer = object("\"tag\":\"CONSOLE\",\"message\":\"2 rooms\\\\u{1b}\"");
@@ -330,12 +342,25 @@ mod tests {
             (true, format!("{stopped}{answer}")),
             (false, format!("SERVER> \n{stopped}SERVER> \n2 rooms\\u{{1b}}\nSERVER> ")),
         ] {
-            let mut screen = Screen { json: json(), mute, ..Screen::default() };
+            let mut screen = Screen { form: form.clone(), mute, ..Screen::default() };
             screen.prompt();
             screen.line(&line("stopped"));
             screen.answer("2 rooms\u{1b}");
             assert_eq!(screen.take(), want);
         }
+    }
+
+    #[test]
+    fn lines_have_time_and_level() {
+        let form = Form::Text(std::sync::Arc::new(|| crate::id::Time(1_700_000_000_123)));
+        let mut screen = Screen { form, ..Screen::default() };
+        screen.line(&line("stopped"));
+        screen.line(&Said::LinesDropped { lines: 3 }.into());
+        screen.answer("an answer is no line of the log");
+        let want = "2023-11-14T22:13:20.123Z info  [SERVER] stopped\n\
+                    2023-11-14T22:13:20.123Z warn  [SERVER] 3 lines were dropped: nothing read the output\n\
+                    an answer is no line of the log\n";
+        assert_eq!(screen.take(), want);
     }
 
     #[test]

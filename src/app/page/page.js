@@ -10,6 +10,7 @@ const PATH = document.querySelector('script[src$="/socket.io.min.js"]').getAttri
 const AGAIN_MS = 1_000;
 const NEAR = 40; // pixels from the end of the log: who is there wants to see what comes
 const KEPT = "rill"; // what a reload finds again, in this tab's storage
+const TOKEN = "rill-token"; // what the server asks for, in this tab's storage
 const UPGRADES = ["upgrade", "upgradeError", "close"]; // the ends of an upgrade
 
 const get = (id) => document.getElementById(id);
@@ -146,6 +147,12 @@ const session = {
   entered: false, // it has been in its first room
 };
 
+/** What the server asks for, if it has an AUTH_TOKEN. */
+let token;
+try {
+  token = sessionStorage.getItem(TOKEN) ?? undefined;
+} catch {}
+
 /** The messages that are shown, for a reload. */
 const said = [];
 
@@ -214,7 +221,7 @@ function sender(from) {
 function start() {
   let before = recall(); // the session before a reload
   drawRooms();
-  const auth = (send) => send({ pid: session.pid, offset: session.offset });
+  const auth = (send) => send({ pid: session.pid, offset: session.offset, token });
   const socket = io({ path: PATH, autoConnect: false, auth, reconnectionDelay: 300, reconnectionDelayMax: 2_000, timeout: PATIENCE_MS });
 
   // What the client keeps for its return, it keeps for itself: a page that comes again has to know.
@@ -241,6 +248,7 @@ function start() {
     session.replaying = session.replaying && recovered;
     const line = away ? tell(`back after ${seconds(away)}`, recovered ? "good" : "bad") : undefined;
     problem();
+    get("door").hidden = true;
     facts();
     // The answer comes behind all that was missed.
     const answer = await ask("whoami");
@@ -298,8 +306,26 @@ function start() {
     if (!socket.active) setTimeout(() => socket.connect(), AGAIN_MS);
   });
 
-  socket.on("connect_error", ({ message }) => {
+  socket.on("connect_error", ({ message, data }) => {
+    if (data?.code === "auth") return askForToken();
     if (!cutting) show("lost", `no connection (${message}); trying again …`);
+  });
+
+  function askForToken() {
+    show("lost", token === undefined ? "a token is asked for" : "the token is not right");
+    get("door").hidden = false;
+    get("token").focus();
+  }
+
+  get("door").addEventListener("submit", (event) => {
+    event.preventDefault();
+    token = get("token").value;
+    get("token").value = "";
+    try {
+      sessionStorage.setItem(TOKEN, token);
+    } catch {}
+    show("waiting", "connecting …");
+    socket.connect();
   });
 
   socket.io.on("open", () => {
@@ -398,7 +424,7 @@ function start() {
   /** Another client, on whichever server, speaks to the room until it is told to be quiet. */
   function speakMeanwhile(ms) {
     const room = target;
-    const other = io({ path: PATH, forceNew: true, reconnection: false });
+    const other = io({ path: PATH, forceNew: true, reconnection: false, auth: { token } });
     let n = 0;
     let timer;
     const speak = (server) => other.emit("message", { room, text: `drop ${++n}, through ${server}` });

@@ -25,11 +25,17 @@ use crate::server::timers::Timer;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// Characters of a namespace in the log that somebody made up.
+const NAMED: usize = 64;
+
 impl Server {
     /// A client asks to join a namespace.
     pub(crate) fn connect(&self, connection: &Arc<Connection>, nsp: &str, auth: Option<&str>) {
         let limits = &self.options().limits;
-        let refuse = |message: &str| connection.refuse(nsp, socket_packet::connect_error(nsp, message, None));
+        let refuse = |message: &str| {
+            self.note_refused(connection, nsp, message);
+            connection.refuse(nsp, socket_packet::connect_error(nsp, message, None));
+        };
         if nsp.len() > limits.name_bytes {
             return refuse("Namespace name too long");
         }
@@ -63,6 +69,14 @@ impl Server {
             end: Offset::ZERO,
         };
         Box::new(joining).carry_out(output);
+    }
+
+    fn note_refused(&self, connection: &Connection, nsp: &str, reason: &str) {
+        self.log(&Notice::JoinRefused {
+            address: connection.handshake.address.to_string(),
+            namespace: nsp.chars().take(NAMED).collect(),
+            reason: reason.to_owned(),
+        });
     }
 }
 
@@ -244,6 +258,7 @@ impl Joining {
             Err(error) => {
                 let nsp = self.namespace.name().as_str();
                 let data = error.data.as_ref().and_then(|data| serde_json::value::to_raw_value(data).ok());
+                self.server.note_refused(&self.connection, nsp, &error.message);
                 self.connection.refuse(nsp, socket_packet::connect_error(nsp, &error.message, data.as_deref()));
                 self.go_on(Input::Verdict(false));
             }

@@ -14,6 +14,7 @@ use crate::server::log::entry::{Entry, Member, Posted};
 use crate::server::log::seen::{Numbers, Samples, after_first};
 use crate::server::log::streams::{Command, Done, Item, Key, Reply, StreamError};
 use crate::server::notice::Notice;
+use crate::server::options::UNNAMED;
 use crate::server::rank::{Rank, lock_as};
 use crate::server::{Core, Server};
 use std::collections::{HashMap, HashSet};
@@ -25,6 +26,9 @@ use std::sync::{Arc, Mutex};
 const BEAT: u64 = 2_000;
 /// Milliseconds without a heartbeat after which a server counts as dead.
 const DEAD: u64 = 8_000;
+/// Milliseconds between two heartbeats after which somebody with this server's name is told: who has just been started again under it may
+/// have left one behind.
+const TWIN: u64 = 1_000;
 /// Milliseconds that the control log and inboxes are kept.
 const KEPT: u64 = 60_000;
 
@@ -66,6 +70,8 @@ struct Seen {
     signed: Time,
     /// Since when it can't be reached, and when that was last told.
     unreachable: Option<(Time, Time)>,
+    /// It has this server's name, and that was told.
+    twin: bool,
     /// What is unlikely about its address was told.
     told: bool,
 }
@@ -121,9 +127,12 @@ fn hear_of(core: &Core, state: &mut State, uid: &Arc<str>, member: &Member, now:
     };
     let unreachable = unreachable.filter(|_| !moved);
     let say = unlikely && !member.address.is_empty() && (!told || moved);
-    let seen = Seen { member: member.clone(), at: now, signed, unreachable, told: told || say };
+    let (twin, since) = before.map_or((false, 0), |seen| (seen.twin, now.since(seen.at)));
+    let meets = !twin && since >= TWIN && core.is_named() && *member.name == *core.options.name;
+    let seen = Seen { member: member.clone(), at: now, signed, unreachable, twin: twin || meets, told: told || say };
     state.members.insert(uid.clone(), seen);
-    if say { vec![notice] } else { Vec::new() }
+    let same = Notice::SameName { name: member.name.to_string(), address: member.address.to_string() };
+    [(say, notice), (meets, same)].into_iter().filter(|(tell, _)| *tell).map(|(_, notice)| notice).collect()
 }
 
 /// Whether only this machine reaches the address.
@@ -225,6 +234,11 @@ impl Core {
     pub(crate) fn alive(&self, uids: &HashSet<Arc<str>>) -> Vec<Arc<str>> {
         let state = lock_as(Rank::One, &self.cluster.0);
         uids.iter().filter(|uid| state.members.contains_key(*uid)).cloned().collect()
+    }
+
+    /// Whether this server was given a name.
+    fn is_named(&self) -> bool {
+        self.options.name != UNNAMED
     }
 
     /// A server's name, for people.

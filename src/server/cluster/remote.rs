@@ -21,13 +21,21 @@ pub struct RemoteSocket {
     pub rooms: Vec<Room>,
     /// What the application keeps with it.
     pub data: Value,
+    /// The unique name of the server that it is on.
+    uid: Arc<str>,
     namespace: Arc<Namespace>,
 }
 
 impl RemoteSocket {
-    pub(crate) fn new(found: entry::RemoteSocket, namespace: &Arc<Namespace>) -> RemoteSocket {
+    pub(crate) fn new(found: entry::RemoteSocket, uid: &str, namespace: &Arc<Namespace>) -> RemoteSocket {
         let entry::RemoteSocket { id, handshake, rooms, data } = found;
-        RemoteSocket { id, handshake, rooms, data, namespace: namespace.clone() }
+        RemoteSocket { id, handshake, rooms, data, uid: uid.into(), namespace: namespace.clone() }
+    }
+
+    /// The name of the server that it is on, [`Options::name`](crate::Options::name) there; its unique name if it has none, or is gone.
+    #[must_use]
+    pub fn server(&self) -> String {
+        self.namespace.core.server_name(&self.uid)
     }
 
     /// This client alone, to be sent to and asked as any set of clients.

@@ -94,7 +94,7 @@ impl Requests {
         match entry {
             Entry::Fetched { sockets, .. } => {
                 if let Some(namespace) = pending.namespace.upgrade() {
-                    let found = sockets.into_iter().map(|socket| RemoteSocket::new(socket, &namespace));
+                    let found = sockets.into_iter().map(|socket| RemoteSocket::new(socket, uid, &namespace));
                     pending.gathered.sockets.extend(found);
                 }
             }
