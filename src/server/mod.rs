@@ -447,9 +447,11 @@ impl Server {
                         socket.acked(id, Err(handler::AckError::Timeout));
                     }
                 }
-                Timer::Keep(socket) => {
-                    if let Some(socket) = socket.upgrade() {
-                        socket.namespace().keep_session(&socket);
+                Timer::Keep(namespace, id) => {
+                    if let Some(namespace) = namespace.upgrade()
+                        && let Some(socket) = namespace.socket(&id)
+                    {
+                        namespace.keep_session(&socket);
                     }
                 }
                 Timer::Run(action) => action(),

@@ -7,8 +7,9 @@ use super::client::connection::Connection;
 use super::client::socket::WeakSocket;
 use super::log::entry::RequestId;
 use super::log::reader::Action;
+use super::namespace::Namespace;
 use super::rank::{Rank, lock_as};
-use crate::id::Time;
+use crate::id::{SocketId, Time};
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::sync::{Mutex, Weak};
@@ -23,7 +24,8 @@ pub(crate) enum Timer {
     /// An acknowledgement that may not have come.
     Ack(WeakSocket, u64),
     /// A session that may have become worth keeping, or whose data have changed.
-    Keep(WeakSocket),
+    /// Told by its id: a handle would keep the memory of one that has gone.
+    Keep(Weak<Namespace>, SocketId),
     /// Something that must not be done where it was asked for: others come first, or a lock was held.
     Run(Action),
     /// A question to all servers that may not have been answered by all.

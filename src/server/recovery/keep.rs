@@ -108,7 +108,7 @@ impl Namespace {
         if self.core.seam() == Seam::Here {
             self.with_hub(|hub| self.write_record(hub, socket, false));
         }
-        self.core.timers.add(self.now().plus(WORTH), Timer::Keep(socket.downgrade()));
+        self.core.timers.add(self.now().plus(WORTH), Timer::Keep(self.me.clone(), socket.id().clone()));
     }
 
     /// It has got its first room or data.
@@ -148,7 +148,7 @@ impl Namespace {
         let (due, now) = (socket.kept(|kept| kept.data_due()), self.now());
         match due <= now {
             true => self.keep_session(socket),
-            false => self.core.timers.add(due, Timer::Keep(socket.downgrade())),
+            false => self.core.timers.add(due, Timer::Keep(self.me.clone(), socket.id().clone())),
         }
     }
 
@@ -194,7 +194,7 @@ impl Namespace {
         let ok = matches!(reply, Reply::Added(Some(_)));
         if socket.kept(|kept| kept.was_written(ok, first)) {
             // Something has changed meanwhile. At once would be at a bad place.
-            self.core.timers.add(Time(0), Timer::Keep(socket.downgrade()));
+            self.core.timers.add(Time(0), Timer::Keep(self.me.clone(), socket.id().clone()));
         }
         if !ok {
             return;
