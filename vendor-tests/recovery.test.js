@@ -287,7 +287,8 @@ describe("the window", () => {
 });
 
 describe("forged and garbled sessions", () => {
-  const huge = "x".repeat(100_000);
+  // As long as `auth` may be, nearly: more is a connect error.
+  const huge = "x".repeat(7_500);
   let genuine;
   before(async () => {
     genuine = await connect(server, WEBSOCKET);
@@ -310,7 +311,7 @@ describe("forged and garbled sessions", () => {
     ["a pid that is a name of JavaScript", () => ({ pid: "__proto__", offset: "constructor" })],
     ["a pid with control characters", () => ({ pid: `${genuine.pid}\u0000\n\u001b[2J`, offset: genuine.offset })],
     ["a pid that is a pattern", () => ({ pid: "*", offset: "-" })],
-    ["a pid of 100 kB", () => ({ pid: huge, offset: huge })],
+    ["a long pid", () => ({ pid: huge, offset: huge })],
     ["an offset alone", () => ({ offset: genuine.offset })],
     ["more keys than those", () => ({ pid: "x", offset: "0-0", sid: genuine.id, rooms: ["genuine"], recovered: true })],
   ]) {
