@@ -193,7 +193,7 @@ impl Server {
             believes: AtomicBool::new(false),
             number: AtomicU64::new(0),
             next_claim: AtomicU64::new(1),
-            next_namespace: AtomicU64::new(1),
+            next_namespace: AtomicU64::new(0),
             looked: AtomicU64::new(0),
             recent: AtomicU64::new(0),
             prints: Keyed::default(),

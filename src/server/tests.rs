@@ -1,7 +1,7 @@
 //! What applications rely on, in virtual time: who gets a broadcast, acknowledgements, middlewares, limits, reasons, claims.
 
 use crate::codec::args::Args;
-use crate::id::{Offset, Pid, SocketId};
+use crate::id::{Offset, Pid, Room, SocketId};
 use crate::limits::Limits;
 use crate::server::client::socket::{EmitError, Socket};
 use crate::server::cluster::requests::Gathered;
@@ -234,6 +234,29 @@ fn a_namespace_made_by_a_rule_goes_with_its_last_client() {
     assert_eq!(bench.server.namespaces().len(), 2);
     two.send(bench.server.now(), "41/game-1,");
     assert_eq!(bench.server.namespaces().len(), 1);
+}
+
+/// Also those that the application gives to the clients of this server alone: the log tells them, and so they survive it.
+#[test]
+fn rooms_are_entries_of_the_log() {
+    let bench = Bench::new(Options::default());
+    let nsp = bench.server.of("/");
+    nsp.handle(());
+    let (line, socket) = bench.join();
+    let before = nsp.position();
+    socket.join("a").unwrap();
+    socket.join("a").unwrap();
+    let after_join = nsp.position();
+    assert!(after_join > before);
+    nsp.all().local().sockets_join(vec![Room::from("b")]).unwrap();
+    nsp.all().local().sockets_leave(vec![Room::from("a")]).unwrap();
+    assert!(nsp.position() > after_join);
+    let pid = socket.pid().unwrap().as_str().to_owned();
+    line.close(bench.server.now());
+    let (line, _) = bench.send(&[&format!(r#"40{{"pid":"{pid}"}}"#)]);
+    let back = line.connection.sockets().remove(0);
+    assert!(back.recovered());
+    assert_eq!(back.rooms(), [back.id().room(), "b".into()]);
 }
 
 #[test]

@@ -134,7 +134,7 @@ impl Namespace {
             return then(Some(true));
         }
         let known = match self.core.seam() {
-            Seam::Shared => self.with_hub(|hub| hub.reader.has(id)),
+            Seam::Shared => self.with_hub(|hub| hub.reader.has(id)).then_some(true),
             Seam::Off | Seam::Here => {
                 let items = self.core.streams.at_hand(self.now(), &self.key(), id.before(), 1);
                 Some(items.first().is_some_and(|(first, _)| *first == id))

@@ -13,6 +13,8 @@ pub(crate) const SENDERS: usize = 10_000;
 const JUMPED: u64 = 1_000;
 /// How far below the first number of a run what is repeated from before may lie: more appends than that are never under way.
 const BEHIND: u64 = 20_000;
+/// The numbers of a namespace's entries begin behind a multiple of this, higher each time that a server makes it.
+pub(crate) const BEGIN: u64 = 1 << 20;
 /// Runs of a sender. It has one; a namespace that is made again begins another.
 const RUNS: usize = 4;
 
@@ -35,6 +37,15 @@ struct Run {
 }
 
 impl Run {
+    /// A run whose first number came by. Servers begin each with a multiple of [`BEGIN`] and one: if that is near, what lies between has
+    /// been jumped over, and may come late, too. (Or it came before this reader began: nobody here has got it then.)
+    fn new(seq: u64) -> Run {
+        let begin = seq / BEGIN * BEGIN;
+        let near = begin > 0 && seq - begin <= JUMPED;
+        let jumped = if near { (begin + 1..seq).collect() } else { BTreeSet::new() };
+        Run { first: seq, last: seq, jumped, ..Run::default() }
+    }
+
     fn has_place_for(&self, seq: u64) -> bool {
         (self.first.saturating_sub(BEHIND)..=self.last.saturating_add(JUMPED)).contains(&seq)
     }
@@ -62,7 +73,7 @@ impl Numbers {
             self.0.clear();
         }
         let Some(runs) = self.0.get_mut(&posted.uid) else {
-            self.0.insert(posted.uid.clone(), vec![Run { first: posted.seq, last: posted.seq, ..Run::default() }]);
+            self.0.insert(posted.uid.clone(), vec![Run::new(posted.seq)]);
             return true;
         };
         // Nearly always the last one.
@@ -80,7 +91,7 @@ impl Numbers {
         if runs.len() >= RUNS {
             runs.remove(0);
         }
-        runs.push(Run { first: posted.seq, last: posted.seq, ..Run::default() });
+        runs.push(Run::new(posted.seq));
         true
     }
 
@@ -146,6 +157,12 @@ mod tests {
         };
         // 3 was refused and 4 taken: 3 comes late, once. What came before the first is not known.
         assert_eq!(news(&[2, 4, 5, 3, 3, 4, 1, 6]), [true, true, true, true, false, false, false, true]);
+        // A run that has just begun: its first ones were refused, and come late.
+        let begin = 7 * BEGIN;
+        assert_eq!(
+            news(&[begin + 3, begin + 2, begin + 2, begin + 4, begin + 1, begin]),
+            [true, true, false, true, true, false]
+        );
         // Numbers without a sender's count are always new.
         assert_eq!(news(&[0, 0, 7]), [true, true, true]);
     }

@@ -194,11 +194,19 @@ impl Broadcast {
     }
 
     fn command(self, entry: impl FnOnce(Target) -> Entry) -> Result<(), EmitError> {
+        let (local, to) = (self.local, self.target.clone());
         let entry = entry(self.target);
-        if self.local {
-            self.namespace.apply_local(entry);
-            return Ok(());
+        // Rooms are told by the log, also where the clients of this server alone are meant.
+        match (&entry, local) {
+            (_, false) => self.namespace.publish(entry)?,
+            (Entry::Join { rooms, .. }, true) => {
+                self.namespace.matching(&to).iter().try_for_each(|socket| socket.join(rooms.clone()))?;
+            }
+            (Entry::Leave { rooms, .. }, true) => {
+                self.namespace.matching(&to).iter().try_for_each(|socket| socket.leave(rooms.clone()))?;
+            }
+            (_, true) => self.namespace.apply_local(entry),
         }
-        self.namespace.publish(entry)
+        Ok(())
     }
 }

@@ -21,6 +21,7 @@ use crate::server::cluster::requests::{Gathered, OnGathered, Whom};
 use crate::server::log::deliver::Deferred;
 use crate::server::log::entry::{Entry, EventRef, Posted, RequestId, Rooms, Target};
 use crate::server::log::reader::Reader;
+use crate::server::log::seen::BEGIN;
 use crate::server::log::streams::Key;
 use crate::server::namespace::broadcast::Broadcast;
 use crate::server::namespace::handlers::Handlers;
@@ -58,8 +59,8 @@ impl Namespace {
     pub(crate) fn new(name: Nsp, core: Arc<Core>, dynamic: bool) -> Arc<Namespace> {
         // A namespace that comes again goes on with higher numbers than the one that went.
         // Also after very many of them: a million numbers for each millisecond.
-        let now = (core.clock)().0 << 20;
-        let next = |last: u64| Some(now.max(last.saturating_add(1 << 20)));
+        let now = (core.clock)().0.saturating_mul(BEGIN);
+        let next = |last: u64| Some(now.max(last.saturating_add(BEGIN)));
         let _ = core.next_namespace.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
         let first = core.next_namespace.load(Ordering::Relaxed);
         let first_ack = first_ack(&core);

@@ -8,7 +8,7 @@
 use crate::id::{Nsp, Offset, Pid, SocketId, Time};
 use crate::proto::reason::Reason;
 use crate::proto::session::Input;
-use crate::server::client::socket::Socket;
+use crate::server::client::socket::{EmitError, Socket};
 use crate::server::log::Seam;
 use crate::server::log::entry::{Entry, Record};
 use crate::server::log::streams::{Command, Done, Key, Reply};
@@ -196,6 +196,10 @@ impl Namespace {
             // Something has changed meanwhile. At once would be at a bad place.
             self.core.timers.add(Time(0), Timer::Keep(self.me.clone(), socket.id().clone()));
         }
+        if let Reply::Failed(error) = reply {
+            let actions = socket.kept(|kept| kept.data_refused(version, EmitError::Log(*error)));
+            return actions.into_iter().for_each(|action| self.core.timers.add(Time(0), Timer::Run(action)));
+        }
         if !ok {
             return;
         }
@@ -223,7 +227,7 @@ impl Namespace {
             return saved(Ok(()));
         }
         if !socket.may_return() {
-            return saved(Err(crate::server::client::socket::EmitError::Moved));
+            return saved(Err(EmitError::Moved));
         }
         let actions = socket.kept(|kept| kept.when_saved(saved));
         actions.into_iter().for_each(|action| action());
@@ -339,7 +343,6 @@ impl Namespace {
     }
 }
 
-/// What stands in a test's way of a million sessions.
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -355,6 +355,16 @@ impl Kept {
         self.ready()
     }
 
+    /// The record with the data of this version was refused: who waits for them hears that, and the next record has them again.
+    pub(crate) fn data_refused(&mut self, version: u64, error: EmitError) -> Vec<Action> {
+        let saved = self.saved;
+        let waiting = self.changes.iter_mut().flat_map(|changes| &mut changes.waiting);
+        for (_, wanted, result, _) in waiting.filter(|(_, wanted, ..)| (saved + 1..=version).contains(wanted)) {
+            (*wanted, *result) = (saved, Err(error));
+        }
+        self.ready()
+    }
+
     /// Whether somebody waits for data to be in the stream.
     pub(crate) fn awaits_data(&self) -> bool {
         self.changes.iter().flat_map(|changes| &changes.waiting).any(|(_, version, ..)| *version > self.saved)

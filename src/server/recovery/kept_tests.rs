@@ -66,6 +66,21 @@ fn a_refused_change_is_told_to_those_who_wait_for_it() {
 }
 
 #[test]
+fn data_that_were_refused_are_told_and_written_again() {
+    let (mut kept, heard) = (kept(), Heard::default());
+    let error = EmitError::Log(crate::server::log::streams::StreamError::Full);
+    kept.set_data(Arc::new(Value::from(1)));
+    waits(&mut kept, &heard, 1);
+    kept.set_data(Arc::new(Value::from(2)));
+    waits(&mut kept, &heard, 2);
+    kept.data_refused(1, error).into_iter().for_each(|action| action());
+    assert_eq!(take(&heard), [(1, Err(error))], "the second is not decided");
+    assert!(kept.has_news());
+    kept.data_saved(2).into_iter().for_each(|action| action());
+    assert_eq!(take(&heard), [(2, Ok(()))]);
+}
+
+#[test]
 fn what_is_planned_counts_for_bounds_and_for_the_application() {
     let mut kept = kept();
     kept.enter(&"aa".into(), at(11));

@@ -198,3 +198,83 @@ pub(crate) fn owner(items: &[Item], nsp: &Nsp) -> Offset {
     });
     claims.max().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::SocketId;
+    use crate::server::log::entry::Posted;
+    use serde_json::Value;
+    use std::sync::Arc;
+
+    fn at(ms: u64) -> Offset {
+        Offset { ms, seq: 0 }
+    }
+
+    fn item(ms: u64, entry: Entry) -> Item {
+        (at(ms), Arc::new(Posted { uid: "a".into(), seq: ms, entry }))
+    }
+
+    fn record(ms: u64, claim: u64, taken: u8, away: bool) -> Item {
+        let record = Record {
+            nsp: Nsp::new("/"),
+            sid: SocketId::from_record("sid"),
+            pid: Pid::from_wire("AAAAAAAAAAAAAAAAAAAA").unwrap(),
+            claim: at(claim),
+            since: Offset::ZERO,
+            position: Offset::ZERO,
+            stale: None,
+            doubtful: None,
+            taken,
+            away,
+            rooms: Vec::new(),
+            rooms_since: Offset::ZERO,
+            rooms_until: Offset::ZERO,
+            base: None,
+            data: Arc::new(Value::Null),
+        };
+        item(ms, Entry::Record(Box::new(record)))
+    }
+
+    fn claim(ms: u64) -> Item {
+        item(ms, Entry::Claim(Nsp::new("/")))
+    }
+
+    fn judged(items: &[Item], ours: u64) -> String {
+        match judge(items, &Nsp::new("/"), |(id, _)| *id == at(ours)) {
+            Claim::Granted(session, newest) => format!("granted {} taken {}", newest.ms, session.taken),
+            Claim::Refused(refused) => format!("refused {}", refused.name()),
+            Claim::Crowded(min) => format!("crowded {}", min.ms),
+            Claim::Withdrawn(claim) => format!("withdrawn {}", claim.ms),
+        }
+    }
+
+    #[test]
+    fn who_takes_a_session_a_third_time_within_seconds_from_a_live_owner_takes_the_claim_back() {
+        let soon = 100_000 + TAKEN_WITHIN - 1;
+        for (what, items, ours, want) in [
+            ("nothing", vec![claim(5)], 5, "refused unknown_session"),
+            ("one that is away", vec![record(1, 0, 2, true), claim(5)], 5, "granted 1 taken 0"),
+            ("from a live one", vec![record(1, 0, 0, false), claim(100_000)], 100_000, "granted 1 taken 1"),
+            ("again", vec![record(1, 100_000, 1, false), claim(soon)], soon, "granted 1 taken 2"),
+            ("a third time", vec![record(1, 100_000, 2, false), claim(soon)], soon, "withdrawn 109999"),
+            ("later", vec![record(1, 100_000, 2, false), claim(soon + 1)], soon + 1, "granted 1 taken 1"),
+            ("another claim behind", vec![record(1, 0, 0, true), claim(5), claim(6)], 5, "refused contested"),
+        ] {
+            assert_eq!(judged(&items, ours), want, "{what}");
+        }
+        // A claim that was taken back counts for nothing: its owner's records go on counting.
+        let taken_back = item(7, Entry::Withdrawn(Nsp::new("/"), at(6)));
+        let stream = [claim(4), record(5, 4, 2, false), claim(6), taken_back, record(8, 4, 2, true), claim(9)];
+        assert_eq!(judged(&stream, 9), "granted 8 taken 0");
+        assert_eq!(owner(&stream[..5], &Nsp::new("/")), at(4));
+    }
+
+    #[test]
+    fn a_crowd_of_claims_ends_no_session() {
+        let mut items = vec![record(1, 0, 0, true)];
+        items.extend((2..).map(claim).take(RECORDS - 1));
+        assert_eq!(judged(&items, 9_999), "crowded 1");
+        assert_eq!(judged(&items[..9], 9_999), "refused unknown_session");
+    }
+}

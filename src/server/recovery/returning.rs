@@ -256,7 +256,7 @@ impl Returning {
         if self.rules.needs_offset && self.usable(&session.record).is_none() {
             return self.refuse(Refused::NoOffset);
         }
-        if session.record.doubtful.is_some() && session.record.doubtful == self.offset {
+        if session.record.doubtful.is_some() && session.record.doubtful == self.usable(&session.record) {
             return self.refuse(Refused::Gap);
         }
         // What the client's pongs have proved needs no offset; one ahead of that counts if it is an entry.

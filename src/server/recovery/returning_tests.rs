@@ -227,6 +227,9 @@ fn what_is_no_proof_is_refused() {
     walk(RULES, &request(Some(25)), vec![(stale(), "restore"), (Input::Rested, "find 20")]);
     let doubtful = || of(|record| record.doubtful = Some(at(25)));
     walk(RULES, &request(Some(25)), vec![(doubtful(), "restore"), (Input::Rested, "anew gap")]);
+    // The session began behind it: it belongs to something else, whatever it was.
+    let behind = of(|record| record.doubtful = Some(at(9)));
+    walk(RULES, &request(Some(9)), vec![(behind, "restore"), (Input::Rested, "find 20")]);
     walk(RULES, &request(Some(20 + AHEAD)), vec![(granted(), "restore"), (Input::Rested, "find 20")]);
     walk(RULES, &request(Some(26)), vec![(doubtful(), "restore"), (Input::Rested, "find 26")]);
     let strict = Rules { needs_offset: true, ..RULES };

@@ -146,7 +146,8 @@ impl Cluster {
         // Taken again and again from one that looks alive.
         let lately = |at: Time| now.saturating_sub(at.0) < 60_000;
         let refused = self.nodes[k].server.metrics().last_refused();
-        let shared = refused.iter().any(|refused| refused.reason == Refused::Shared && lately(refused.at));
+        let fights = |reason| matches!(reason, Refused::Shared | Refused::Contested);
+        let shared = refused.iter().any(|refused| fights(refused.reason) && lately(refused.at));
         let offset = self.peers[i].0.offset.as_deref().and_then(Offset::from_wire).map_or(0, |offset| offset.ms);
         let flushes = matches!(self.kind, Kind::Flushes | Kind::Losses | Kind::BelievesOffsets | Kind::Cuts);
         let Some(session) = self.sessions.get_mut(&old) else { return Ok(()) };
@@ -170,7 +171,8 @@ impl Cluster {
         session.over = true;
         if !reason {
             self.say_log();
-            return Err(format!("{i} ({old}) was refused without reason"));
+            let why = self.nodes[k].server.metrics().last_refused().first().map(|refused| refused.reason);
+            return Err(format!("{i} ({old}) was refused without reason: {why:?}"));
         }
         Ok(())
     }
